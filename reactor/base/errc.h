@@ -26,13 +26,13 @@ enum class Errc : uint16_t {
     kTimedOut,          ///< Caller: no answer in time; the outcome is unknown.
     kCancelled,         ///< Caller: stopped on request or by shutdown.
     kConnectionClosed,  ///< Peer: the stream ended; reconnect.
-    kConnectionRefused, ///< Operator: nobody listens there.
-    kUnreachable,       ///< Operator: the network does not lead there.
-    kAddressInUse,      ///< Operator: another socket listens there.
-    kProtocol,          ///< Peer: it broke the protocol; the connection is of no more use.
-    kStaleEpoch,        ///< Head: a newer head has fenced this one. Never retry.
-    kTryAgain,          ///< Caller: a bounded resource is exhausted for now; retry when told.
-    kDeviceGone,        ///< Operator: the device has left or was removed.
+    kConnectionRefused,  ///< Operator: nobody listens there.
+    kUnreachable,        ///< Operator: the network does not lead there.
+    kAddressInUse,       ///< Operator: another socket listens there.
+    kProtocol,           ///< Peer: it broke the protocol; the connection is of no more use.
+    kStaleEpoch,         ///< Head: a newer head has fenced this one. Never retry.
+    kTryAgain,           ///< Caller: a bounded resource is exhausted for now; retry when told.
+    kDeviceGone,         ///< Operator: the device has left or was removed.
 };
 
 /// How many enumerators Errc has (tests walk all of them).

@@ -21,11 +21,12 @@ class ListLink {
 
     ListLink* prev_ = nullptr;
     ListLink* next_ = nullptr;
-    void* object_ = nullptr;  // Set while linked: the way back from link to object without offsetof.
+    void* object_ =
+        nullptr;  // Set while linked: the way back from link to object without offsetof.
 };
 
-/// A doubly linked list of objects that it does not own, through the member `Member`. All operations
-/// are O(1) and allocate nothing. An object is in at most one list per link. One core.
+/// A doubly linked list of objects that it does not own, through the member `Member`. All
+/// operations are O(1) and allocate nothing. An object is in at most one list per link. One core.
 template <typename T, ListLink T::*Member>
 class IntrusiveList {
   public:

@@ -11,9 +11,9 @@
 
 namespace basalt {
 
-/// An expected failure: what it was, a detail that its room defines (for example an NVMe status code
-/// type and code), and the errno of the system call where there was one. 8 bytes, no strings: the
-/// place where it happened logs it once with its ids.
+/// An expected failure: what it was, a detail that its room defines (for example an NVMe status
+/// code type and code), and the errno of the system call where there was one. 8 bytes, no strings:
+/// the place where it happened logs it once with its ids.
 struct Error {
     Errc code = Errc::kOk;
     uint16_t detail = 0;
@@ -50,14 +50,11 @@ class [[nodiscard]] Result {
     // NOLINTNEXTLINE(google-explicit-constructor)
     Result(Errc code) : Result(Error(code)) {}
 
-    Result(const Result& other)
-        requires std::is_trivially_copyable_v<T>
+    Result(const Result& other) requires std::is_trivially_copyable_v<T>
     = default;
-    Result& operator=(const Result& other)
-        requires std::is_trivially_copyable_v<T>
+    Result& operator=(const Result& other) requires std::is_trivially_copyable_v<T>
     = default;
-    ~Result()
-        requires std::is_trivially_destructible_v<T>
+    ~Result() requires std::is_trivially_destructible_v<T>
     = default;
 
     Result(Result&& other) noexcept : has_value_(other.has_value_) {
@@ -109,8 +106,7 @@ class [[nodiscard]] Result {
   private:
     union Storage {
         Storage() {}
-        ~Storage()
-            requires std::is_trivially_destructible_v<T>
+        ~Storage() requires std::is_trivially_destructible_v<T>
         = default;
         ~Storage() {}
         T value;
@@ -158,9 +154,9 @@ inline constexpr Status kOk{};
     declaration = std::move(result).value()
 
 /// `BASALT_CHECK(f());` returns f's error from this function if it failed.
-#define BASALT_CHECK(...)                                            \
-    do {                                                             \
-        if (auto basalt_status = (__VA_ARGS__); !basalt_status) {    \
-            return basalt_status.error();                            \
-        }                                                            \
+#define BASALT_CHECK(...)                                         \
+    do {                                                          \
+        if (auto basalt_status = (__VA_ARGS__); !basalt_status) { \
+            return basalt_status.error();                         \
+        }                                                         \
     } while (false)

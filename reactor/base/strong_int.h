@@ -6,8 +6,9 @@
 
 namespace basalt {
 
-/// An integer that is one kind of quantity and refuses to mix with others. It has construction, raw()
-/// and comparison; arithmetic only where the quantity has it (see the operators beside each type).
+/// An integer that is one kind of quantity and refuses to mix with others. It has construction,
+/// raw() and comparison; arithmetic only where the quantity has it (see the operators beside each
+/// type).
 template <typename Tag, std::integral Rep>
 class StrongInt {
   public:

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "bdev/core/io_request.h"
+#include "reactor/base/result.h"
+#include "reactor/reactor.h"
+
+namespace basalt::bdev {
+
+/// 16 bytes in the order of their text form (RFC 9562, big-endian).
+struct Uuid {
+    std::array<uint8_t, 16> bytes{};
+    bool operator==(const Uuid&) const = default;
+    [[nodiscard]] bool is_nil() const { return *this == Uuid{}; }
+    /// "3f2b0d3e-…" in lower case.
+    [[nodiscard]] std::string to_string() const;
+    /// Errors: kInvalidArgument.
+    [[nodiscard]] static Result<Uuid> parse(std::string_view text);
+};
+
+/// What a block device is and can do. Constant while the device exists.
+struct BdevInfo {
+    std::string name;                  ///< Unique in the process; what RPC calls it.
+    std::string product_name;          ///< Its kind, for people: "Malloc disk", "Null disk", …
+    Uuid uuid;                         ///< The same for every front end that exports the device.
+    uint32_t block_size_bytes = 4096;  ///< 512 or 4096.
+    uint32_t physical_block_size_bytes = 4096;
+    BlockCount block_count;
+    uint32_t memory_alignment_bytes = 1;  ///< Of each piece of memory; a power of two.
+    BlockCount transfer_max{0};           ///< Blocks of one read, write or compare; 0: no limit.
+    BlockCount atomic_write_max{1};  ///< Blocks that are written all or not at all at power loss.
+    BlockCount optimal_io_boundary{0};
+    std::array<bool, kIoOpCount> supports{};
+    bool has_volatile_cache = false;  ///< A write without FUA may be lost until a flush.
+    bool reads_zeroes_after_unmap = false;
+    bool is_read_only = false;
+    bool is_thin = false;               ///< Has fewer blocks behind it than it shows.
+    bool supplies_read_memory = false;  ///< See IoRequest::wants_device_memory.
+
+    [[nodiscard]] bool can(IoOp op) const { return supports[static_cast<uint32_t>(op)]; }
+};
+
+/// A device as one core uses it. Owner: whoever opened it. Core: the one it was opened on.
+class BdevChannel {
+  public:
+    virtual ~BdevChannel() = default;
+
+    /// Accepts a valid request (range, memory and operation fit BdevInfo: assert_valid) and
+    /// completes it exactly once, later, from the poll loop. Never fails itself: a device that is
+    /// short of something holds the request until it is not.
+    virtual void submit(IoRequest& request) = 0;
+};
+
+/// A block device: a leaf that has data, or a layer above another device. Made and destroyed on the
+/// control thread; its channels live on the reactors. Owner: BdevRegistry. All channels are closed
+/// before the device is destroyed.
+class Bdev {
+  public:
+    virtual ~Bdev() = default;
+
+    /// Constant for life, so every core may read it.
+    [[nodiscard]] virtual const BdevInfo& info() const = 0;
+
+    /// The device below, or null for a leaf.
+    [[nodiscard]] virtual Bdev* base() const { return nullptr; }
+
+    /// Opens the device on `here`'s core, on that core. May allocate. The channel must have no
+    /// request under way when it is destroyed, on the same core. Errors: kNoMemory, kIo.
+    [[nodiscard]] virtual Result<std::unique_ptr<BdevChannel>> open_channel(Reactor& here) = 0;
+};
+
+}  // namespace basalt::bdev

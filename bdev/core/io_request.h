@@ -1,0 +1,109 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include <sys/uio.h>
+
+#include "reactor/base/assert.h"
+#include "reactor/base/result.h"
+#include "reactor/base/strong_int.h"
+#include "reactor/msg/event.h"
+
+namespace basalt::bdev {
+
+/// Forced unit access: the write is durable when it completes.
+enum class Fua : bool { kNo, kYes };
+
+/// The device operations. Which of them a device offers is in BdevInfo.
+enum class IoOp : uint8_t {
+    kRead,
+    kWrite,
+    kWriteZeroes,
+    kUnmap,
+    kFlush,
+    kCompare,
+};
+inline constexpr uint32_t kIoOpCount = static_cast<uint32_t>(IoOp::kCompare) + 1;
+
+/// Layers that may stand above one leaf; each keeps one frame in a request.
+inline constexpr uint32_t kLayersMax = 8;
+
+/// One request to a block device, pooled by whoever makes it (a queue pair, a test).
+///
+/// Life: the maker fills in the operation, its range, memory and completion, and calls
+/// BdevChannel::submit(). From then until the completion runs the request and the memory belong to
+/// the device. A layer passes the same request on to the device below: it pushes a frame that is
+/// run on the way back, and may change the range, but must change it back. The leaf calls
+/// complete(), which runs the frames from the lowest layer to the maker. complete() is only called
+/// from the poll loop (an I/O completion or Reactor::defer), never inside submit(), so that nothing
+/// re-enters.
+///
+/// Core: the one whose channel it was submitted to, for the whole life.
+class IoRequest {
+  public:
+    /// Called on completion; request.status is set. May complete or submit again.
+    using Complete = void (*)(IoRequest& request, void* context);
+
+    IoRequest() = default;
+    IoRequest(const IoRequest&) = delete;
+    IoRequest& operator=(const IoRequest&) = delete;
+
+    IoOp op = IoOp::kRead;
+    Fua fua = Fua::kNo;
+    /// kUnmap and kWriteZeroes: the range should not stay allocated (NVMe DEAC). A hint.
+    bool may_deallocate = true;
+    /// kRead only: the maker gave no memory; the device points `pieces` at memory of its own that
+    /// never changes and lives as long as the channel (BdevInfo::supplies_read_memory).
+    bool wants_device_memory = false;
+
+    Lba first;
+    BlockCount count;  ///< At least 1, except for kFlush.
+
+    /// The memory of read, write and compare, in order; together count x block size bytes, each
+    /// piece a multiple of the block size.
+    const iovec* pieces = nullptr;
+    uint32_t piece_count = 0;
+
+    Status status;  ///< The outcome, valid in completions.
+
+    /// For the leaf alone while it owns the request: a deferred completion, a queue, a timer's
+    /// owner.
+    Event leaf_event;
+    /// For the layer or channel that holds the request back (delay, quiesce).
+    ListLink hold_link;
+    uint64_t leaf_word = 0;
+
+    /// Adds a completion on top. At most kLayersMax + 1 are pending.
+    void push_completion(Complete complete, void* context, uint64_t word = 0) {
+        BASALT_ASSERT(depth_ < frames_.size());
+        frames_[depth_++] = Frame{complete, context, word};
+    }
+
+    /// The word that the frame being completed was pushed with.
+    [[nodiscard]] uint64_t completion_word() const { return frames_[depth_].word; }
+
+    /// Takes the top completion off and runs it.
+    void complete(Status outcome) {
+        BASALT_ASSERT(depth_ > 0);
+        status = outcome;
+        --depth_;
+        // A copy: the completion may reuse or free the request.
+        const Frame frame = frames_[depth_];
+        frame.complete(*this, frame.context);
+    }
+
+    [[nodiscard]] uint32_t pending_completions() const { return depth_; }
+
+  private:
+    struct Frame {
+        Complete complete = nullptr;
+        void* context = nullptr;
+        uint64_t word = 0;
+    };
+
+    std::array<Frame, kLayersMax + 1> frames_{};
+    uint32_t depth_ = 0;
+};
+
+}  // namespace basalt::bdev

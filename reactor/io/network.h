@@ -1,0 +1,115 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include <sys/uio.h>
+
+#include "reactor/base/result.h"
+#include "reactor/io/socket_address.h"
+
+namespace basalt {
+
+/// What a stream socket tells its user. All calls come from the poll loop of the socket's core,
+/// never from inside a call that the user makes.
+class SocketHandler {
+  public:
+    virtual ~SocketHandler() = default;
+
+    /// An outgoing connection is established. Not called for accepted sockets.
+    virtual void on_connected() {}
+
+    /// Bytes arrived, in order. `data` lives until this returns. Returns how many bytes were taken;
+    /// fewer than data.size() is backpressure: the socket keeps the rest, stops reading from the
+    /// network, and offers the rest again after resume_receive().
+    [[nodiscard]] virtual size_t on_receive(std::span<const std::byte> data) = 0;
+
+    /// The bytes of the last send() are all with the network; its buffers are the user's again.
+    virtual void on_sent() = 0;
+
+    /// The last call for this socket, exactly once: the peer closed, the connection failed, or
+    /// close() was called (kCancelled). No I/O refers to the user's buffers any more. The socket
+    /// may be destroyed inside this call.
+    virtual void on_closed(Error reason) = 0;
+};
+
+/// A connected (or connecting) stream socket on one core. Owner: its user, who may destroy it only
+/// in or after on_closed().
+class Socket {
+  public:
+    virtual ~Socket() = default;
+
+    /// Sends the bytes of all `pieces`, in order. At most one send is under way: the next may start
+    /// in or after on_sent(). The array and the buffers live until on_sent() or on_closed().
+    /// At most kSendPiecesMax pieces; at least one byte.
+    virtual void send(std::span<const iovec> pieces) = 0;
+
+    /// Ends the backpressure that on_receive() asked for by taking less than it was offered.
+    virtual void resume_receive() = 0;
+
+    /// Closes; on_closed(kCancelled) follows from the poll loop. Calling it again does nothing.
+    virtual void close() = 0;
+
+    [[nodiscard]] virtual SocketAddress local_address() const = 0;
+    [[nodiscard]] virtual SocketAddress peer_address() const = 0;
+};
+
+inline constexpr size_t kSendPiecesMax = 256;  // iovecs a send; the kernel's own limit is 1024.
+
+/// An accepted connection that no core has adopted yet: a ticket that may travel between cores.
+struct AcceptedSocket {
+    int64_t ticket = -1;
+};
+
+/// Hears of new connections, on the listener's core. It must hand each ticket to some core's
+/// Network::adopt() or Network::discard().
+class ListenHandler {
+  public:
+    virtual ~ListenHandler() = default;
+    virtual void on_accept(AcceptedSocket accepted) = 0;
+};
+
+/// A listening socket. Owner: its user; destruction stops it, and no on_accept() comes after that.
+class Listener {
+  public:
+    virtual ~Listener() = default;
+    /// The address in use; its port is the real one where port 0 was asked for.
+    [[nodiscard]] virtual SocketAddress local_address() const = 0;
+};
+
+/// How the kernel is to treat a stream socket. Nagle's algorithm is always off.
+struct SocketOptions {
+    uint32_t user_timeout_ms =
+        30'000;  ///< TCP_USER_TIMEOUT: a silent peer fails after this; 0: never.
+};
+
+/// Stream sockets of one core. Implementations: UringNetwork and sim::SimNetwork.
+class Network {
+  public:
+    virtual ~Network() = default;
+
+    /// Listens on `address`. Errors: kAddressInUse, kPermissionDenied, kUnreachable (no such local
+    /// address), kNoMemory.
+    [[nodiscard]] virtual Result<std::unique_ptr<Listener>> listen(const SocketAddress& address,
+                                                                   ListenHandler& handler) = 0;
+
+    /// Makes an accepted connection a socket of this core. `handler` outlives the socket's
+    /// on_closed(). Errors: kConnectionClosed if it died meanwhile, kNoMemory; the ticket is used
+    /// up in every case.
+    [[nodiscard]] virtual Result<std::unique_ptr<Socket>> adopt(AcceptedSocket accepted,
+                                                                const SocketOptions& options,
+                                                                SocketHandler& handler) = 0;
+
+    /// Closes an accepted connection that nobody wants.
+    virtual void discard(AcceptedSocket accepted) = 0;
+
+    /// Starts to connect; on_connected() or on_closed() follows. Errors at once: kInvalidArgument,
+    /// kNoMemory, kUnreachable.
+    [[nodiscard]] virtual Result<std::unique_ptr<Socket>> connect(const SocketAddress& address,
+                                                                  const SocketOptions& options,
+                                                                  SocketHandler& handler) = 0;
+};
+
+}  // namespace basalt

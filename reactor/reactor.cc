@@ -1,0 +1,161 @@
+#include "reactor/reactor.h"
+
+#include "reactor/base/assert.h"
+
+namespace basalt {
+
+Reactor::Reactor(const ReactorOptions& options, Clock& clock, IoDriver& driver, Mailbox& mailbox)
+    : options_(options),
+      clock_(clock),
+      driver_(driver),
+      mailbox_(mailbox),
+      random_(options.random_seed),
+      now_ns_(clock.now_ns()),
+      idle_since_ns_(now_ns_) {
+    BASALT_ASSERT(options.core.raw() < kReactorsMax);
+}
+
+Reactor::~Reactor() {
+    BASALT_ASSERT(held_back_count_ == 0);
+}
+
+void Reactor::post(CoreId to, Event& event) {
+    BASALT_ASSERT(to.raw() < kReactorsMax);
+    ++counters_.messages_sent;
+    if (to == options_.core) {
+        ready_.push_back(event);
+        return;
+    }
+    EventList& held_back = held_back_[to.raw()];
+    // Nothing overtakes what waits already: events between two cores stay in order.
+    if (held_back.empty() && mailbox_.send(to, event)) {
+        return;
+    }
+    ++counters_.messages_stalled;
+    ++held_back_count_;
+    held_back.push_back(event);
+}
+
+uint32_t Reactor::send_held_back() {
+    if (held_back_count_ == 0) {
+        return 0;
+    }
+    uint32_t sent = 0;
+    for (uint32_t to = 0; to < kReactorsMax; ++to) {
+        EventList& held_back = held_back_[to];
+        while (Event* event = held_back.front()) {
+            // Out of our list first: from the moment it is sent, the other core owns its link.
+            EventList::remove(*event);
+            if (!mailbox_.send(CoreId(to), *event)) {
+                held_back.push_front(*event);
+                break;
+            }
+            --held_back_count_;
+            ++sent;
+        }
+    }
+    return sent;
+}
+
+uint32_t Reactor::receive_messages() {
+    std::array<Event*, kMessagesPerPoll> batch;
+    const uint32_t count = mailbox_.receive(batch);
+    for (uint32_t i = 0; i < count; ++i) {
+        batch[i]->run(*this);
+    }
+    counters_.messages_received += count;
+    return count;
+}
+
+uint32_t Reactor::run_events() {
+    uint32_t count = 0;
+    while (count < kEventsPerPoll) {
+        Event* event = ready_.pop_front();
+        if (event == nullptr) {
+            break;
+        }
+        event->run(*this);
+        ++count;
+    }
+    counters_.events += count;
+    return count;
+}
+
+void Reactor::run_last_calls() {
+    // Only those that are here now: one that calls again does so in the next turn.
+    EventList batch;
+    batch.splice_back(last_calls_);
+    while (Event* event = batch.pop_front()) {
+        event->run(*this);
+    }
+}
+
+PollResult Reactor::poll_once() {
+    now_ns_ = clock_.now_ns();
+    uint32_t work = receive_messages();
+    work += send_held_back();
+
+    const uint32_t ios = driver_.poll();
+    counters_.ios += ios;
+    work += ios;
+
+    const uint32_t timers = timers_.expire(now_ns_, kTimersPerPoll);
+    counters_.timers += timers;
+    work += timers;
+
+    for (Poller* poller = pollers_.front(); poller != nullptr;) {
+        Poller* next = pollers_.next(*poller);
+        work += poller->poll() == PollResult::kBusy ? 1 : 0;
+        poller = next;
+    }
+
+    work += run_events();
+    const bool has_last_calls = !last_calls_.empty();
+    run_last_calls();
+
+    ++counters_.polls;
+    return work > 0 || has_last_calls ? PollResult::kBusy : PollResult::kIdle;
+}
+
+uint64_t Reactor::next_wakeup_ns() const {
+    if (!ready_.empty() || !last_calls_.empty() || held_back_count_ > 0) {
+        return now_ns_;
+    }
+    return timers_.next_deadline_ns();
+}
+
+void Reactor::run() {
+    is_stopping_ = false;
+    uint64_t turn_start_ns = clock_.now_ns();
+    idle_since_ns_ = turn_start_ns;
+    while (!is_stopping_) {
+        const PollResult result = poll_once();
+        const uint64_t turn_end_ns = clock_.now_ns();
+        if (result == PollResult::kBusy) {
+            counters_.busy_ns += turn_end_ns - turn_start_ns;
+            idle_since_ns_ = turn_end_ns;
+        } else {
+            counters_.idle_ns += turn_end_ns - turn_start_ns;
+        }
+        turn_start_ns = turn_end_ns;
+        if (options_.mode == PollMode::kAdaptive &&
+            turn_end_ns - idle_since_ns_ >= options_.idle_before_sleep_ns) {
+            sleep();
+            turn_start_ns = clock_.now_ns();
+            counters_.sleep_ns += turn_start_ns - turn_end_ns;
+            idle_since_ns_ = turn_start_ns;
+        }
+    }
+}
+
+void Reactor::sleep() {
+    const uint64_t wakeup_ns = next_wakeup_ns();
+    if (wakeup_ns <= clock_.now_ns() || !mailbox_.prepare_sleep()) {
+        return;
+    }
+    ++counters_.sleeps;
+    driver_.wait(wakeup_ns);
+    mailbox_.awake();
+}
+
+}  // namespace basalt
