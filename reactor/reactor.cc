@@ -105,7 +105,7 @@ PollResult Reactor::poll_once() {
 
     for (Poller* poller = pollers_.front(); poller != nullptr;) {
         Poller* next = pollers_.next(*poller);
-        work += poller->poll() == PollResult::kBusy ? 1 : 0;
+        work += poller->poll() == PollResult::kBusy ? 1U : 0U;
         poller = next;
     }
 

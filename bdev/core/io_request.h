@@ -75,9 +75,9 @@ class IoRequest {
     uint64_t leaf_word = 0;
 
     /// Adds a completion on top. At most kLayersMax + 1 are pending.
-    void push_completion(Complete complete, void* context, uint64_t word = 0) {
+    void push_completion(Complete function, void* context, uint64_t word = 0) {
         BASALT_ASSERT(depth_ < frames_.size());
-        frames_[depth_++] = Frame{complete, context, word};
+        frames_[depth_++] = Frame{function, context, word};
     }
 
     /// The word that the frame being completed was pushed with.
