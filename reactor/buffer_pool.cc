@@ -62,7 +62,6 @@ Buffer BufferPool::try_acquire(uint32_t size_bytes) {
 }
 
 void BufferPool::wait(BufferWaiter& waiter, uint32_t size_bytes) {
-    BASALT_ASSERT(waiter.granted_ != nullptr);
     classes_[class_for(size_bytes)].waiters.push_back(waiter);
 }
 
@@ -76,7 +75,7 @@ void BufferPool::release(Buffer buffer) {
     BASALT_ASSERT(buffer.is_valid());
     SizeClass& size_class = classes_[buffer.size_class];
     if (BufferWaiter* waiter = size_class.waiters.pop_front()) {
-        waiter->granted_(*waiter, buffer);
+        waiter->granted_(waiter->context_, buffer);
         return;
     }
     size_class.free = ::new (buffer.data) FreeBuffer{size_class.free};

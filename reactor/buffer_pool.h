@@ -22,10 +22,10 @@ struct Buffer {
 class BufferWaiter {
   public:
     /// Called from release(), on the pool's core, with the buffer that the waiter asked for.
-    using Granted = void (*)(BufferWaiter& waiter, Buffer buffer);
+    using Granted = void (*)(void* context, Buffer buffer);
 
-    BufferWaiter() = default;
-    explicit BufferWaiter(Granted granted) : granted_(granted) {}
+    /// `context` outlives the waiting.
+    BufferWaiter(Granted granted, void* context) : granted_(granted), context_(context) {}
 
     [[nodiscard]] bool is_waiting() const { return link_.is_linked(); }
 
@@ -33,7 +33,8 @@ class BufferWaiter {
     friend class BufferPool;
 
     ListLink link_;
-    Granted granted_ = nullptr;
+    Granted granted_;
+    void* context_;
 };
 
 /// The I/O buffers of one reactor, in three size classes cut from one region. Last in, first out,
