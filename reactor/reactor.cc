@@ -13,6 +13,7 @@ Reactor::Reactor(const ReactorOptions& options, Clock& clock, IoDriver& driver, 
       now_ns_(clock.now_ns()),
       idle_since_ns_(now_ns_) {
     BASALT_ASSERT(options.core.raw() < kReactorsMax);
+    driver.attach(*this);
 }
 
 Reactor::~Reactor() {

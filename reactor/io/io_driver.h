@@ -7,11 +7,17 @@
 
 namespace basalt {
 
+class Reactor;
+
 /// The outside world of one reactor: its sockets, its files, and the wait for either. Owner and
 /// core: the reactor. Implementations: UringDriver (io_uring) and sim::SimDriver.
 class IoDriver {
   public:
     virtual ~IoDriver() = default;
+
+    /// Says whose driver this is: the reactor that is handed to the `done` events of files. Called
+    /// once, by the reactor's constructor.
+    void attach(Reactor& reactor) { reactor_ = &reactor; }
 
     /// Submits what was queued and runs the completions that are there, without waiting. Bounded
     /// work. Returns the number of completions.
@@ -26,6 +32,13 @@ class IoDriver {
 
     [[nodiscard]] virtual Network& network() = 0;
     [[nodiscard]] virtual Storage& storage() = 0;
+
+  protected:
+    /// The reactor attached, or null before that.
+    [[nodiscard]] Reactor* reactor() const { return reactor_; }
+
+  private:
+    Reactor* reactor_ = nullptr;
 };
 
 }  // namespace basalt
