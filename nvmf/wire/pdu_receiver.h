@@ -1,0 +1,158 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "nvmf/wire/digest.h"
+#include "nvmf/wire/pdu_codec.h"
+
+namespace basalt::nvmf {
+
+/// A handler's answer to a PDU header: what becomes of the PDU's data.
+struct PayloadPlan {
+    enum class Action : uint8_t {
+        kStore,    ///< Copy the data into `pieces`.
+        kDiscard,  ///< Read over the data. Also the answer for a PDU without data.
+        kLater,    ///< Backpressure: keep the header and ask again at the next feed().
+        kReject,   ///< The PDU is wrong in a way that only the handler can know: `violation`.
+    };
+
+    Action action = Action::kDiscard;
+    /// Where the data goes, in order; together at least as long as the data. The list and the
+    /// memory belong to the handler and stay until on_pdu_complete() or the receiver's end.
+    std::span<const std::span<std::byte>> pieces{};
+    Violation violation{};
+
+    [[nodiscard]] static PayloadPlan store(std::span<const std::span<std::byte>> pieces) {
+        return {.action = Action::kStore, .pieces = pieces, .violation = {}};
+    }
+    [[nodiscard]] static PayloadPlan discard() { return {}; }
+    [[nodiscard]] static PayloadPlan later() {
+        return {.action = Action::kLater, .pieces = {}, .violation = {}};
+    }
+    [[nodiscard]] static PayloadPlan reject(Fes fes, uint32_t fei = 0) {
+        return {.action = Action::kReject,
+                .pieces = {},
+                .violation = {.fes = fes, .fei = fei, .close_silently = false}};
+    }
+};
+
+/// What the data digest of a complete PDU said.
+enum class DataDigest : uint8_t {
+    kAbsent,    ///< The PDU has none.
+    kMatch,     ///< The data is what the sender sent.
+    kMismatch,  ///< It is not. Fatal to the command (00h/22h), not to the connection.
+};
+
+/// Who a PduReceiver works for: a connection of the target or of the initiator. Per PDU exactly one
+/// on_header() that isn't answered with kLater or kReject, then exactly one on_pdu_complete();
+/// on_violation() at most once, and nothing after it. Calls come from within feed(); none of them
+/// may destroy the receiver or call feed() or advance().
+class PduHandler {
+  public:
+    /// A header has come and is sound. It is valid during the call only. Called again for the same
+    /// header after kLater.
+    virtual PayloadPlan on_header(const PduHeader& header) = 0;
+
+    /// The PDU of the last on_header() is complete, its data in place. The receiver stands between
+    /// two PDUs.
+    virtual void on_pdu_complete(DataDigest digest) = 0;
+
+    /// The peer broke the protocol: send a terminate request (unless close_silently) with `header`,
+    /// valid during the call only, and close. The receiver takes no more input.
+    virtual void on_violation(const Violation& violation, std::span<const std::byte> header) = 0;
+
+  protected:
+    ~PduHandler() = default;
+};
+
+/// Cuts a byte stream into PDUs and checks them: the receiving half of an NVMe/TCP connection, the
+/// same for target and initiator. Pure: no I/O, no clock, no allocation; input may be cut anywhere.
+/// A header that lies whole in the input is read there and not copied.
+///
+///   kHeader -> kPlan -> kPadding -> kData -> kDataDigest -> kHeader
+///   any state -> kFailed on a violation; any -> kStopped by stop()
+///
+/// Owner: the connection. Core: the connection's.
+class PduReceiver {
+  public:
+    /// Each comment names who moves the receiver out of the state.
+    enum class State : uint8_t {
+        kHeader,      ///< feed(), on the header's last byte.
+        kPlan,        ///< feed(), when the handler has a plan for the data.
+        kPadding,     ///< feed(), on the last padding byte.
+        kData,        ///< feed() or advance(), on the last data byte.
+        kDataDigest,  ///< feed(), on the digest's last byte.
+        kFailed,      ///< Nobody: the peer broke the protocol.
+        kStopped,     ///< Nobody: the owner wants no more.
+    };
+
+    /// `handler` outlives the receiver.
+    PduReceiver(PduHandler& handler, const PduRules& rules);
+    PduReceiver(const PduReceiver&) = delete;
+    PduReceiver& operator=(const PduReceiver&) = delete;
+
+    /// Takes input and calls the handler. Returns how many bytes it took: all of them, unless the
+    /// handler answered kLater (then is_waiting(); give the rest, which may be empty, to feed()
+    /// again when the handler can go on), or input stopped counting (kFailed, kStopped).
+    [[nodiscard]] size_t feed(std::span<const std::byte> input);
+
+    /// In the middle of storing data: the next piece of memory that the stream's next bytes belong
+    /// to, so that a socket can read straight into it. Empty at any other time.
+    [[nodiscard]] std::span<std::byte> direct_destination() const;
+
+    /// `bytes` bytes, at most direct_destination()'s, were put there. May call on_pdu_complete().
+    void advance(size_t bytes);
+
+    /// What to check PDUs against: from the next common header on, and so for the very next PDU
+    /// when called from on_pdu_complete().
+    void set_rules(const PduRules& rules);
+    [[nodiscard]] const PduRules& rules() const { return rules_; }
+
+    /// Takes no more input and makes no more calls; may be called from within one.
+    void stop();
+
+    [[nodiscard]] bool is_waiting() const { return state_ == State::kPlan; }
+    [[nodiscard]] bool is_done() const {
+        return state_ == State::kFailed || state_ == State::kStopped;
+    }
+    /// True if no byte of a PDU has come since the last complete one.
+    [[nodiscard]] bool is_between_pdus() const {
+        return state_ == State::kHeader && buffered_bytes_ == 0;
+    }
+
+  private:
+    using Bytes = std::span<const std::byte>;
+
+    // Each takes what it can from the front of `input`.
+    void take_header(Bytes& input);
+    void take_padding(Bytes& input);
+    void take_data(Bytes& input);
+    void take_data_digest(Bytes& input);
+
+    [[nodiscard]] bool buffer_until(size_t wanted_bytes, Bytes& input);
+    void use_header(const std::byte* header);
+    void ask_plan(const std::byte* header);
+    void begin_data(const PayloadPlan& plan);
+    void skip_full_pieces();
+    void data_arrived(size_t bytes);
+    void complete(DataDigest digest);
+    void fail(const Violation& violation, Bytes header);
+
+    PduHandler& handler_;
+    PduRules rules_;
+    PduLayout layout_{};
+    std::span<const std::span<std::byte>> pieces_{};  // What is still to fill; empty: discard.
+    size_t piece_offset_ = 0;                         // In pieces_[0].
+    uint32_t remaining_bytes_ = 0;                    // Of padding, or of data.
+    Crc32c data_crc_;
+    State state_ = State::kHeader;
+    bool layout_known_ = false;  // A common header was checked, the rest is yet to come.
+    bool storing_ = false;
+    uint8_t buffered_bytes_ = 0;
+    std::array<std::byte, kHeaderBufferBytes> buffer_{};  // A header in pieces, or a data digest.
+};
+
+}  // namespace basalt::nvmf
