@@ -40,27 +40,6 @@ size_t PduReceiver::feed(std::span<const std::byte> input) {
     return offered_bytes;
 }
 
-std::span<std::byte> PduReceiver::direct_destination() const {
-    if (state_ != State::kData || !storing_) {
-        return {};
-    }
-    BASALT_ASSERT(!pieces_.empty());
-    const std::span<std::byte> rest = pieces_.front().subspan(piece_offset_);
-    return rest.first(std::min<size_t>(rest.size(), remaining_bytes_));
-}
-
-void PduReceiver::advance(size_t bytes) {
-    const std::span<std::byte> destination = direct_destination();
-    BASALT_ASSERT(bytes <= destination.size());
-    if (bytes == 0) {
-        return;
-    }
-    if (layout_.data_digest_bytes != 0) {
-        data_crc_.update(destination.first(bytes));
-    }
-    data_arrived(bytes);
-}
-
 void PduReceiver::set_rules(const PduRules& rules) {
     BASALT_ASSERT(rules.data_align_bytes >= kDataAlignBytesMin);
     BASALT_ASSERT(rules.data_align_bytes <= kDataAlignBytesMax);
@@ -117,12 +96,12 @@ void PduReceiver::take_data(Bytes& input) {
     size_t bytes = std::min<size_t>(input.size(), remaining_bytes_);
     const bool with_digest = layout_.data_digest_bytes != 0;
     if (storing_) {
-        const std::span<std::byte> destination = direct_destination();
-        bytes = std::min(bytes, destination.size());
+        const std::span<std::byte> room = destination();
+        bytes = std::min(bytes, room.size());
         if (with_digest) {
             bytes = std::min(bytes, kDigestStepBytes);
         }
-        std::memcpy(destination.data(), input.data(), bytes);
+        std::memcpy(room.data(), input.data(), bytes);
     }
     if (with_digest) {
         data_crc_.update(input.first(bytes));
@@ -190,8 +169,8 @@ void PduReceiver::begin_data(const PayloadPlan& plan) {
     storing_ = plan.action == PayloadPlan::Action::kStore;
     if (storing_) {
         size_t room_bytes = 0;
-        for (const std::span<std::byte> piece : plan.pieces) {
-            room_bytes += piece.size();
+        for (const iovec& piece : plan.pieces) {
+            room_bytes += piece.iov_len;
         }
         BASALT_ASSERT(room_bytes >= layout_.data_bytes);
         pieces_ = plan.pieces;
@@ -204,8 +183,15 @@ void PduReceiver::begin_data(const PayloadPlan& plan) {
     state_ = padded ? State::kPadding : State::kData;
 }
 
+/// The rest of the piece that the next byte of data goes to.
+std::span<std::byte> PduReceiver::destination() const {
+    BASALT_ASSERT(!pieces_.empty());
+    const iovec& piece = pieces_.front();
+    return std::span(static_cast<std::byte*>(piece.iov_base), piece.iov_len).subspan(piece_offset_);
+}
+
 void PduReceiver::skip_full_pieces() {
-    while (!pieces_.empty() && piece_offset_ == pieces_.front().size()) {
+    while (!pieces_.empty() && piece_offset_ == pieces_.front().iov_len) {
         pieces_ = pieces_.subspan(1);
         piece_offset_ = 0;
     }

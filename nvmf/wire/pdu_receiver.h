@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <span>
 
+#include <sys/uio.h>
+
 #include "nvmf/wire/digest.h"
 #include "nvmf/wire/pdu_codec.h"
 
@@ -22,10 +24,10 @@ struct PayloadPlan {
     Action action = Action::kDiscard;
     /// Where the data goes, in order; together at least as long as the data. The list and the
     /// memory belong to the handler and stay until on_pdu_complete() or the receiver's end.
-    std::span<const std::span<std::byte>> pieces{};
+    std::span<const iovec> pieces{};
     Violation violation{};
 
-    [[nodiscard]] static PayloadPlan store(std::span<const std::span<std::byte>> pieces) {
+    [[nodiscard]] static PayloadPlan store(std::span<const iovec> pieces) {
         return {.action = Action::kStore, .pieces = pieces, .violation = {}};
     }
     [[nodiscard]] static PayloadPlan discard() { return {}; }
@@ -49,7 +51,7 @@ enum class DataDigest : uint8_t {
 /// Who a PduReceiver works for: a connection of the target or of the initiator. Per PDU exactly one
 /// on_header() that isn't answered with kLater or kReject, then exactly one on_pdu_complete();
 /// on_violation() at most once, and nothing after it. Calls come from within feed(); none of them
-/// may destroy the receiver or call feed() or advance().
+/// may destroy the receiver or call feed().
 class PduHandler {
   public:
     /// A header has come and is sound. It is valid during the call only. Called again for the same
@@ -83,7 +85,7 @@ class PduReceiver {
         kHeader,      ///< feed(), on the header's last byte.
         kPlan,        ///< feed(), when the handler has a plan for the data.
         kPadding,     ///< feed(), on the last padding byte.
-        kData,        ///< feed() or advance(), on the last data byte.
+        kData,        ///< feed(), on the last data byte.
         kDataDigest,  ///< feed(), on the digest's last byte.
         kFailed,      ///< Nobody: the peer broke the protocol.
         kStopped,     ///< Nobody: the owner wants no more.
@@ -98,13 +100,6 @@ class PduReceiver {
     /// handler answered kLater (then is_waiting(); give the rest, which may be empty, to feed()
     /// again when the handler can go on), or input stopped counting (kFailed, kStopped).
     [[nodiscard]] size_t feed(std::span<const std::byte> input);
-
-    /// In the middle of storing data: the next piece of memory that the stream's next bytes belong
-    /// to, so that a socket can read straight into it. Empty at any other time.
-    [[nodiscard]] std::span<std::byte> direct_destination() const;
-
-    /// `bytes` bytes, at most direct_destination()'s, were put there. May call on_pdu_complete().
-    void advance(size_t bytes);
 
     /// What to check PDUs against: from the next common header on, and so for the very next PDU
     /// when called from on_pdu_complete().
@@ -136,6 +131,7 @@ class PduReceiver {
     void use_header(const std::byte* header);
     void ask_plan(const std::byte* header);
     void begin_data(const PayloadPlan& plan);
+    [[nodiscard]] std::span<std::byte> destination() const;
     void skip_full_pieces();
     void data_arrived(size_t bytes);
     void complete(DataDigest digest);
@@ -144,9 +140,9 @@ class PduReceiver {
     PduHandler& handler_;
     PduRules rules_;
     PduLayout layout_{};
-    std::span<const std::span<std::byte>> pieces_{};  // What is still to fill; empty: discard.
-    size_t piece_offset_ = 0;                         // In pieces_[0].
-    uint32_t remaining_bytes_ = 0;                    // Of padding, or of data.
+    std::span<const iovec> pieces_{};  // What is still to fill; empty: discard.
+    size_t piece_offset_ = 0;          // In pieces_[0].
+    uint32_t remaining_bytes_ = 0;     // Of padding, or of data.
     Crc32c data_crc_;
     State state_ = State::kHeader;
     bool layout_known_ = false;  // A common header was checked, the rest is yet to come.

@@ -1,0 +1,161 @@
+#include "nvmf/wire/pdu_receiver.h"
+
+#include <gtest/gtest.h>
+
+#include "nvmf/wire/command_build.h"
+#include "test/nvmf/wire/wire_testing.h"
+
+namespace basalt::nvmf {
+namespace {
+
+using testing::ByteVector;
+using testing::encoded;
+using testing::established;
+using testing::pattern;
+using testing::RecordingHandler;
+using testing::with_payload;
+
+/// A stream of PDUs for one side, and what the receiver should see of each.
+struct Stream {
+    ByteVector bytes;
+    std::vector<size_t> ends;
+    void add(const ByteVector& pdu) {
+        bytes.insert(bytes.end(), pdu.begin(), pdu.end());
+        ends.push_back(bytes.size());
+    }
+};
+
+Stream host_to_controller(const PduFormat& format) {
+    Stream stream;
+    const Sqe flush = make_command(nvme_cmd_flush, CommandId(1), Nsid(1));
+    stream.add(encoded([&](auto out) { return encode_capsule_cmd(out, flush, 0, format); }));
+    Sqe write = make_command(nvme_cmd_write, CommandId(2), Nsid(1));
+    set_in_capsule_data(write, 777);
+    const auto in_capsule = pattern(777);
+    stream.add(
+        with_payload(encoded([&](auto out) { return encode_capsule_cmd(out, write, 777, format); }),
+                     in_capsule,
+                     format));
+    const auto data = pattern(2500, 3);
+    const H2cDataFields fields{.cid = CommandId(2),
+                               .tag = TransferTag(9),
+                               .offset = 4096,
+                               .length_bytes = 2500,
+                               .last = true};
+    stream.add(with_payload(
+        encoded([&](auto out) { return encode_h2c_data(out, fields, format); }), data, format));
+    return stream;
+}
+
+Stream controller_to_host(const PduFormat& format) {
+    Stream stream;
+    const R2tFields r2t{
+        .cid = CommandId(2), .tag = TransferTag(9), .offset = 4096, .length_bytes = 2500};
+    stream.add(encoded([&](auto out) { return encode_r2t(out, r2t, format); }));
+    const auto data = pattern(1500, 5);
+    const C2hDataFields fields{
+        .cid = CommandId(3), .offset = 0, .length_bytes = 1500, .last = true, .success = false};
+    stream.add(with_payload(
+        encoded([&](auto out) { return encode_c2h_data(out, fields, format); }), data, format));
+    Cqe cqe;
+    cqe.command_id.set(3);
+    stream.add(encoded([&](auto out) { return encode_capsule_resp(out, cqe, format); }));
+    return stream;
+}
+
+std::vector<RecordingHandler::Pdu> receive_whole(const ByteVector& bytes, const PduRules& rules) {
+    RecordingHandler handler;
+    PduReceiver receiver(handler, rules);
+    EXPECT_EQ(receiver.feed(bytes), bytes.size());
+    EXPECT_TRUE(receiver.is_between_pdus());
+    EXPECT_EQ(handler.violation_count, 0)
+        << "fes " << static_cast<int>(handler.violation.fes) << " fei " << handler.violation.fei;
+    return handler.pdus;
+}
+
+struct Combination {
+    Side side;
+    bool header_digest;
+    bool data_digest;
+    uint8_t align;
+};
+
+class PduReceiverEveryWay : public ::testing::TestWithParam<Combination> {
+  protected:
+    PduRules rules() const {
+        const auto [side, header_digest, data_digest, align] = GetParam();
+        return established(side, header_digest, data_digest, align);
+    }
+    Stream stream() const {
+        const auto [side, header_digest, data_digest, align] = GetParam();
+        const PduFormat format{
+            .header_digest = header_digest, .data_digest = data_digest, .data_align_bytes = align};
+        return side == Side::kController ? host_to_controller(format) : controller_to_host(format);
+    }
+};
+
+INSTANTIATE_TEST_SUITE_P(Digests,
+                         PduReceiverEveryWay,
+                         ::testing::Values(Combination{Side::kController, false, false, 4},
+                                           Combination{Side::kController, true, false, 4},
+                                           Combination{Side::kController, false, true, 4},
+                                           Combination{Side::kController, true, true, 4},
+                                           Combination{Side::kController, true, true, 128},
+                                           Combination{Side::kController, false, false, 64},
+                                           Combination{Side::kHost, false, false, 4},
+                                           Combination{Side::kHost, true, false, 16},
+                                           Combination{Side::kHost, false, true, 4},
+                                           Combination{Side::kHost, true, true, 4}));
+
+TEST_P(PduReceiverEveryWay, ReceivesWhatTheEncodersWrite) {
+    const auto pdus = receive_whole(stream().bytes, rules());
+    ASSERT_EQ(pdus.size(), 3U);
+    for (const auto& pdu : pdus) {
+        EXPECT_TRUE(pdu.complete);
+        const bool digest = rules().data_digest && !pdu.data.empty();
+        EXPECT_EQ(pdu.digest, digest ? DataDigest::kMatch : DataDigest::kAbsent);
+    }
+    if (GetParam().side == Side::kController) {
+        EXPECT_EQ(pdus[1].data, pattern(777));
+        EXPECT_EQ(pdus[2].data, pattern(2500, 3));
+    } else {
+        EXPECT_EQ(pdus[1].data, pattern(1500, 5));
+    }
+}
+
+TEST_P(PduReceiverEveryWay, GivesTheSameResultByteByByte) {
+    const Stream all = stream();
+    const auto expected = receive_whole(all.bytes, rules());
+    RecordingHandler handler;
+    PduReceiver receiver(handler, rules());
+    for (const std::byte& byte : all.bytes) {
+        ASSERT_EQ(receiver.feed({&byte, 1}), 1U);
+    }
+    EXPECT_EQ(handler.pdus, expected);
+    EXPECT_EQ(handler.violation_count, 0);
+}
+
+TEST_P(PduReceiverEveryWay, GivesTheSameResultCutAtEveryPosition) {
+    const Stream all = stream();
+    const auto expected = receive_whole(all.bytes, rules());
+    for (size_t cut = 0; cut <= all.bytes.size(); ++cut) {
+        // Each half in its own allocation, so that a read beyond it is found.
+        const ByteVector first(all.bytes.begin(), all.bytes.begin() + static_cast<ptrdiff_t>(cut));
+        const ByteVector second(all.bytes.begin() + static_cast<ptrdiff_t>(cut), all.bytes.end());
+        RecordingHandler handler;
+        PduReceiver receiver(handler, rules());
+        ASSERT_EQ(receiver.feed(first), first.size());
+        const auto complete =
+            std::count_if(all.ends.begin(), all.ends.end(), [&](size_t end) { return end <= cut; });
+        ASSERT_EQ(std::count_if(handler.pdus.begin(),
+                                handler.pdus.end(),
+                                [](const auto& pdu) { return pdu.complete; }),
+                  complete)
+            << "cut at " << cut;
+        ASSERT_EQ(receiver.feed(second), second.size());
+        ASSERT_EQ(handler.pdus, expected) << "cut at " << cut;
+    }
+}
+
+}  // namespace
+}  // namespace basalt::nvmf
