@@ -1,0 +1,47 @@
+# The target is killed under I/O and started again, twice: the host reconnects by itself, no I/O
+# fails, nothing acknowledged is lost and nothing old comes back.
+# Environment: NQN with namespaces 1 and 2.
+
+reconnect_count() {
+    dmesg | grep -c "Successfully reconnected" || true
+}
+
+connect "$NQN" --ctrl-loss-tmo=600 --reconnect-delay=1 -i 2
+first=$(namespace "$NQN" 1)
+second=$(namespace "$NQN" 2)
+blkdiscard -f -z -o 64M -l 16M "$second"
+
+step "load on both namespaces"
+block-journal run "$first" /tmp/journal >/tmp/journal.log 2>&1 &
+journal=$!
+fio --name=verify --eta=never --filename="$second" --offset=64m --size=16m --ioengine=libaio --direct=1 \
+    --rw=randrw --bsrange=4k-64k --iodepth=8 --verify=crc32c --verify_fatal=1 --do_verify=1 \
+    --time_based --runtime=12 --output=/tmp/fio.log &
+fio=$!
+sleep 3
+
+for round in 1 2; do
+    step "kill and restart, round $round"
+    host kill-target
+    sleep 1
+    refuses is_live "$NQN"
+    host start-target
+    wait_for 120 is_live "$NQN"
+    equal "reconnects" "$round" "$(reconnect_count)"
+    sleep 2
+done
+
+step "the load ends without an error"
+kill -TERM "$journal"
+wait "$journal" || { cat /tmp/journal.log; fail "block-journal"; }
+cat /tmp/journal.log
+wait "$fio" || { cat /tmp/fio.log; fail "fio"; }
+grep -E "^ *(read|write):|err=" /tmp/fio.log
+
+step "the same after dropping caches, and over a new connection"
+drop_caches
+block-journal check "$first" /tmp/journal
+disconnect "$NQN"
+connect "$NQN"
+block-journal check "$(namespace "$NQN" 1)" /tmp/journal
+disconnect "$NQN"

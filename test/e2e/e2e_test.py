@@ -1,0 +1,140 @@
+"""The end-to-end cases: what is exported, which script runs in the guest, what the host does.
+
+The steps are in cases/*.sh. Each case has its own target, files and guest, so that none depends
+on what another left behind.
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import tempfile
+import time
+import unittest
+
+from guest import HERE, Guest, build_images, emulated_nvme
+from target import (BasaltTarget, DriveNamespace, Namespace, NvmetTarget, Subsystem, make_image,
+                    saved_configuration)
+
+CASES = ("control", "data", "restart", "drive")
+TARGETS = ("basaltd", "nvmet")
+
+NQN = "nqn.2026-01.io.basalt:open"
+NQN_PRIVATE = "nqn.2026-01.io.basalt:private"
+HOST_ALLOWED = "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-0000000000aa"
+SIZE_MIB = 512
+
+
+@dataclasses.dataclass
+class Settings:
+    """What `run` was asked for. `console`: a stream for the guests' logs, or None."""
+    target: str
+    programs: pathlib.Path
+    console: object = None
+
+
+class LinuxHostTest(unittest.TestCase):
+    """One case with one kernel. The run's folder is kept if the case fails, for its logs."""
+
+    def __init__(self, case, kernel, settings):
+        super().__init__(f"test_{case}")
+        self._case = case
+        self._kernel = kernel
+        self._settings = settings
+
+    def __str__(self):
+        return f"{self._case} (Linux {self._kernel}, {self._settings.target})"
+
+    def setUp(self):
+        # Not in /tmp: that may be a tmpfs, which can't do O_DIRECT on older kernels.
+        self._folder = pathlib.Path(tempfile.mkdtemp(prefix=f"run-{self._case}-",
+                                                     dir=build_images(self._kernel)))
+        self._started_s = time.monotonic()
+        self._passed = False
+
+    def tearDown(self):
+        print(f"{self}: {time.monotonic() - self._started_s:.0f} s", flush=True)
+        if self._passed:
+            shutil.rmtree(self._folder)
+        else:
+            print(f"logs are in {self._folder}", flush=True)
+
+    def test_control(self):
+        subsystems = [
+            Subsystem(NQN, [self._namespace(1), self._namespace(2, block_bytes=4096)]),
+            Subsystem(NQN_PRIVATE, [self._namespace(1, name="private")], [HOST_ALLOWED]),
+        ]
+        extra = self._namespace(3)
+
+        def on_request(target, words):
+            if words == ["add-namespace"]:
+                target.add_namespace(subsystems[0], extra)
+            elif words == ["remove-namespace"]:
+                target.remove_namespace(subsystems[0], extra.nsid)
+            else:
+                raise ValueError(f"unknown request {words}")
+
+        self._run(subsystems, on_request=on_request, cpu_count=4)
+
+    def test_data(self):
+        self._run([Subsystem(NQN, [self._namespace(1), self._namespace(2, block_bytes=4096)])])
+
+    def test_restart(self):
+        def on_request(target, words):
+            actions = {"kill-target": target.kill, "start-target": target.start}
+            actions[" ".join(words)]()
+
+        self._run([Subsystem(NQN, [self._namespace(1), self._namespace(2, block_bytes=4096)])],
+                  on_request=on_request,
+                  programs={"/bin/block-journal": self._settings.programs / "block-journal"})
+
+    def test_drive(self):
+        """basaltd in the guest, on emulated NVMe drives; the guest is its own host."""
+        if self._settings.target != "basaltd":
+            self.skipTest("only basaltd runs in the guest")
+        uuid = "3c0f8f5e-8d0a-4d6c-9b52-6b1a5a8f0e01"
+        eui64 = "52540000e2e00002"
+        namespaces = [
+            DriveNamespace(1, self._folder / "first.img", 512, identity={"uuid": uuid}),
+            DriveNamespace(2, self._folder / "second.img", 4096, identity={"eui64": eui64}),
+        ]
+        for namespace in namespaces:
+            make_image(namespace.path, SIZE_MIB)
+        config = self._folder / "config.json"
+        config.write_text(json.dumps(saved_configuration(
+            [Subsystem(NQN, namespaces)], 4420, 8009, ["127.0.0.1"])))
+        drives = emulated_nvme("first", namespaces[0].path, uuid=uuid) + emulated_nvme(
+            "second", namespaces[1].path, eui64="0x" + eui64, block_bytes=4096)
+        self._run_guest(
+            {"TARGET_ADDRESS": "127.0.0.1", "TARGET_PORT": "4420", "FEATURES": "compare"},
+            files={"/e2e/config.json": config}, qemu_arguments=drives, memory_mib=2048,
+            programs={"/bin/basaltd": self._settings.programs / "basaltd"})
+        self._passed = True
+
+    def _namespace(self, nsid, *, block_bytes=512, name="volume"):
+        path = make_image(self._folder / f"{name}{nsid}.img", SIZE_MIB)
+        return Namespace(nsid, path, block_bytes)
+
+    def _run(self, subsystems, *, on_request=None, **guest_options):
+        """Starts the target, runs the case's script in a guest, ends the target in order."""
+        target = self._make_target(subsystems)
+        target.start()
+        self.addCleanup(lambda: target.kill() if target.is_running() else None)
+        self._run_guest(target.environment(),
+                        on_request=lambda words: on_request(target, words), **guest_options)
+        target.stop()
+        self._passed = True
+
+    def _run_guest(self, environment, **options):
+        """Boots the kernel and runs the case's script in it."""
+        Guest(self._kernel, (HERE / "cases" / f"{self._case}.sh").read_text(),
+              environment={**environment, "NQN": NQN, "NQN_PRIVATE": NQN_PRIVATE,
+                           "HOST_ALLOWED": HOST_ALLOWED,
+                           "FIRST_BLOCKS": str((SIZE_MIB << 20) // 512)},
+              log_path=self._folder / "guest.log", echo_to=self._settings.console,
+              **options).run()
+
+    def _make_target(self, subsystems):
+        if self._settings.target == "nvmet":
+            return NvmetTarget(self._folder, subsystems)
+        return BasaltTarget(self._folder, subsystems, self._settings.programs / "basaltd")
