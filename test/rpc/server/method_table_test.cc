@@ -1,0 +1,156 @@
+#include "rpc/server/method_table.h"
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "rpc/proto/bdev.pb.h"
+
+namespace basalt::rpc {
+namespace {
+
+// A sink that remembers the last answer.
+class RecordingSink : public CallSink {
+  public:
+    void call_done(const Call& call, const RpcError* error) override {
+        ++answers;
+        last_tag = call.tag();
+        code = error != nullptr ? error->code : 0;
+        message = error != nullptr ? error->message : call.response().ShortDebugString();
+    }
+    int answers = 0;
+    uint64_t last_tag = 0;
+    int32_t code = 0;
+    std::string message;
+};
+
+class Handlers {
+  public:
+    void bdev_malloc_create(const v1::BdevMallocCreateRequest& request,
+                            Reply<v1::BdevMallocCreateResponse> reply) {
+        reply.result().set_name(request.name());
+        reply.send();
+    }
+};
+
+TEST(MethodTable, DeclaresExactlyTheMethodsOfTheApi) {
+    // Names are a promise to scripts: this list changes only on purpose.
+    const std::vector<std::string> expected = {
+        "bdev_aio_create",
+        "bdev_aio_delete",
+        "bdev_delay_create",
+        "bdev_delay_delete",
+        "bdev_delay_update_latency",
+        "bdev_enable_histogram",
+        "bdev_error_create",
+        "bdev_error_delete",
+        "bdev_error_inject_error",
+        "bdev_get_bdevs",
+        "bdev_get_histogram",
+        "bdev_get_iostat",
+        "bdev_malloc_create",
+        "bdev_malloc_delete",
+        "bdev_null_create",
+        "bdev_null_delete",
+        "bdev_nvme_attach_passthrough",
+        "bdev_nvme_detach_controller",
+        "bdev_passthru_create",
+        "bdev_passthru_delete",
+        "bdev_reset_iostat",
+        "bdev_uring_create",
+        "bdev_uring_delete",
+        "framework_get_config",
+        "framework_get_reactors",
+        "framework_get_subsystems",
+        "load_config",
+        "log_get_level",
+        "log_set_level",
+        "nvmf_create_subsystem",
+        "nvmf_create_transport",
+        "nvmf_delete_subsystem",
+        "nvmf_get_stats",
+        "nvmf_get_subsystems",
+        "nvmf_get_transports",
+        "nvmf_subsystem_add_host",
+        "nvmf_subsystem_add_listener",
+        "nvmf_subsystem_add_ns",
+        "nvmf_subsystem_allow_any_host",
+        "nvmf_subsystem_get_controllers",
+        "nvmf_subsystem_get_listeners",
+        "nvmf_subsystem_get_qpairs",
+        "nvmf_subsystem_remove_host",
+        "nvmf_subsystem_remove_listener",
+        "nvmf_subsystem_remove_ns",
+        "rpc_get_methods",
+        "save_config",
+        "spdk_get_version",
+        "spdk_kill_instance",
+        "thread_get_stats",
+    };
+    const MethodTable table;
+    EXPECT_EQ(table.unhandled(), expected);
+}
+
+TEST(MethodTable, FindsAMethodByBothNamesOnceItHasAHandler) {
+    MethodTable table;
+    Handlers handlers;
+    EXPECT_EQ(table.find("bdev_malloc_create"), nullptr);
+    EXPECT_EQ(table.find_grpc("/basalt.v1.Bdev/BdevMallocCreate"), nullptr);
+    table.add("bdev_malloc_create", handlers, &Handlers::bdev_malloc_create);
+    ASSERT_NE(table.find("bdev_malloc_create"), nullptr);
+    EXPECT_EQ(table.find("bdev_malloc_create"),
+              table.find_grpc("/basalt.v1.Bdev/BdevMallocCreate"));
+    EXPECT_EQ(table.find("BdevMallocCreate"), nullptr);
+    EXPECT_EQ(table.find("bdev_malloc"), nullptr);
+}
+
+TEST(MethodTable, DispatchesToTheHandlerAndReturnsTheTag) {
+    MethodTable table;
+    Handlers handlers;
+    table.add("bdev_malloc_create", handlers, &Handlers::bdev_malloc_create);
+    RecordingSink sink;
+    auto request = std::make_unique<v1::BdevMallocCreateRequest>();
+    request->set_name("Malloc7");
+    request->set_num_blocks(1);
+    request->set_block_size(512);
+    MethodTable::dispatch(*table.find("bdev_malloc_create"), std::move(request), sink, 99);
+    EXPECT_EQ(sink.answers, 1);
+    EXPECT_EQ(sink.last_tag, 99U);
+    EXPECT_EQ(sink.message, "name: \"Malloc7\"");
+    EXPECT_EQ(sink.outstanding(), 0U);
+}
+
+TEST(MethodTable, RefusesARequestThatBreaksItsRulesBeforeTheHandlerSeesIt) {
+    MethodTable table;
+    Handlers handlers;
+    table.add("bdev_malloc_create", handlers, &Handlers::bdev_malloc_create);
+    RecordingSink sink;
+    auto request = std::make_unique<v1::BdevMallocCreateRequest>();
+    request->set_num_blocks(1);
+    request->set_block_size(511);
+    MethodTable::dispatch(*table.find("bdev_malloc_create"), std::move(request), sink, 1);
+    EXPECT_EQ(sink.code, -32602);
+    EXPECT_EQ(sink.message, "parameter 'block_size' must be from 512 to 65536");
+}
+
+TEST(MethodTableDeathTest, AbortsOnAHandlerForAMethodThatTheFilesDoNotDeclare) {
+    MethodTable table;
+    Handlers handlers;
+    EXPECT_DEATH(table.add("bdev_malloc_make", handlers, &Handlers::bdev_malloc_create),
+                 "methods_");
+    EXPECT_DEATH(table.add("bdev_null_create", handlers, &Handlers::bdev_malloc_create),
+                 "input_type");
+    table.add("bdev_malloc_create", handlers, &Handlers::bdev_malloc_create);
+    EXPECT_DEATH(table.add("bdev_malloc_create", handlers, &Handlers::bdev_malloc_create),
+                 "handler == nullptr");
+}
+
+TEST(SnakeCase, PutsAnUnderscoreBeforeEachCapital) {
+    EXPECT_EQ(snake_case("BdevNvmeAttachPassthrough"), "bdev_nvme_attach_passthrough");
+    EXPECT_EQ(snake_case("SaveConfig"), "save_config");
+    EXPECT_EQ(snake_case(""), "");
+}
+
+}  // namespace
+}  // namespace basalt::rpc
