@@ -27,6 +27,9 @@ Result<DataPointer> decode_data_pointer(const Sqe& sqe, uint32_t capsule_data_by
     }
     switch (sqe.sgl1.identifier) {
         case kSglTransport:
+            if (capsule_data_bytes != 0) {
+                return failure(status::kInvalidField);
+            }
             return DataPointer{
                 .place = DataPointer::Place::kTransport, .offset = 0, .length_bytes = length_bytes};
         case kSglInCapsule: break;

@@ -23,8 +23,8 @@ struct DataPointer {
 /// Reads the one SGL descriptor of a command that came with `capsule_data_bytes` of in-capsule
 /// data. The result lies within the capsule where it says so; how much data the command *needs* is
 /// for its own checks. Errors carry an NVMe status (see to_nvme_status()), all with DNR: Invalid
-/// Field (PRPs, or in-capsule data for a command that moves none to the controller), SGL Descriptor
-/// Type Invalid, SGL Offset Invalid, Data SGL Length Invalid.
+/// Field (PRPs; in-capsule data for a command that moves none to the controller, or beside a
+/// transport descriptor), SGL Descriptor Type Invalid, SGL Offset Invalid, Data SGL Length Invalid.
 [[nodiscard]] Result<DataPointer> decode_data_pointer(const Sqe& sqe, uint32_t capsule_data_bytes);
 
 }  // namespace basalt::nvmf

@@ -1,8 +1,8 @@
 #include "nvmf/wire/pdu_codec.h"
 
-#include <gtest/gtest.h>
-
 #include <cstring>
+
+#include <gtest/gtest.h>
 
 #include "nvmf/wire/command_build.h"
 #include "nvmf/wire/digest.h"
@@ -180,6 +180,27 @@ TEST(PduCodec, EncodesC2hDataByteForByte) {
               "00000000"
               "00100000"
               "00000000");
+}
+
+TEST(PduCodec, WritesTheWorkedExampleOfTheFormatPage) {
+    const PduFormat digests = format(true, true);
+    const auto command =
+        encoded([&](auto out) { return encode_capsule_cmd(out, example_read(), 0, digests); });
+    EXPECT_EQ(to_hex(command), "040148004c000000" + to_hex(from_hex(kExampleReadSqe)) + "5520e3c6");
+    const C2hDataFields fields{
+        .cid = CommandId(0x42), .offset = 0, .length_bytes = 4096, .last = true, .success = true};
+    const testing::ByteVector zeros(4096);
+    const auto data = testing::with_payload(
+        encoded([&](auto out) { return encode_c2h_data(out, fields, digests); }), zeros, digests);
+    ASSERT_EQ(data.size(), 4128U);
+    EXPECT_EQ(to_hex(std::span(data).first(28)),
+              "070f181c20100000"
+              "42000000"
+              "00000000"
+              "00100000"
+              "00000000"
+              "dc883696");
+    EXPECT_EQ(to_hex(std::span(data).last(4)), "8941f998");
 }
 
 }  // namespace

@@ -157,5 +157,149 @@ TEST_P(PduReceiverEveryWay, GivesTheSameResultCutAtEveryPosition) {
     }
 }
 
+TEST_P(PduReceiverEveryWay, FindsDamagedDataWithoutGivingUpTheConnection) {
+    Stream all = stream();
+    // The last data byte of the second PDU, before its digest if it has one.
+    const bool digest = GetParam().data_digest;
+    all.bytes[all.ends[1] - (digest ? kDigestBytes : 0) - 1] ^= std::byte{1};
+    RecordingHandler handler;
+    PduReceiver receiver(handler, rules());
+    ASSERT_EQ(receiver.feed(all.bytes), all.bytes.size());
+    ASSERT_EQ(handler.pdus.size(), 3U);
+    EXPECT_EQ(handler.pdus[1].digest, digest ? DataDigest::kMismatch : DataDigest::kAbsent);
+    EXPECT_TRUE(handler.pdus[2].complete);
+    EXPECT_EQ(handler.violation_count, 0);
+}
+
+TEST_P(PduReceiverEveryWay, ChecksTheDigestOfDataThatNobodyWants) {
+    const Stream all = stream();
+    RecordingHandler handler;
+    handler.discard = true;
+    PduReceiver receiver(handler, rules());
+    ASSERT_EQ(receiver.feed(all.bytes), all.bytes.size());
+    ASSERT_EQ(handler.pdus.size(), 3U);
+    EXPECT_TRUE(handler.pdus[1].data.empty());
+    EXPECT_EQ(handler.pdus[1].digest,
+              GetParam().data_digest ? DataDigest::kMatch : DataDigest::kAbsent);
+}
+
+TEST_P(PduReceiverEveryWay, WaitsWhenTheHandlerCannotGoOn) {
+    const Stream all = stream();
+    const auto expected = receive_whole(all.bytes, rules());
+    RecordingHandler handler;
+    handler.later_answers = 3;
+    PduReceiver receiver(handler, rules());
+    const size_t taken = receiver.feed(all.bytes);
+    EXPECT_LT(taken, all.bytes.size());
+    EXPECT_TRUE(receiver.is_waiting());
+    EXPECT_FALSE(receiver.is_between_pdus());
+    EXPECT_EQ(handler.calls, 1);
+    // The memory of the header may be gone by the time the handler can go on.
+    const ByteVector rest(all.bytes.begin() + static_cast<ptrdiff_t>(taken), all.bytes.end());
+    EXPECT_EQ(receiver.feed({}), 0U);
+    EXPECT_EQ(receiver.feed(rest), 0U);
+    EXPECT_EQ(handler.calls, 3);
+    EXPECT_EQ(receiver.feed(rest), rest.size());
+    EXPECT_EQ(handler.pdus, expected);
+}
+
+TEST(PduReceiver, CompletesAPduWithoutDataWhenTheWaitEndsWithoutInput) {
+    const auto pdu = host_to_controller({}).bytes;
+    RecordingHandler handler;
+    handler.later_answers = 1;
+    PduReceiver receiver(handler, established(Side::kController, false, false));
+    ASSERT_EQ(receiver.feed(std::span(pdu).first(72)), 72U);
+    ASSERT_TRUE(receiver.is_waiting());
+    EXPECT_EQ(receiver.feed({}), 0U);
+    ASSERT_EQ(handler.pdus.size(), 1U);
+    EXPECT_TRUE(handler.pdus[0].complete);
+    EXPECT_TRUE(receiver.is_between_pdus());
+}
+
+TEST(PduReceiver, TakesNothingMoreAfterAViolation) {
+    ByteVector bytes = host_to_controller({}).bytes;
+    bytes[72] = std::byte{0xff};
+    RecordingHandler handler;
+    PduReceiver receiver(handler, established(Side::kController, false, false));
+    EXPECT_LT(receiver.feed(bytes), bytes.size());
+    EXPECT_TRUE(receiver.is_done());
+    EXPECT_EQ(handler.violation_count, 1);
+    EXPECT_EQ(handler.violation_header.size(), kCommonHeaderBytes);
+    const int calls = handler.calls;
+    EXPECT_EQ(receiver.feed(bytes), 0U);
+    EXPECT_EQ(handler.calls, calls);
+}
+
+TEST(PduReceiver, ReportsWhatTheHandlerRejectsWithTheWholeHeader) {
+    const ByteVector bytes = host_to_controller({}).bytes;
+    for (const size_t step : {bytes.size(), size_t{1}}) {
+        RecordingHandler handler;
+        handler.reject = Fes::kDataTransferOutOfRange;
+        PduReceiver receiver(handler, established(Side::kController, false, false));
+        for (size_t at = 0; at < bytes.size() && !receiver.is_done(); at += step) {
+            static_cast<void>(receiver.feed(std::span(bytes).subspan(at, step)));
+        }
+        EXPECT_EQ(handler.violation.fes, Fes::kDataTransferOutOfRange);
+        EXPECT_EQ(handler.violation.fei, 12U);
+        EXPECT_EQ(handler.violation_header, ByteVector(bytes.begin(), bytes.begin() + 72));
+    }
+}
+
+TEST(PduReceiver, MakesNoCallAfterStop) {
+    const ByteVector bytes = host_to_controller({}).bytes;
+    RecordingHandler handler;
+    PduReceiver receiver(handler, established(Side::kController, false, false));
+    handler.receiver_to_stop = &receiver;
+    EXPECT_EQ(receiver.feed(bytes), 72U);
+    EXPECT_TRUE(receiver.is_done());
+    EXPECT_EQ(handler.pdus.size(), 1U);
+}
+
+/// Establishes the connection when the handshake PDU is complete, as a target does.
+class Establisher final : public PduHandler {
+  public:
+    PayloadPlan on_header(const PduHeader& header) override {
+        types.push_back(header.type());
+        return PayloadPlan::discard();
+    }
+    void on_pdu_complete(DataDigest) override {
+        receiver->set_rules(established(Side::kController, true, true));
+    }
+    void on_violation(const Violation&, std::span<const std::byte>) override { ++violations; }
+
+    PduReceiver* receiver = nullptr;
+    std::vector<PduType> types;
+    int violations = 0;
+};
+
+TEST(PduReceiver, AppliesNewRulesToTheVeryNextPdu) {
+    ByteVector bytes = encoded([](auto out) { return encode_ic_req(out, {}); });
+    const Stream rest = host_to_controller({.header_digest = true, .data_digest = true});
+    bytes.insert(bytes.end(), rest.bytes.begin(), rest.bytes.end());
+    Establisher handler;
+    PduReceiver receiver(handler, PduRules{});
+    handler.receiver = &receiver;
+    EXPECT_EQ(receiver.feed(bytes), bytes.size());
+    EXPECT_EQ(handler.violations, 0);
+    EXPECT_EQ(handler.types,
+              (std::vector{
+                  PduType::kIcReq, PduType::kCapsuleCmd, PduType::kCapsuleCmd, PduType::kH2cData}));
+}
+
+TEST(PduReceiver, HandsOverTheHeaderThatATerminateRequestCarries) {
+    const Violation violation{.fes = Fes::kInvalidHeaderField, .fei = 3, .close_silently = false};
+    const auto offending = pattern(72);
+    const auto pdu =
+        encoded([&](auto out) { return encode_term_req(out, Side::kHost, violation, offending); });
+    RecordingHandler handler;
+    PduReceiver receiver(handler, established(Side::kController, true, true));
+    EXPECT_EQ(receiver.feed(pdu), pdu.size());
+    ASSERT_EQ(handler.pdus.size(), 1U);
+    EXPECT_EQ(handler.pdus[0].data, offending);
+    const auto& header = *reinterpret_cast<const TermReq*>(handler.pdus[0].header.data());
+    EXPECT_EQ(header.fes.get(), 1U);
+    EXPECT_EQ(header.fei.get(), 3U);
+}
+
 }  // namespace
 }  // namespace basalt::nvmf
