@@ -4,24 +4,15 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
+#include <variant>
+#include <vector>
 
 #include "bdev/core/io_request.h"
+#include "bdev/core/uuid.h"
 #include "reactor/base/result.h"
 #include "reactor/reactor.h"
 
 namespace basalt::bdev {
-
-/// 16 bytes in the order of their text form (RFC 9562, big-endian).
-struct Uuid {
-    std::array<uint8_t, 16> bytes{};
-    bool operator==(const Uuid&) const = default;
-    [[nodiscard]] bool is_nil() const { return *this == Uuid{}; }
-    /// "3f2b0d3e-…" in lower case.
-    [[nodiscard]] std::string to_string() const;
-    /// Errors: kInvalidArgument.
-    [[nodiscard]] static Result<Uuid> parse(std::string_view text);
-};
 
 /// What a block device is and can do. Constant while the device exists.
 struct BdevInfo {
@@ -43,6 +34,19 @@ struct BdevInfo {
     bool supplies_read_memory = false;  ///< See IoRequest::wants_device_memory.
 
     [[nodiscard]] bool can(IoOp op) const { return supports[static_cast<uint32_t>(op)]; }
+};
+
+/// How a device was made, for whoever writes configurations: the method that makes another like it
+/// and its parameters as they are now, in order, in the API's names and units.
+struct BdevConfig {
+    using Value = std::variant<bool, uint64_t, std::string>;
+    struct Parameter {
+        std::string name;
+        Value value;
+    };
+
+    std::string method;  ///< Empty: the device was not made by a method and is not written.
+    std::vector<Parameter> parameters;
 };
 
 /// A device as one core uses it. Owner: whoever opened it. Core: the one it was opened on.
@@ -68,6 +72,9 @@ class Bdev {
 
     /// The device below, or null for a leaf.
     [[nodiscard]] virtual Bdev* base() const { return nullptr; }
+
+    /// How to make this device again. Control thread.
+    [[nodiscard]] virtual BdevConfig describe() const { return {}; }
 
     /// Opens the device on `here`'s core, on that core. May allocate. The channel must have no
     /// request under way when it is destroyed, on the same core. Errors: kNoMemory, kIo.

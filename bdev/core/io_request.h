@@ -5,7 +5,9 @@
 
 #include <sys/uio.h>
 
+#include "bdev/limits.h"
 #include "reactor/base/assert.h"
+#include "reactor/base/intrusive_list.h"
 #include "reactor/base/result.h"
 #include "reactor/base/strong_int.h"
 #include "reactor/msg/event.h"
@@ -26,8 +28,21 @@ enum class IoOp : uint8_t {
 };
 inline constexpr uint32_t kIoOpCount = static_cast<uint32_t>(IoOp::kCompare) + 1;
 
-/// Layers that may stand above one leaf; each keeps one frame in a request.
-inline constexpr uint32_t kLayersMax = 8;
+class IoRequest;
+
+/// The event of a request's leaf: an Event that knows its request. Part of the request.
+class LeafEvent : public Event {
+  public:
+    explicit LeafEvent(IoRequest& request) : request_(request) {}
+
+    /// The request of `event`, which is a request's leaf_event.
+    [[nodiscard]] static IoRequest& request_of(Event& event) {
+        return static_cast<LeafEvent&>(event).request_;
+    }
+
+  private:
+    IoRequest& request_;
+};
 
 /// One request to a block device, pooled by whoever makes it (a queue pair, a test).
 ///
@@ -69,12 +84,14 @@ class IoRequest {
 
     /// For the leaf alone while it owns the request: a deferred completion, a queue, a timer's
     /// owner.
-    Event leaf_event;
-    /// For the layer or channel that holds the request back (delay, quiesce).
-    ListLink hold_link;
+    LeafEvent leaf_event{*this};
+    void* leaf_context = nullptr;
     uint64_t leaf_word = 0;
+    /// For whoever holds the request back for now: a leaf short of something, a layer that delays.
+    ListLink hold_link;
+    uint64_t hold_word = 0;
 
-    /// Adds a completion on top. At most kLayersMax + 1 are pending.
+    /// Adds a completion on top. At most kCompletionsMax are pending.
     void push_completion(Complete function, void* context, uint64_t word = 0) {
         BASALT_ASSERT(depth_ < frames_.size());
         frames_[depth_++] = Frame{function, context, word};
@@ -102,8 +119,11 @@ class IoRequest {
         uint64_t word = 0;
     };
 
-    std::array<Frame, kLayersMax + 1> frames_{};
     uint32_t depth_ = 0;
+    std::array<Frame, kCompletionsMax> frames_{};
 };
+
+/// Requests that somebody holds back, in order.
+using HeldRequests = IntrusiveList<IoRequest, &IoRequest::hold_link>;
 
 }  // namespace basalt::bdev

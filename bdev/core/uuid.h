@@ -1,0 +1,32 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "reactor/base/result.h"
+
+namespace basalt::bdev {
+
+/// 16 bytes in the order of their text form (RFC 9562, big-endian). A value.
+struct Uuid {
+    std::array<uint8_t, 16> bytes{};
+
+    auto operator<=>(const Uuid&) const = default;
+    [[nodiscard]] bool is_nil() const { return *this == Uuid{}; }
+
+    /// "3f2b0d3e-…" in lower case.
+    [[nodiscard]] std::string to_string() const;
+
+    /// From the form 8-4-4-4-12 in hexadecimal digits of either case. Errors: kInvalidArgument.
+    [[nodiscard]] static Result<Uuid> parse(std::string_view text);
+
+    /// A version 4 UUID of these random bytes (RFC 9562, section 5.4).
+    [[nodiscard]] static Uuid from_random(const std::array<uint8_t, 16>& random_bytes);
+
+    /// A version 4 UUID from the kernel's random numbers. Control thread.
+    [[nodiscard]] static Uuid make_random();
+};
+
+}  // namespace basalt::bdev

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+
+#include "reactor/buffer_pool.h"
+
+namespace basalt::bdev {
+
+/// Layers that may stand above one leaf. A request has room for the completions of all of them; the
+/// deepest stack that we know (crypt, qos, retry, cache, ec, snapshot, delay, error) has 8.
+inline constexpr uint32_t kLayersMax = 8;
+
+/// Completions that one request can have pending: its maker's, one of each layer, and one for the
+/// statistics of each device in the stack.
+inline constexpr uint32_t kCompletionsMax = 1 + kLayersMax + (kLayersMax + 1);
+
+/// Pieces of memory of one request. The kernel takes 1024 (IOV_MAX); 128 KiB in pieces of 512 bytes
+/// are 256.
+inline constexpr uint32_t kPiecesMax = 256;
+
+/// The length of a device's name, as a person may reasonably write it.
+inline constexpr uint32_t kNameBytesMax = 255;
+
+inline constexpr uint32_t kBlockBytesMin = 512;
+inline constexpr uint32_t kBlockBytesMax = 4096;
+
+/// The largest read, write or compare of a leaf that lives in memory. Larger than any front end's
+/// own limit (128 KiB), and short enough to copy (about 100 us) that a core does not stall.
+inline constexpr uint32_t kMemoryTransferBytesMax = 1024 * 1024;
+
+/// What the malloc leaf zeroes in one go; it lets other requests pass before it goes on. 1 MiB
+/// takes 40 to 100 us.
+inline constexpr uint64_t kZeroStepBytes = 1024 * 1024;
+
+/// What it gives back to the kernel in one go. 4 MiB are 1024 pages and take about 150 us.
+inline constexpr uint64_t kDiscardStepBytes = 4 * 1024 * 1024;
+
+/// The shortest range worth giving back instead of zeroing: below 64 KiB the system call and the
+/// page faults that follow cost more than the memset.
+inline constexpr uint64_t kDiscardBytesMin = 64 * 1024;
+
+static_assert(kDiscardBytesMin <= kDiscardStepBytes);
+
+}  // namespace basalt::bdev
