@@ -125,6 +125,17 @@ uint64_t Reactor::next_wakeup_ns() const {
     return timers_.next_deadline_ns();
 }
 
+void Reactor::abandon() {
+    for (EventList& held_back : held_back_) {
+        held_back.clear();
+    }
+    held_back_count_ = 0;
+    ready_.clear();
+    last_calls_.clear();
+    pollers_.clear();
+    timers_.clear();
+}
+
 void Reactor::run() {
     is_stopping_ = false;
     uint64_t turn_start_ns = clock_.now_ns();

@@ -118,6 +118,10 @@ class Reactor {
     /// messages wait, else the next timer, else UINT64_MAX. For a simulation's clock and for sleep.
     [[nodiscard]] uint64_t next_wakeup_ns() const;
 
+    /// Forgets all that waits here, events, timers and pollers, without running it: the machine has
+    /// lost its power. For simulations.
+    void abandon();
+
     [[nodiscard]] const ReactorCounters& counters() const { return counters_; }
 
   private:

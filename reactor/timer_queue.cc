@@ -89,6 +89,12 @@ void TimerQueue::stop(Timer& timer) {
     }
 }
 
+void TimerQueue::clear() {
+    while (root_ != nullptr) {
+        remove(*root_);
+    }
+}
+
 uint64_t TimerQueue::next_deadline_ns() const {
     return root_ == nullptr ? UINT64_MAX : root_->deadline_ns_;
 }

@@ -61,6 +61,9 @@ class TimerQueue {
     /// Runs up to `count_max` timers whose deadline is not after `now_ns`. Returns how many.
     uint32_t expire(uint64_t now_ns, uint32_t count_max);
 
+    /// Stops all timers.
+    void clear();
+
   private:
     static bool is_before(const Timer& a, const Timer& b);
     static Timer* meld(Timer* a, Timer* b);

@@ -73,6 +73,12 @@ class IntrusiveList {
         link.object_ = nullptr;
     }
 
+    /// Takes all objects out. O(n).
+    void clear() {
+        while (pop_front() != nullptr) {
+        }
+    }
+
     /// Moves all of `other` to the end of this list, in order. O(1).
     void splice_back(IntrusiveList& other) {
         if (other.empty()) {
