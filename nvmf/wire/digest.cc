@@ -6,9 +6,15 @@
 
 namespace basalt::nvmf {
 
+namespace {
+
+// ISA-L takes a length as an int.
+constexpr size_t kPieceBytesMax = size_t{1} << 30U;
+
+}  // namespace
+
 void Crc32c::update(std::span<const std::byte> bytes) {
-    // ISA-L takes its length as an int. It only reads; its parameter lacks the const.
-    constexpr size_t kPieceBytesMax = size_t{1} << 30U;
+    // ISA-L only reads; its parameter lacks the const.
     while (!bytes.empty()) {
         const size_t piece_bytes = std::min(bytes.size(), kPieceBytesMax);
         auto* data = reinterpret_cast<unsigned char*>(const_cast<std::byte*>(bytes.data()));

@@ -10,6 +10,10 @@ namespace basalt::nvmf {
 
 namespace {
 
+// In both forms any other character stands for itself.
+constexpr std::string_view kNqnForm = "nqn.dddd-dd.a";  // d: a digit; a: a letter or digit.
+constexpr std::string_view kUuidForm = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";  // x: hexadecimal.
+
 constexpr bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
@@ -24,14 +28,13 @@ constexpr bool is_alphanumeric(char c) {
 
 /// "nqn.yyyy-mm." and the first character of the domain.
 bool has_nqn_form(std::string_view nqn) {
-    constexpr std::string_view kForm = "nqn.dddd-dd.a";
-    if (nqn.size() < kForm.size()) {
+    if (nqn.size() < kNqnForm.size()) {
         return false;
     }
-    for (size_t i = 0; i < kForm.size(); ++i) {
-        const bool good = kForm[i] == 'd'   ? is_digit(nqn[i])
-                          : kForm[i] == 'a' ? is_alphanumeric(nqn[i])
-                                            : nqn[i] == kForm[i];
+    for (size_t i = 0; i < kNqnForm.size(); ++i) {
+        const bool good = kNqnForm[i] == 'd'   ? is_digit(nqn[i])
+                          : kNqnForm[i] == 'a' ? is_alphanumeric(nqn[i])
+                                               : nqn[i] == kNqnForm[i];
         if (!good) {
             return false;
         }
@@ -41,12 +44,11 @@ bool has_nqn_form(std::string_view nqn) {
 }
 
 bool is_uuid(std::string_view text) {
-    constexpr std::string_view kForm = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-    if (text.size() != kForm.size()) {
+    if (text.size() != kUuidForm.size()) {
         return false;
     }
-    for (size_t i = 0; i < kForm.size(); ++i) {
-        if (kForm[i] == 'x' ? !is_hex(text[i]) : text[i] != '-') {
+    for (size_t i = 0; i < kUuidForm.size(); ++i) {
+        if (kUuidForm[i] == 'x' ? !is_hex(text[i]) : text[i] != '-') {
             return false;
         }
     }

@@ -21,9 +21,9 @@ struct TypeTraits {
 };
 
 constexpr uint8_t kPduTypeCount = 10;
+constexpr uint8_t kDigestFlags = kFlagHeaderDigest | kFlagDataDigest;
 
 constexpr std::array<TypeTraits, kPduTypeCount> kTypes = [] {
-    constexpr uint8_t kDigests = kFlagHeaderDigest | kFlagDataDigest;
     std::array<TypeTraits, kPduTypeCount> types{};
     const auto set = [&types](PduType type, Side receiver, bool data, size_t bytes, uint8_t flags) {
         types[static_cast<uint8_t>(type)] = {.known = true,
@@ -36,14 +36,14 @@ constexpr std::array<TypeTraits, kPduTypeCount> kTypes = [] {
     set(PduType::kIcResp, Side::kHost, false, sizeof(IcResp), 0);
     set(PduType::kH2cTermReq, Side::kController, true, sizeof(TermReq), 0);
     set(PduType::kC2hTermReq, Side::kHost, true, sizeof(TermReq), 0);
-    set(PduType::kCapsuleCmd, Side::kController, true, sizeof(CapsuleCmd), kDigests);
+    set(PduType::kCapsuleCmd, Side::kController, true, sizeof(CapsuleCmd), kDigestFlags);
     set(PduType::kCapsuleResp, Side::kHost, false, sizeof(CapsuleResp), kFlagHeaderDigest);
-    set(PduType::kH2cData, Side::kController, true, sizeof(H2cData), kDigests | kFlagLastPdu);
+    set(PduType::kH2cData, Side::kController, true, sizeof(H2cData), kDigestFlags | kFlagLastPdu);
     set(PduType::kC2hData,
         Side::kHost,
         true,
         sizeof(C2hData),
-        kDigests | kFlagLastPdu | kFlagSuccess);
+        kDigestFlags | kFlagLastPdu | kFlagSuccess);
     set(PduType::kR2t, Side::kHost, false, sizeof(R2t), kFlagHeaderDigest);
     return types;
 }();
@@ -192,8 +192,8 @@ size_t finish(std::span<std::byte> out,
               uint8_t flags,
               uint32_t data_bytes,
               const PduFormat& format) {
-    constexpr uint32_t kBytes = sizeof(T);
-    const uint32_t head_bytes = kBytes + (format.header_digest ? kDigestBytes : 0);
+    const uint32_t header_bytes = sizeof(T);
+    const uint32_t head_bytes = header_bytes + (format.header_digest ? kDigestBytes : 0);
     uint32_t offset = head_bytes;
     uint32_t pdu_bytes = head_bytes;
     if (format.header_digest) {
@@ -212,11 +212,11 @@ size_t finish(std::span<std::byte> out,
     BASALT_ASSERT(out.size() >= offset);
     pdu.common.type = static_cast<uint8_t>(type);
     pdu.common.flags = flags;
-    pdu.common.header_bytes = static_cast<uint8_t>(kBytes);
+    pdu.common.header_bytes = static_cast<uint8_t>(header_bytes);
     pdu.common.pdu_bytes.set(pdu_bytes);
-    std::memcpy(out.data(), &pdu, kBytes);
+    std::memcpy(out.data(), &pdu, header_bytes);
     if (format.header_digest) {
-        encode_data_digest(out.subspan(kBytes), crc32c(out.first(kBytes)));
+        encode_data_digest(out.subspan(header_bytes), crc32c(out.first(header_bytes)));
     }
     std::fill_n(out.begin() + head_bytes, offset - head_bytes, std::byte{0});
     return offset;
@@ -254,8 +254,7 @@ Violation check_common_header(const CommonHeader& header,
     const uint8_t digests = digest_flags(traits, rules, has_data);
     found.data_digest_bytes = (digests & kFlagDataDigest) != 0 ? kDigestBytes : 0;
 
-    constexpr uint8_t kDigestMask = kFlagHeaderDigest | kFlagDataDigest;
-    if ((header.flags & ~traits.flags_allowed) != 0 || (header.flags & kDigestMask) != digests) {
+    if ((header.flags & ~traits.flags_allowed) != 0 || (header.flags & kDigestFlags) != digests) {
         return bad_field(kFlagsField);
     }
     if ((header.flags & kFlagSuccess) != 0 && (header.flags & kFlagLastPdu) == 0) {

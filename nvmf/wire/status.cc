@@ -10,7 +10,7 @@ namespace basalt::nvmf {
 namespace {
 
 struct Mapping {
-    Errc code;
+    Errc code = Errc::kOk;
     NvmeStatus on_read;
     NvmeStatus on_write;
 };
@@ -56,7 +56,7 @@ constexpr std::array<Mapping, kErrcCount> kMappings{{
 
 struct Reverse {
     NvmeStatus status;
-    Errc code;
+    Errc code = Errc::kOk;
 };
 
 constexpr std::array kReverse{

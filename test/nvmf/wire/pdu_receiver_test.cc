@@ -255,6 +255,24 @@ TEST(PduReceiver, MakesNoCallAfterStop) {
     EXPECT_EQ(handler.pdus.size(), 1U);
 }
 
+TEST(PduReceiver, MakesNoCallAfterStopFromWithinAHeader) {
+    const ByteVector bytes = host_to_controller({}).bytes;
+    for (const int later_answers : {0, 1}) {
+        for (const Fes reject : {Fes::kNone, Fes::kPduSequenceError}) {
+            RecordingHandler handler;
+            PduReceiver receiver(handler, established(Side::kController, false, false));
+            handler.receiver_to_stop = &receiver;
+            handler.stop_at_header = true;
+            handler.later_answers = later_answers;
+            handler.reject = reject;
+            EXPECT_EQ(receiver.feed(bytes), 72U);
+            EXPECT_TRUE(receiver.is_done());
+            EXPECT_EQ(receiver.feed({}), 0U);
+            EXPECT_EQ(handler.calls, 1);
+        }
+    }
+}
+
 /// Establishes the connection when the handshake PDU is complete, as a target does.
 class Establisher final : public PduHandler {
   public:

@@ -87,6 +87,9 @@ class RecordingHandler final : public PduHandler {
 
     PayloadPlan on_header(const PduHeader& header) override {
         ++calls;
+        if (stop_at_header) {
+            receiver_to_stop->stop();
+        }
         if (later_answers > 0) {
             --later_answers;
             return PayloadPlan::later();
@@ -100,11 +103,11 @@ class RecordingHandler final : public PduHandler {
             return PayloadPlan::discard();
         }
         storage_.assign(header.data_bytes(), std::byte{0xee});
-        pieces_.clear();
+        pieces_.assign(1, iovec{});  // An empty piece is legal and skipped, here and below.
         for (size_t at = 0; at < storage_.size(); at += piece_bytes_) {
             const size_t bytes_here = std::min(piece_bytes_, storage_.size() - at);
             pieces_.push_back({.iov_base = storage_.data() + at, .iov_len = bytes_here});
-            pieces_.push_back({});  // An empty piece is legal and skipped.
+            pieces_.push_back({});
         }
         return PayloadPlan::store(pieces_);
     }
@@ -134,6 +137,7 @@ class RecordingHandler final : public PduHandler {
     int calls = 0;
     int later_answers = 0;
     bool discard = false;
+    bool stop_at_header = false;
     Fes reject = Fes::kNone;
     PduReceiver* receiver_to_stop = nullptr;
 
