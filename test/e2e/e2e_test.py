@@ -89,7 +89,7 @@ class LinuxHostTest(unittest.TestCase):
                   programs={"/bin/block-journal": self._settings.programs / "block-journal"})
 
     def test_drive(self):
-        """basaltd in the guest, on emulated NVMe drives; the guest is its own host."""
+        # basaltd runs in the guest, on emulated NVMe drives; the guest is its own host.
         if self._settings.target != "basaltd":
             self.skipTest("only basaltd runs in the guest")
         uuid = "3c0f8f5e-8d0a-4d6c-9b52-6b1a5a8f0e01"
@@ -106,7 +106,7 @@ class LinuxHostTest(unittest.TestCase):
         drives = emulated_nvme("first", namespaces[0].path, uuid=uuid) + emulated_nvme(
             "second", namespaces[1].path, eui64="0x" + eui64, block_bytes=4096)
         self._run_guest(
-            {"TARGET_ADDRESS": "127.0.0.1", "TARGET_PORT": "4420", "FEATURES": "compare"},
+            {"TARGET_ADDRESS": "127.0.0.1", "TARGET_PORT": "4420", "FEATURES": "compare statuses"},
             files={"/e2e/config.json": config}, qemu_arguments=drives, memory_mib=2048,
             programs={"/bin/basaltd": self._settings.programs / "basaltd"})
         self._passed = True

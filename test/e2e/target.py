@@ -89,7 +89,8 @@ def namespace_call(subsystem, namespace):
     """The call that adds a namespace to its subsystem."""
     return {"method": "nvmf_subsystem_add_ns", "params": {
         "nqn": subsystem.nqn, "namespace": {
-            "nsid": namespace.nsid, "bdev_name": namespace.bdev_name(), "uuid": namespace.uuid}}}
+            "nsid": namespace.nsid, "bdev_name": namespace.bdev_name(), "uuid": namespace.uuid,
+            "nguid": namespace.uuid.replace("-", "").upper()}}}
 
 
 def listener_calls(nqn, port, addresses):
@@ -195,7 +196,7 @@ class BasaltTarget(Target):
 
     def __init__(self, folder, subsystems, program):
         super().__init__(folder, subsystems)
-        self.features = ("compare", "hotplug") + (("ipv6",) if has_ipv6() else ())
+        self.features = ("compare", "hotplug", "statuses") + (("ipv6",) if has_ipv6() else ())
         self._program = program
         self._log_path = folder / "basaltd.log"
         self._rpc_path = folder / "rpc.sock"

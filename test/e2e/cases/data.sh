@@ -64,13 +64,13 @@ nvme write "$first" -s 96 -c 7 -z 4096 -d /tmp/data --force-unit-access
 nvme flush "$first" -n 1
 if has compare; then
     nvme compare "$first" -s 80 -c 7 -z 4096 -d /tmp/data
-    refuses nvme compare "$first" -s 80 -c 7 -z 4096 -d /tmp/other
+    refuses_with 0x285 nvme compare "$first" -s 80 -c 7 -z 4096 -d /tmp/other
 fi
 nvme write-zeroes "$first" -s 80 -c 7
 nvme read "$first" -s 80 -c 7 -z 4096 -d /tmp/read
 dd if=/dev/zero bs=4096 count=1 2>/dev/null | cmp - /tmp/read || fail "write zeroes left data"
 nvme dsm "$first" -n 1 -d -s 96,1000 -b 8,8
-refuses nvme dsm "$first" -n 1 -d -s "$FIRST_BLOCKS" -b 8
+refuses_with 0x080 nvme dsm "$first" -n 1 -d -s "$FIRST_BLOCKS" -b 8
 
 step "fio with verification: small, up to 1 MiB, single blocks"
 fio_verify "$first" --bsrange=4k-64k --size=8m --iodepth=16

@@ -32,6 +32,20 @@ refuses() {
     fi
 }
 
+# refuses_with STATUS COMMAND...: an nvme-cli command has to fail, with the NVMe status whose type
+# and code are STATUS: 0x080 is "LBA out of range" (Base Specification 2.0, 3.3.3.2.1).
+refuses_with() {
+    status=$1
+    shift
+    "$@" >/tmp/refusal 2>&1 && fail "should have been refused: $*"
+    cat /tmp/refusal
+    if has statuses; then
+        # Without the bits "more", "do not retry" and the retry delay.
+        found=$(($(sed -n 's/.*(\(0x[0-9a-f]*\)).*/\1/p' /tmp/refusal | head -n 1) & 0x7ff))
+        equal "status of: $*" $((status)) "$found"
+    fi
+}
+
 # wait_for SECONDS COMMAND...: until the command succeeds. Generous by intent: guests are slow.
 wait_for() {
     left=$(($1 * 10))
