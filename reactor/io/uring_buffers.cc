@@ -1,0 +1,137 @@
+#include "reactor/io/uring_buffers.h"
+
+#include <bit>
+#include <cerrno>
+
+#include <sys/mman.h>
+
+#include "reactor/base/assert.h"
+
+namespace basalt {
+
+namespace {
+
+Result<std::byte*> map(size_t size_bytes) {
+    // NORESERVE: most of it is never touched.
+    void* memory = mmap(nullptr,
+                        size_bytes,
+                        PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                        -1,
+                        0);
+    if (memory == MAP_FAILED) {
+        return Error::from_errno(errno);
+    }
+    return static_cast<std::byte*>(memory);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<UringBuffers>> UringBuffers::create(UringRing& ring,
+                                                           const Options& options,
+                                                           const UringFeatures& features) {
+    if (!std::has_single_bit(options.lent_count) || options.lent_count > 32768 ||
+        options.total_count < options.lent_count || options.total_count > 65536 ||
+        options.buffer_bytes == 0) {
+        return Errc::kInvalidArgument;
+    }
+    std::unique_ptr<UringBuffers> buffers(new UringBuffers(ring, options));
+    buffers->memory_bytes_ = size_t{options.buffer_bytes} * options.total_count;
+    BASALT_TRY(buffers->memory_, map(buffers->memory_bytes_));
+    buffers->spare_.reserve(options.total_count);
+    buffers->held_.resize(options.total_count);
+    if (features.buffer_ring) {
+        buffers->lent_ring_bytes_ = sizeof(io_uring_buf) * options.lent_count;
+        BASALT_TRY(std::byte * memory, map(buffers->lent_ring_bytes_));
+        buffers->lent_ring_ = reinterpret_cast<io_uring_buf*>(memory);
+        io_uring_buf_reg registration{};
+        registration.ring_addr = reinterpret_cast<uint64_t>(memory);
+        registration.ring_entries = options.lent_count;
+        registration.bgid = kGroup;
+        const int error = io_uring_register_buf_ring(&ring.native(), &registration, 0);
+        if (error < 0) {
+            return Error::from_errno(-error);
+        }
+    }
+    buffers->lend_first();
+    return buffers;
+}
+
+UringBuffers::~UringBuffers() {
+    if (lent_ring_ != nullptr) {
+        munmap(lent_ring_, lent_ring_bytes_);
+    }
+    if (memory_ != nullptr) {
+        munmap(memory_, memory_bytes_);
+    }
+}
+
+void UringBuffers::lend_first() {
+    fresh_ = options_.lent_count;
+    if (lent_ring_ == nullptr) {
+        lend_by_request(0, options_.lent_count);
+        lent_count_ = options_.lent_count;
+        return;
+    }
+    for (uint32_t index = 0; index < options_.lent_count; ++index) {
+        lend(index);
+    }
+}
+
+void UringBuffers::lend_by_request(uint32_t index, uint32_t count) {
+    io_uring_sqe& sqe = ring_.next_sqe();
+    io_uring_prep_provide_buffers(&sqe,
+                                  data(index),
+                                  static_cast<int>(options_.buffer_bytes),
+                                  static_cast<int>(count),
+                                  kGroup,
+                                  static_cast<int>(index));
+    sqe.flags |= IOSQE_CQE_SKIP_SUCCESS;
+    sqe.user_data = kUringIgnored;
+}
+
+void UringBuffers::lend(uint32_t index) {
+    ++lent_count_;
+    if (lent_ring_ == nullptr) {
+        lend_by_request(index, 1);
+        return;
+    }
+    // The ring's tail lies in the unused half of its first entry (io_uring_register(2),
+    // IORING_REGISTER_PBUF_RING), so entries are written member by member.
+    io_uring_buf& entry = lent_ring_[lent_tail_ & (options_.lent_count - 1)];
+    entry.addr = reinterpret_cast<uint64_t>(data(index));
+    entry.len = options_.buffer_bytes;
+    entry.bid = static_cast<uint16_t>(index);
+    ++lent_tail_;
+    __atomic_store_n(&lent_ring_[0].resv, lent_tail_, __ATOMIC_RELEASE);
+}
+
+void UringBuffers::replace() {
+    if (!spare_.empty()) {
+        const uint32_t index = spare_.back();
+        spare_.pop_back();
+        lend(index);
+    } else if (fresh_ < options_.total_count) {
+        lend(fresh_++);
+    }
+}
+
+uint32_t UringBuffers::take(uint32_t completion_flags) {
+    BASALT_ASSERT((completion_flags & IORING_CQE_F_BUFFER) != 0);
+    const uint32_t index = completion_flags >> IORING_CQE_BUFFER_SHIFT;
+    BASALT_ASSERT(index < fresh_);
+    BASALT_ASSERT(lent_count_ > 0);
+    --lent_count_;
+    return index;
+}
+
+void UringBuffers::release(uint32_t index) {
+    BASALT_ASSERT(index < fresh_);
+    if (lent_count_ < options_.lent_count) {
+        lend(index);
+    } else {
+        spare_.push_back(index);
+    }
+}
+
+}  // namespace basalt

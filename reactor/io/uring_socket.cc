@@ -1,0 +1,359 @@
+#include "reactor/io/uring_socket.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <unistd.h>
+
+#include "reactor/base/assert.h"
+#include "reactor/io/uring_network.h"
+
+namespace basalt {
+
+namespace {
+
+bool is_transient(int32_t result) {
+    return result == -EINTR || result == -EAGAIN;
+}
+
+}  // namespace
+
+UringSocket::UringSocket(UringNetwork& network,
+                         int fd,
+                         SocketHandler& handler,
+                         const SocketAddress& local,
+                         const SocketAddress& peer,
+                         State state)
+    : network_(network),
+      handler_(handler),
+      fd_(fd),
+      state_(state),
+      receive_(&UringSocket::on_receive, *this),
+      send_(&UringSocket::on_send, *this),
+      connect_(&UringSocket::on_connect, *this),
+      local_(local),
+      peer_(peer) {
+    BASALT_ASSERT(fd >= 0);
+    BASALT_ASSERT(state == State::kConnecting || state == State::kOpen);
+    ++network_.socket_count_;
+}
+
+UringSocket::~UringSocket() {
+    BASALT_ASSERT(state_ == State::kClosed);
+    BASALT_ASSERT(is_quiet());
+    BASALT_ASSERT(!has_held());
+}
+
+// ---- connecting
+
+void UringSocket::start_connect() {
+    io_uring_sqe& sqe = network_.ring_.next_sqe();
+    io_uring_prep_connect(&sqe, fd_, peer_.native(), peer_.native_size());
+    sqe.user_data = connect_.user_data();
+    connect_.is_armed = true;
+    ++network_.in_flight_;
+}
+
+void UringSocket::on_connect(UringOp& op, UringCompletion completion) {
+    UringSocket& self = static_cast<Op&>(op).socket;
+    self.connect_.is_armed = false;
+    --self.network_.in_flight_;
+    if (self.state_ == State::kClosing) {
+        self.queue_if_quiet();
+        return;
+    }
+    if (completion.result < 0) {
+        self.begin_close(Error::from_errno(-completion.result));
+        return;
+    }
+    self.state_ = State::kOpen;
+    sockaddr_storage local{};
+    socklen_t size = sizeof(local);
+    if (getsockname(self.fd_, reinterpret_cast<sockaddr*>(&local), &size) == 0) {
+        if (const auto address = SocketAddress::from_native(local)) {
+            self.local_ = *address;
+        }
+    }
+    self.handler_.on_connected();
+    self.arm_receive();
+}
+
+// ---- sending
+
+void UringSocket::send(std::span<const iovec> pieces) {
+    BASALT_ASSERT(state_ != State::kConnecting);
+    BASALT_ASSERT(pieces.size() <= kSendPiecesMax);
+    if (state_ != State::kOpen) {
+        return;  // The user does not know yet; on_closed() tells.
+    }
+    BASALT_ASSERT(pieces_.empty());
+    pieces_ = pieces;
+    piece_offset_bytes_ = 0;
+    advance_send(0);
+    BASALT_ASSERT(!pieces_.empty());
+    arm_send();
+}
+
+void UringSocket::arm_send() {
+    // Without MSG_WAITALL a full send buffer would cost one completion for each part.
+    constexpr int kFlags = MSG_NOSIGNAL | MSG_WAITALL;
+    io_uring_sqe& sqe = network_.ring_.next_sqe();
+    const iovec& first = pieces_.front();
+    if (pieces_.size() == 1 || piece_offset_bytes_ > 0) {
+        // The user's array is const: the rest of a piece half sent goes alone, then the others.
+        io_uring_prep_send(&sqe,
+                           fd_,
+                           static_cast<std::byte*>(first.iov_base) + piece_offset_bytes_,
+                           first.iov_len - piece_offset_bytes_,
+                           kFlags);
+    } else {
+        message_.msg_iov = const_cast<iovec*>(pieces_.data());
+        message_.msg_iovlen = pieces_.size();
+        io_uring_prep_sendmsg(&sqe, fd_, &message_, kFlags);
+    }
+    sqe.user_data = send_.user_data();
+    send_.is_armed = true;
+    ++network_.in_flight_;
+}
+
+void UringSocket::advance_send(size_t sent_bytes) {
+    while (!pieces_.empty()) {
+        const size_t rest_bytes = pieces_.front().iov_len - piece_offset_bytes_;
+        if (sent_bytes < rest_bytes) {
+            piece_offset_bytes_ += sent_bytes;
+            return;
+        }
+        sent_bytes -= rest_bytes;
+        pieces_ = pieces_.subspan(1);
+        piece_offset_bytes_ = 0;
+    }
+    BASALT_ASSERT(sent_bytes == 0);
+}
+
+void UringSocket::on_send(UringOp& op, UringCompletion completion) {
+    UringSocket& self = static_cast<Op&>(op).socket;
+    self.send_.is_armed = false;
+    --self.network_.in_flight_;
+    if (self.state_ == State::kClosing) {
+        self.queue_if_quiet();
+        return;
+    }
+    if (is_transient(completion.result)) {
+        self.arm_send();
+        return;
+    }
+    if (completion.result <= 0) {
+        self.begin_close(completion.result == 0 ? Error(Errc::kConnectionClosed)
+                                                : Error::from_errno(-completion.result));
+        return;
+    }
+    self.advance_send(static_cast<size_t>(completion.result));
+    if (self.pieces_.empty()) {
+        self.handler_.on_sent();
+    } else {
+        self.arm_send();
+    }
+}
+
+// ---- receiving
+
+void UringSocket::arm_receive() {
+    if (state_ != State::kOpen || receive_.is_armed || has_held() || has_peer_closed_ ||
+        starved_link_.is_linked()) {
+        return;
+    }
+    io_uring_sqe& sqe = network_.ring_.next_sqe();
+    if (network_.features_.multishot_receive && !network_.buffers_.is_low()) {
+        io_uring_prep_recv_multishot(&sqe, fd_, nullptr, 0, 0);
+    } else {
+        io_uring_prep_recv(&sqe, fd_, nullptr, network_.buffers_.buffer_bytes(), 0);
+    }
+    sqe.flags |= IOSQE_BUFFER_SELECT;
+    sqe.buf_group = UringBuffers::kGroup;
+    sqe.user_data = receive_.user_data();
+    receive_.is_armed = true;
+}
+
+void UringSocket::on_receive(UringOp& op, UringCompletion completion) {
+    UringSocket& self = static_cast<Op&>(op).socket;
+    const bool is_last = (completion.flags & IORING_CQE_F_MORE) == 0;
+    self.receive_.is_armed = !is_last;
+    if ((completion.flags & IORING_CQE_F_BUFFER) != 0) {
+        const uint32_t buffer = self.network_.buffers_.take(completion.flags);
+        if (completion.result > 0 && self.state_ == State::kOpen) {
+            self.handle_data(buffer, static_cast<uint32_t>(completion.result));
+        } else {
+            self.network_.buffers_.release(buffer);
+        }
+    }
+    if (is_last) {
+        self.handle_receive_end(completion.result);
+    }
+}
+
+void UringSocket::handle_data(uint32_t buffer, uint32_t length_bytes) {
+    UringBuffers& buffers = network_.buffers_;
+    BASALT_ASSERT(length_bytes <= buffers.buffer_bytes());
+    if (has_held()) {
+        if (append_to_last_held(buffer, length_bytes)) {
+            buffers.release(buffer);
+        } else {
+            hold(buffer, 0, length_bytes);
+        }
+        return;
+    }
+    const size_t taken = handler_.on_receive({buffers.data(buffer), length_bytes});
+    BASALT_ASSERT(taken <= length_bytes);
+    if (taken == length_bytes || state_ != State::kOpen) {
+        buffers.release(buffer);
+        return;
+    }
+    const auto taken_bytes = static_cast<uint32_t>(taken);
+    hold(buffer, taken_bytes, length_bytes - taken_bytes);
+    if (receive_.is_armed) {
+        network_.ring_.cancel(receive_.user_data());
+    }
+}
+
+void UringSocket::handle_receive_end(int32_t result) {
+    if (state_ == State::kClosing) {
+        queue_if_quiet();
+    } else if (result == -ENOBUFS) {
+        network_.starved_.push_back(*this);
+    } else if (result == 0) {
+        has_peer_closed_ = true;
+        if (!has_held()) {
+            begin_close(Error(Errc::kConnectionClosed));
+        }
+    } else if (result < 0 && result != -ECANCELED && !is_transient(result)) {
+        begin_close(Error::from_errno(-result));
+    } else {
+        arm_receive();
+    }
+}
+
+void UringSocket::resume_receive() {
+    if (state_ == State::kOpen) {
+        queue();
+    }
+}
+
+// ---- bytes held back
+
+void UringSocket::hold(uint32_t buffer, uint32_t offset_bytes, uint32_t length_bytes) {
+    UringBuffers& buffers = network_.buffers_;
+    buffers.held(buffer) = {UringBuffers::kNone, offset_bytes, length_bytes};
+    if (has_held()) {
+        buffers.held(held_last_).next = buffer;
+    } else {
+        held_first_ = buffer;
+    }
+    held_last_ = buffer;
+    buffers.replace();
+}
+
+bool UringSocket::append_to_last_held(uint32_t buffer, uint32_t length_bytes) {
+    UringBuffers& buffers = network_.buffers_;
+    UringBuffers::Held& last = buffers.held(held_last_);
+    const uint32_t end_bytes = last.offset_bytes + last.length_bytes;
+    if (length_bytes > buffers.buffer_bytes() - end_bytes) {
+        return false;
+    }
+    std::memcpy(buffers.data(held_last_) + end_bytes, buffers.data(buffer), length_bytes);
+    last.length_bytes += length_bytes;
+    return true;
+}
+
+void UringSocket::offer_held() {
+    UringBuffers& buffers = network_.buffers_;
+    while (has_held() && state_ == State::kOpen) {
+        UringBuffers::Held& first = buffers.held(held_first_);
+        const size_t taken = handler_.on_receive(
+            {buffers.data(held_first_) + first.offset_bytes, first.length_bytes});
+        BASALT_ASSERT(taken <= first.length_bytes);
+        if (taken < first.length_bytes) {
+            first.offset_bytes += static_cast<uint32_t>(taken);
+            first.length_bytes -= static_cast<uint32_t>(taken);
+            return;
+        }
+        const uint32_t emptied = held_first_;
+        held_first_ = first.next;
+        buffers.release(emptied);
+    }
+}
+
+void UringSocket::release_held() {
+    while (has_held()) {
+        const uint32_t next = network_.buffers_.held(held_first_).next;
+        network_.buffers_.release(held_first_);
+        held_first_ = next;
+    }
+}
+
+// ---- closing
+
+void UringSocket::close() {
+    if (state_ == State::kConnecting || state_ == State::kOpen) {
+        begin_close(Error(Errc::kCancelled));
+    }
+}
+
+void UringSocket::begin_close(Error reason) {
+    BASALT_ASSERT(state_ == State::kConnecting || state_ == State::kOpen);
+    if (state_ == State::kOpen) {
+        // Tells the peer now, and ends requests that a cancellation might come too late for. Fails
+        // if the connection is gone, which is as good.
+        shutdown(fd_, SHUT_RDWR);
+    }
+    state_ = State::kClosing;
+    close_reason_ = reason;
+    for (const Op* op : {&receive_, &send_, &connect_}) {
+        if (op->is_armed) {
+            network_.ring_.cancel(op->user_data());
+        }
+    }
+    if (starved_link_.is_linked()) {
+        network_.starved_.remove(*this);
+    }
+    queue_if_quiet();
+}
+
+void UringSocket::queue_if_quiet() {
+    if (is_quiet()) {
+        queue();
+    }
+}
+
+void UringSocket::queue() {
+    if (!pending_link_.is_linked()) {
+        network_.pending_.push_back(*this);
+    }
+}
+
+void UringSocket::run_pending() {
+    if (state_ == State::kClosing) {
+        if (is_quiet()) {
+            finish_close();
+        }
+        return;
+    }
+    offer_held();
+    if (state_ != State::kOpen || has_held()) {
+        return;
+    }
+    if (has_peer_closed_) {
+        begin_close(Error(Errc::kConnectionClosed));
+    } else {
+        arm_receive();
+    }
+}
+
+void UringSocket::finish_close() {
+    state_ = State::kClosed;
+    release_held();
+    ::close(fd_);
+    --network_.socket_count_;
+    handler_.on_closed(close_reason_);  // May destroy this.
+}
+
+}  // namespace basalt

@@ -1,0 +1,131 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include <sys/socket.h>
+
+#include "reactor/base/intrusive_list.h"
+#include "reactor/io/network.h"
+#include "reactor/io/uring_buffers.h"
+#include "reactor/io/uring_op.h"
+#include "reactor/io/uring_ring.h"
+
+namespace basalt {
+
+class UringNetwork;
+
+/// A TCP connection on one core, driven by io_uring.
+///
+///   kConnecting -> kOpen -> kClosing -> kClosed
+///        |                     ^
+///        +---------------------+
+///
+/// Receiving: one multishot request fills buffers of the reactor (UringBuffers). Bytes that the
+/// user does not take stay where they are, in a queue of buffers; later arrivals join the queue
+/// (small ones are copied behind the last, so that a buffer isn't spent on each), the request is
+/// cancelled so that TCP's window closes, and resume_receive() offers the queue again, in order,
+/// before anything new.
+///
+/// Closing: whatever is under way is cancelled; when the kernel has let go of every request,
+/// on_closed() runs. A peer that closes after its last bytes is reported after these were taken.
+///
+/// The descriptor is not in a registered file table on purpose: up to Linux 6.12 a file taken out
+/// of that table stays open until every older request that used any entry of it has ended, and
+/// multishot receives last as long as their connections; the saving is one look-up a request.
+///
+/// Owner: the user. Core: the network's.
+class UringSocket final : public Socket {
+  public:
+    enum class State : uint8_t {
+        kConnecting,  ///< The completion of the connect moves it on.
+        kOpen,        ///< close(), the peer or an error moves it on.
+        kClosing,     ///< The completion of the last request under way moves it on.
+        kClosed,      ///< Final.
+    };
+
+    /// Takes over `fd`, a blocking socket (io_uring fails a non-blocking one with EAGAIN instead of
+    /// waiting). With `peer` it connects to that address, otherwise it is connected already.
+    UringSocket(UringNetwork& network,
+                int fd,
+                SocketHandler& handler,
+                const SocketAddress& local,
+                const SocketAddress& peer,
+                State state);
+    UringSocket(const UringSocket&) = delete;
+    UringSocket& operator=(const UringSocket&) = delete;
+    ~UringSocket() override;
+
+    void send(std::span<const iovec> pieces) override;
+    void resume_receive() override;
+    void close() override;
+    [[nodiscard]] SocketAddress local_address() const override { return local_; }
+    [[nodiscard]] SocketAddress peer_address() const override { return peer_; }
+
+  private:
+    friend class UringNetwork;
+
+    struct Op : UringOp {
+        Op(Complete function, UringSocket& owner) : UringOp(function), socket(owner) {}
+        UringSocket& socket;
+        bool is_armed = false;
+    };
+
+    /// Does in the poll loop what close(), resume_receive() and the last completion left to it. May
+    /// destroy this, by on_closed().
+    void run_pending();
+    /// Asks for bytes if the socket wants some and no request is under way.
+    void arm_receive();
+    void start_connect();
+
+    void arm_send();
+    void advance_send(size_t sent_bytes);
+    void begin_close(Error reason);
+    void finish_close();
+    /// Has run_pending() called if closing waits for nothing more.
+    void queue_if_quiet();
+    void queue();
+    [[nodiscard]] bool is_quiet() const {
+        return !receive_.is_armed && !send_.is_armed && !connect_.is_armed;
+    }
+
+    static void on_connect(UringOp& op, UringCompletion completion);
+    static void on_send(UringOp& op, UringCompletion completion);
+    static void on_receive(UringOp& op, UringCompletion completion);
+    void handle_data(uint32_t buffer, uint32_t length_bytes);
+    void handle_receive_end(int32_t result);
+
+    [[nodiscard]] bool has_held() const { return held_first_ != UringBuffers::kNone; }
+    void hold(uint32_t buffer, uint32_t offset_bytes, uint32_t length_bytes);
+    [[nodiscard]] bool append_to_last_held(uint32_t buffer, uint32_t length_bytes);
+    void offer_held();
+    void release_held();
+
+    UringNetwork& network_;
+    SocketHandler& handler_;
+    const int fd_;
+    State state_;
+    bool has_peer_closed_ = false;  // To be reported when the held buffers are taken.
+    Error close_reason_;
+
+    Op receive_;
+    Op send_;
+    Op connect_;
+    ListLink pending_link_;
+    ListLink starved_link_;
+
+    // Received and not taken yet, oldest first. While there are any, nothing is asked for.
+    uint32_t held_first_ = UringBuffers::kNone;
+    uint32_t held_last_ = UringBuffers::kNone;
+
+    // The send under way: pieces_ from piece_offset_ bytes into the first one.
+    std::span<const iovec> pieces_;
+    size_t piece_offset_bytes_ = 0;
+    msghdr message_{};
+
+    SocketAddress local_;
+    SocketAddress peer_;
+};
+
+}  // namespace basalt
