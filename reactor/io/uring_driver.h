@@ -11,6 +11,7 @@
 #include "reactor/io/uring_network.h"
 #include "reactor/io/uring_ring.h"
 #include "reactor/io/uring_storage.h"
+#include "reactor/msg/waker.h"
 
 namespace basalt {
 
@@ -39,7 +40,7 @@ struct UringOptions {
 /// left its loop, on any thread.
 ///
 /// Owner: ReactorThreads, or a test.
-class UringDriver final : public IoDriver {
+class UringDriver final : public IoDriver, public Waker {
   public:
     /// Errors: those of UringFeatures::probe(), UringRing and UringBuffers.
     [[nodiscard]] static Result<std::unique_ptr<UringDriver>> create(Clock& clock,
@@ -57,7 +58,7 @@ class UringDriver final : public IoDriver {
     [[nodiscard]] Storage& storage() override { return storage_; }
 
     /// Ends the present wait(), or the next if there is none. The only call for other threads.
-    void wake();
+    void wake() override;
 
     /// Calls `watcher` while `fd` is ready for reading. One watcher a descriptor.
     void watch(int fd, FdWatcher& watcher);
