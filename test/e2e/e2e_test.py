@@ -81,7 +81,8 @@ class LinuxHostTest(unittest.TestCase):
 
     def test_restart(self):
         def on_request(target, words):
-            actions = {"kill-target": target.kill, "start-target": target.start}
+            actions = {"kill-target": target.kill, "stop-target": target.stop,
+                       "start-target": target.start}
             actions[" ".join(words)]()
 
         self._run([Subsystem(NQN, [self._namespace(1), self._namespace(2, block_bytes=4096)])],

@@ -8,7 +8,7 @@ file_system() {
     shift
     "$@" "$device"
     mount "$device" /mnt
-    dd if=/dev/urandom of=/mnt/big bs=1M count=16 2>/dev/null
+    dd if=/dev/urandom of=/mnt/big bs=1M count=8 2>/dev/null
     mkdir /mnt/small
     for number in $(seq 60); do
         echo "file $number" >"/mnt/small/$number"
@@ -42,15 +42,15 @@ for DEVICE in "$first" "$second"; do
     [ "$(cat "$queue/discard_max_bytes")" -gt 0 ] || fail "the host sees no discard"
     [ "$(cat "$queue/write_zeroes_max_bytes")" -gt 0 ] || fail "the host sees no write zeroes"
     step "write zeroes and discard on $DEVICE"
-    zeroed_between 200 blkdiscard -f -z -o 202M -l 4M "$DEVICE"
-    zeroed_between 210 fallocate -z -o 212M -l 4M "$DEVICE"
-    zeroed_between 220 fallocate -p -o 222M -l 4M "$DEVICE"
+    zeroed_between 200 blkdiscard -f -z -o 201M -l 2M "$DEVICE"
+    zeroed_between 210 fallocate -z -o 211M -l 2M "$DEVICE"
+    zeroed_between 220 fallocate -p -o 221M -l 2M "$DEVICE"
     dlfeat=$(nvme id-ns "$DEVICE" | field dlfeat)
     if [ $((dlfeat & 7)) -eq 1 ]; then
-        zeroed_between 230 blkdiscard -f -o 232M -l 4M "$DEVICE"
+        zeroed_between 230 blkdiscard -f -o 231M -l 2M "$DEVICE"
     else
         echo "--- left out: what deallocated blocks read (dlfeat $dlfeat)"
-        blkdiscard -f -o 232M -l 4M "$DEVICE"
+        blkdiscard -f -o 231M -l 2M "$DEVICE"
     fi
 done
 
@@ -84,6 +84,6 @@ for options in "-g -G" "-g" "-G"; do
     connect "$NQN" $options
     first=$(namespace "$NQN" 1)
     fio_verify "$first" --bsrange=4k-256k --size=6m --iodepth=8
-    DEVICE=$first zeroed_between 240 blkdiscard -f -z -o 242M -l 4M "$first"
+    DEVICE=$first zeroed_between 240 blkdiscard -f -z -o 241M -l 2M "$first"
     disconnect "$NQN"
 done

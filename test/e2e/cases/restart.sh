@@ -1,5 +1,6 @@
-# The target is killed under I/O and started again, twice: the host reconnects by itself, no I/O
-# fails, nothing acknowledged is lost and nothing old comes back.
+# The target is killed under I/O and started again, twice, then told to end under I/O: the host
+# reconnects by itself, no I/O fails, nothing acknowledged is lost and nothing old comes back.
+# At last the host vanishes under I/O.
 # Environment: NQN with namespaces 1 and 2.
 
 reconnect_count() {
@@ -20,9 +21,11 @@ fio --name=verify --eta=never --filename="$second" --offset=64m --size=16m --ioe
 fio=$!
 sleep 3
 
-for round in 1 2; do
-    step "kill and restart, round $round"
-    host kill-target
+round=0
+for request in kill-target kill-target stop-target; do
+    round=$((round + 1))
+    step "$request and start-target, round $round"
+    host "$request"
     sleep 1
     refuses is_live "$NQN"
     host start-target
@@ -44,4 +47,8 @@ block-journal check "$first" /tmp/journal
 disconnect "$NQN"
 connect "$NQN"
 block-journal check "$(namespace "$NQN" 1)" /tmp/journal
-disconnect "$NQN"
+
+step "the host vanishes under I/O: the target has to be there still, and to end in order"
+fio --name=last --filename="$second" --ioengine=libaio --direct=1 --rw=randwrite --bs=128k \
+    --iodepth=16 --size=64m --time_based --runtime=600 --eta=never >/dev/null 2>&1 &
+sleep 2

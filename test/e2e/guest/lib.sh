@@ -151,16 +151,16 @@ fio_verify() {
         --output-format=terse --output=/tmp/fio.out "$@" || { cat /tmp/fio.out; fail fio; }
 }
 
-# zeroed_between MIB COMMAND...: 8 MiB of random data at MIB of $DEVICE, the command on the middle
-# 4 MiB: these read as zeroes, what lies before and after is unchanged.
+# zeroed_between MIB COMMAND...: 4 MiB of random data at MIB of $DEVICE, the command on the middle
+# 2 MiB: these read as zeroes, what lies before and after is unchanged.
 zeroed_between() {
     at=$1
     shift
-    dd if=/dev/urandom of="$DEVICE" bs=1M seek="$at" count=8 oflag=direct 2>/dev/null
-    before=$(checksum_region "$DEVICE" "$at" 2)
-    after=$(checksum_region "$DEVICE" $((at + 6)) 2)
+    dd if=/dev/urandom of="$DEVICE" bs=1M seek="$at" count=4 oflag=direct 2>/dev/null
+    before=$(checksum_region "$DEVICE" "$at" 1)
+    after=$(checksum_region "$DEVICE" $((at + 3)) 1)
     "$@"
-    equal "zeroes after: $*" "$(checksum_zeroes 4)" "$(checksum_region "$DEVICE" $((at + 2)) 4)"
-    equal "what lies before" "$before" "$(checksum_region "$DEVICE" "$at" 2)"
-    equal "what lies after" "$after" "$(checksum_region "$DEVICE" $((at + 6)) 2)"
+    equal "zeroes after: $*" "$(checksum_zeroes 2)" "$(checksum_region "$DEVICE" $((at + 1)) 2)"
+    equal "what lies before" "$before" "$(checksum_region "$DEVICE" "$at" 1)"
+    equal "what lies after" "$after" "$(checksum_region "$DEVICE" $((at + 3)) 1)"
 }
