@@ -126,6 +126,7 @@ uint64_t Reactor::next_wakeup_ns() const {
 }
 
 void Reactor::abandon() {
+    is_abandoned_ = true;
     for (EventList& held_back : held_back_) {
         held_back.clear();
     }

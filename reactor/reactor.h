@@ -122,6 +122,9 @@ class Reactor {
     /// lost its power. For simulations.
     void abandon();
 
+    /// True after abandon(): what is under way here will never be answered.
+    [[nodiscard]] bool is_abandoned() const { return is_abandoned_; }
+
     [[nodiscard]] const ReactorCounters& counters() const { return counters_; }
 
   private:
@@ -148,6 +151,7 @@ class Reactor {
     uint64_t now_ns_;
     uint64_t idle_since_ns_;
     bool is_stopping_ = false;
+    bool is_abandoned_ = false;
 };
 
 }  // namespace basalt
