@@ -50,6 +50,8 @@ struct BdevConfig {
 };
 
 /// A device as one core uses it. Owner: whoever opened it. Core: the one it was opened on.
+/// Destroyed with no request under way; or, where a simulated machine has lost its power, in any
+/// state, and before the requests.
 class BdevChannel {
   public:
     virtual ~BdevChannel() = default;

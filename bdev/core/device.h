@@ -28,7 +28,7 @@ struct CoreCounters {
 /// submission and completion, and knows how many requests are under way.
 ///
 /// Owner: whoever opened it. Core: the one that it was opened on. Invariant: in_flight() is 0 when
-/// it is destroyed.
+/// it is destroyed, unless its (simulated) machine has lost its power.
 class DeviceChannel final : public BdevChannel {
   public:
     DeviceChannel(Device& device, Reactor& here, std::unique_ptr<BdevChannel> inner);

@@ -16,6 +16,13 @@ class PerCore {
   public:
     [[nodiscard]] T& on(const Reactor& here) { return slots_[here.core().raw()].value; }
 
+    /// Gives every core a copy. Before any core has seen the object.
+    void fill(const T& value) {
+        for (Slot& slot : slots_) {
+            slot.value = value;
+        }
+    }
+
   private:
     struct alignas(kCacheLineBytes) Slot {
         T value{};
