@@ -1,0 +1,25 @@
+#pragma once
+
+#include "nvmf/target/request.h"
+#include "nvmf/wire/status.h"
+
+namespace basalt::nvmf {
+
+/// The admin commands: Identify, Get Log Page, Get and Set Features, Asynchronous Event Request,
+/// Keep Alive, Abort. See command_executor.h for the contract of the first two.
+[[nodiscard]] NvmeStatus check_admin_command(Request& request);
+void execute_admin_command(Request& request);
+
+/// Identify: writes 4096 bytes to the request's payload. Status for the command. identify.cc.
+[[nodiscard]] NvmeStatus identify(Request& request);
+
+/// Get Log Page: writes data_bytes to the request's payload. Status for the command. log_pages.cc.
+[[nodiscard]] NvmeStatus get_log_page(Request& request);
+
+/// How many bytes of data Get or Set Features moves for this feature: 0, or its structure's size.
+/// features.cc.
+[[nodiscard]] uint32_t feature_data_bytes(uint8_t feature);
+[[nodiscard]] NvmeStatus get_features(Request& request);
+[[nodiscard]] NvmeStatus set_features(Request& request);
+
+}  // namespace basalt::nvmf

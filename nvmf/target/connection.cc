@@ -1,0 +1,487 @@
+#include "nvmf/target/connection.h"
+
+#include <algorithm>
+
+#include "nvmf/target/command_executor.h"
+#include "nvmf/target/poll_group.h"
+#include "nvmf/wire/sgl.h"
+#include "reactor/base/log.h"
+
+namespace basalt::nvmf {
+
+namespace {
+
+PduRules initial_rules(const TransportOptions& options) {
+    PduRules rules;
+    rules.side = Side::kController;
+    rules.capsule_data_bytes_max = std::max(kAdminCapsuleDataBytes, options.capsule_data_bytes);
+    rules.data_bytes_max = options.io_bytes_max;
+    return rules;
+}
+
+}  // namespace
+
+Connection::Connection(PollGroup& group, uint64_t id, ListenerId listener)
+    : group_(group),
+      id_(id),
+      listener_(listener),
+      receiver_(*this, initial_rules(group.options())),
+      capsule_waiter_(
+          [](void* self, Buffer granted) {
+              Connection& connection = *static_cast<Connection*>(self);
+              connection.capsule_buffer_ = granted;
+              connection.resume_later();
+          },
+          this) {
+    connect_timer_.set(
+        [](Timer&, void* self) {
+            static_cast<Connection*>(self)->close("no Connect within the time allowed");
+        },
+        this);
+    add_requests(kRequestsBeforeConnect);
+}
+
+Connection::~Connection() {
+    BASALT_ASSERT(phase_ == Phase::kClosed);
+    BASALT_ASSERT(holds_ == 0);
+    while (free_.pop_front() != nullptr) {
+    }
+}
+
+Status Connection::start(AcceptedSocket accepted) {
+    SocketOptions options;
+    options.user_timeout_ms = group_.options().user_timeout_ms;
+    auto socket = group_.reactor().network().adopt(accepted, options, *this);
+    if (!socket) {
+        phase_ = Phase::kClosed;
+        return socket.error();
+    }
+    socket_ = std::move(*socket);
+    peer_ = socket_->peer_address();
+    local_ = socket_->local_address();
+    group_.reactor().start_timer(connect_timer_, kConnectTimeoutNs);
+    return kOk;
+}
+
+void Connection::add_requests(uint32_t count) {
+    requests_.reserve(requests_.size() + count);
+    for (uint32_t i = 0; i < count; ++i) {
+        const auto index = static_cast<uint16_t>(requests_.size());
+        requests_.push_back(std::make_unique<Request>(*this, index));
+        free_.push_back(*requests_.back());
+    }
+}
+
+void Connection::go_live(uint32_t queue_entries, bool disables_sq_flow_control) {
+    BASALT_ASSERT(phase_ == Phase::kAwaitingConnect || phase_ == Phase::kConnecting);
+    phase_ = Phase::kLive;
+    group_.reactor().stop_timer(connect_timer_);
+    queue_entries_ = queue_entries;
+    has_sq_flow_control_ = !disables_sq_flow_control;
+    add_requests(queue_entries + kRequestSlack - kRequestsBeforeConnect);
+    if (is_short_of_requests_) {
+        is_short_of_requests_ = false;
+        resume_later();
+    }
+}
+
+void Connection::set_connecting(bool is_connecting) {
+    BASALT_ASSERT(phase_ == Phase::kAwaitingConnect || phase_ == Phase::kConnecting);
+    phase_ = is_connecting ? Phase::kConnecting : Phase::kAwaitingConnect;
+}
+
+// --- Receiving -------------------------------------------------------------------------------
+
+size_t Connection::on_receive(std::span<const std::byte> data) {
+    if (is_closing()) {
+        return data.size();
+    }
+    const size_t taken = receiver_.feed(data);
+    return receiver_.is_done() ? data.size() : taken;
+}
+
+void Connection::resume_later() {
+    if (!is_closing() && !resume_event_.is_waiting()) {
+        group_.reactor().defer(resume_event_);
+    }
+}
+
+void Connection::resume() {
+    if (is_closing()) {
+        return;
+    }
+    // The header that waits is in the receiver; the bytes behind it are in the socket.
+    static_cast<void>(receiver_.feed({}));
+    if (!receiver_.is_waiting() && !is_closing()) {
+        socket_->resume_receive();
+    }
+}
+
+PayloadPlan Connection::on_header(const PduHeader& header) {
+    switch (header.type()) {
+        case PduType::kIcReq: on_ic_req(header.ic_req()); return PayloadPlan::discard();
+        case PduType::kCapsuleCmd: return on_capsule(header);
+        case PduType::kH2cData: return on_h2c_data(header.h2c_data());
+        case PduType::kH2cTermReq: {
+            const TermReq& term = header.term_req();
+            BASALT_LOG(
+                kWarn,
+                "nvmf",
+                "connection {} from {}: the host ended it with fatal error {:#x}, field {:#x}",
+                id_,
+                peer_.to_string(),
+                term.fes.get(),
+                term.fei.get());
+            close("terminate request from the host");
+            return PayloadPlan::discard();
+        }
+        case PduType::kIcResp:
+        case PduType::kC2hTermReq:
+        case PduType::kCapsuleResp:
+        case PduType::kC2hData:
+        case PduType::kR2t: break;
+    }
+    assertion_failed("the receiver lets only PDUs for controllers pass", __FILE__, __LINE__);
+}
+
+void Connection::on_ic_req(const IcReq& req) {
+    BASALT_ASSERT(phase_ == Phase::kAwaitingIc);
+    phase_ = Phase::kAwaitingConnect;
+    is_receiving_ic_ = true;
+    format_.header_digest = (req.digests & kDigestHeader) != 0;
+    format_.data_digest = (req.digests & kDigestData) != 0;
+    format_.data_align_bytes = static_cast<uint8_t>((req.data_align + 1) * 4);
+    output_.queue_control([&](std::span<std::byte> out) {
+        return encode_ic_resp(out,
+                              {.header_digest = format_.header_digest,
+                               .data_digest = format_.data_digest,
+                               .h2c_data_max_bytes = group_.options().io_bytes_max});
+    });
+    flush_later();
+}
+
+PayloadPlan Connection::on_capsule(const PduHeader& header) {
+    const uint32_t capsule_bytes = header.data_bytes();
+    Request* request = free_.front();
+    if (request == nullptr) {
+        // More commands than the queue is deep: backpressure, no disconnect.
+        is_short_of_requests_ = true;
+        return PayloadPlan::later();
+    }
+    if (capsule_bytes > 0 && !capsule_buffer_.is_valid()) {
+        if (capsule_waiter_.is_waiting()) {
+            return PayloadPlan::later();
+        }
+        capsule_buffer_ = group_.capsule_pool().try_acquire(capsule_bytes);
+        if (!capsule_buffer_.is_valid()) {
+            group_.capsule_pool().wait(capsule_waiter_, capsule_bytes);
+            return PayloadPlan::later();
+        }
+    }
+    free_.pop_front();
+    request->set_state(Request::State::kReceiving);
+    request->reset(header.sqe());
+    if (++sq_head_ >= queue_entries_) {
+        sq_head_ = 0;
+    }
+    receiving_ = request;
+    is_data_for_request_ = false;
+
+    const auto pointer = decode_data_pointer(request->sqe, capsule_bytes);
+    if (!pointer) {
+        request->early_status = to_nvme_status(pointer.error());
+    } else {
+        request->data_bytes = pointer->length_bytes;
+        request->is_data_in_capsule = pointer->place == DataPointer::Place::kInCapsule;
+    }
+    if (capsule_bytes == 0) {
+        return PayloadPlan::discard();
+    }
+    request->buffer = capsule_buffer_;
+    request->is_buffer_from_capsule_pool = true;
+    capsule_buffer_ = {};
+    const uint32_t offset = pointer ? pointer->offset : 0;
+    request->piece = iovec{request->buffer.data + offset, capsule_bytes - offset};
+    request->destination = {request->buffer.data, capsule_bytes};
+    return PayloadPlan::store({&request->destination, 1});
+}
+
+PayloadPlan Connection::on_h2c_data(const H2cData& data) {
+    // The tag alone finds the request: the command id in the PDU is the host's claim, and trusting
+    // it has crashed a target before.
+    const uint16_t tag = data.transfer_tag.get();
+    if (tag >= requests_.size() || requests_[tag]->state() != Request::State::kAwaitingData) {
+        return PayloadPlan::reject(Fes::kInvalidHeaderField, offsetof(H2cData, transfer_tag));
+    }
+    Request& request = *requests_[tag];
+    if (data.command_id.get() != request.sqe.command_id.get()) {
+        return PayloadPlan::reject(Fes::kInvalidHeaderField, offsetof(H2cData, command_id));
+    }
+    const uint32_t bytes = data.length_bytes.get();
+    if (data.offset.get() != request.received_bytes) {
+        return PayloadPlan::reject(Fes::kDataTransferOutOfRange);
+    }
+    if (bytes == 0 || bytes > request.data_bytes - request.received_bytes) {
+        return PayloadPlan::reject(Fes::kDataTransferOutOfRange);
+    }
+    receiving_ = &request;
+    is_data_for_request_ = true;
+    h2c_bytes_ = bytes;
+    request.destination = {request.buffer.data + request.received_bytes, bytes};
+    return PayloadPlan::store({&request.destination, 1});
+}
+
+void Connection::on_pdu_complete(DataDigest digest) {
+    if (is_receiving_ic_) {
+        is_receiving_ic_ = false;
+        PduRules rules = receiver_.rules();
+        rules.phase = ConnectionPhase::kEstablished;
+        rules.header_digest = format_.header_digest;
+        rules.data_digest = format_.data_digest;
+        receiver_.set_rules(rules);
+        return;
+    }
+    if (receiving_ == nullptr) {
+        return;  // A terminate request.
+    }
+    Request& request = *receiving_;
+    receiving_ = nullptr;
+    if (digest == DataDigest::kMismatch) {
+        request.has_digest_error = true;
+    }
+    if (!is_data_for_request_) {
+        begin(request);
+        return;
+    }
+    request.received_bytes += h2c_bytes_;
+    if (request.received_bytes < request.data_bytes) {
+        return;
+    }
+    if (request.has_digest_error) {
+        complete(request, status::kTransientTransportError);
+        return;
+    }
+    execute(request);
+}
+
+void Connection::on_violation(const Violation& violation, std::span<const std::byte> header) {
+    BASALT_LOG(kWarn,
+               "nvmf",
+               "connection {} from {}, queue {}: protocol violation, fatal error status {:#x}, "
+               "information {:#x}",
+               id_,
+               peer_.to_string(),
+               link.qid.raw(),
+               static_cast<uint16_t>(violation.fes),
+               violation.fei);
+    if (violation.close_silently) {
+        close("protocol violation");
+        return;
+    }
+    phase_ = Phase::kTerminating;
+    group_.reactor().stop_timer(connect_timer_);
+    group_.reactor().start_timer(connect_timer_, kConnectTimeoutNs);
+    output_.queue_control([&](std::span<std::byte> out) {
+        return encode_term_req(out, Side::kController, violation, header);
+    });
+    flush_later();
+}
+
+// --- A request's way -------------------------------------------------------------------------
+
+void Connection::begin(Request& request) {
+    if (request.has_digest_error) {
+        complete(request, status::kTransientTransportError);
+        return;
+    }
+    if (request.early_status.ok() && request.buffer.is_valid() && !request.is_data_in_capsule) {
+        request.early_status = status::kSglTypeInvalid.with_dnr();  // The capsule has stray data.
+    }
+    if (request.early_status.ok()) {
+        request.early_status = check_command(request);
+    }
+    if (!request.early_status.ok()) {
+        complete(request, request.early_status);
+        return;
+    }
+    if (request.data_bytes == 0 || request.is_data_in_capsule || request.io.wants_device_memory) {
+        execute(request);
+        return;
+    }
+    need_buffer(request);
+}
+
+void Connection::need_buffer(Request& request) {
+    request.set_state(Request::State::kNeedsBuffer);
+    const Buffer buffer = group_.io_pool().try_acquire(request.data_bytes);
+    if (!buffer.is_valid()) {
+        group_.io_pool().wait(request.waiter, request.data_bytes);
+        return;
+    }
+    use_buffer(request, buffer);
+}
+
+void Connection::buffer_granted(Request& request, Buffer buffer) {
+    use_buffer(request, buffer);
+}
+
+void Connection::use_buffer(Request& request, Buffer buffer) {
+    request.buffer = buffer;
+    request.is_buffer_from_capsule_pool = false;
+    request.piece = iovec{buffer.data, request.data_bytes};
+    if (request.sqe.data_direction() == DataDirection::kHostToController) {
+        request.set_state(Request::State::kAwaitingData);
+        output_.queue(request);
+        flush_later();
+        return;
+    }
+    execute(request);
+}
+
+void Connection::execute(Request& request) {
+    request.set_state(Request::State::kExecuting);
+    hold();
+    execute_command(request);
+}
+
+void Connection::complete(Request& request, NvmeStatus status) {
+    if (request.state() == Request::State::kExecuting) {
+        if (is_gone()) {
+            free_request(request);
+            release_hold();
+            return;
+        }
+        release_hold();
+    }
+    request.set_state(Request::State::kResponding);
+    request.cqe.command_id = request.sqe.command_id;
+    request.cqe.sq_id.set(link.qid.raw());
+    request.cqe.sq_head.set(has_sq_flow_control_ ? static_cast<uint16_t>(sq_head_) : uint16_t{0});
+    request.cqe.set_status(status);
+    request.is_data_for_host = status.ok() && request.data_bytes > 0 &&
+                               request.sqe.data_direction() == DataDirection::kControllerToHost;
+    request.may_elide_response =
+        request.is_data_for_host && !has_sq_flow_control_ && group_.options().c2h_success;
+    group_.count_completion(is_admin_queue());
+    output_.queue(request);
+    flush_later();
+}
+
+void Connection::free_request(Request& request) {
+    if (request.buffer.is_valid()) {
+        BufferPool& pool =
+            request.is_buffer_from_capsule_pool ? group_.capsule_pool() : group_.io_pool();
+        const Buffer buffer = request.buffer;
+        request.buffer = {};
+        pool.release(buffer);
+    }
+    request.set_state(Request::State::kFree);
+    free_.push_front(request);
+    if (is_short_of_requests_) {
+        is_short_of_requests_ = false;
+        resume_later();
+    }
+}
+
+// --- Sending ---------------------------------------------------------------------------------
+
+void Connection::flush_later() {
+    if (!output_.is_sending() && !flush_event_.is_waiting()) {
+        group_.reactor().defer_to_end_of_turn(flush_event_);
+    }
+}
+
+void Connection::flush() {
+    if (phase_ < Phase::kClosing && !output_.is_sending() && output_.has_work()) {
+        socket_->send(output_.begin_send(format_));
+    }
+}
+
+void Connection::on_sent() {
+    output_.finish_send([this](Request& request) { free_request(request); });
+    if (output_.has_work()) {
+        flush_later();
+    } else if (phase_ == Phase::kTerminating) {
+        close("protocol violation");
+    }
+}
+
+// --- The end ---------------------------------------------------------------------------------
+
+void Connection::close(std::string_view why) {
+    if (phase_ >= Phase::kClosing) {
+        return;
+    }
+    BASALT_LOG(kInfo,
+               "nvmf",
+               "connection {} from {}, queue {}: closing: {}",
+               id_,
+               peer_.to_string(),
+               link.qid.raw(),
+               why);
+    phase_ = Phase::kClosing;
+    receiver_.stop();
+    group_.reactor().stop_timer(connect_timer_);
+    socket_->close();
+}
+
+void Connection::on_closed(Error reason) {
+    if (phase_ != Phase::kClosing) {
+        BASALT_LOG(kInfo,
+                   "nvmf",
+                   "connection {} from {}, queue {}: {}",
+                   id_,
+                   peer_.to_string(),
+                   link.qid.raw(),
+                   describe(reason.code));
+    }
+    phase_ = Phase::kClosed;
+    receiver_.stop();
+    group_.reactor().stop_timer(connect_timer_);
+    socket_.reset();
+    abandon_requests();
+    group_.connection_closed(*this);
+    end_if_unused();
+}
+
+void Connection::abandon_requests() {
+    output_.abandon();
+    BufferPool::cancel(capsule_waiter_);
+    if (capsule_buffer_.is_valid()) {
+        group_.capsule_pool().release(capsule_buffer_);
+        capsule_buffer_ = {};
+    }
+    for (const auto& request : requests_) {
+        switch (request->state()) {
+            case Request::State::kFree:
+            case Request::State::kExecuting: break;  // Executing: the device still has it.
+            case Request::State::kNeedsBuffer:
+                BufferPool::cancel(request->waiter);
+                free_request(*request);
+                break;
+            case Request::State::kReceiving:
+            case Request::State::kAwaitingData:
+            case Request::State::kResponding: free_request(*request); break;
+        }
+    }
+}
+
+void Connection::release_hold() {
+    BASALT_ASSERT(holds_ > 0);
+    --holds_;
+    end_if_unused();
+}
+
+void Connection::end_if_unused() {
+    if (phase_ == Phase::kClosed && holds_ == 0 && !end_event_.is_waiting()) {
+        group_.reactor().defer(end_event_);
+    }
+}
+
+void Connection::end() {
+    if (holds_ == 0) {
+        group_.forget(*this);
+    }
+}
+
+}  // namespace basalt::nvmf

@@ -1,0 +1,149 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nvmf/target/controller_link.h"
+#include "nvmf/target/output.h"
+#include "nvmf/target/request.h"
+#include "nvmf/wire/pdu_receiver.h"
+#include "reactor/msg/owned_event.h"
+#include "reactor/reactor.h"
+
+namespace basalt::nvmf {
+
+class PollGroup;
+class Subsystem;
+
+/// One host connection, which is one queue pair: the transport from ICReq to the last byte, the
+/// queue's requests, and which controller it belongs to. What a command means is not decided here
+/// (see command_executor.h).
+///
+///   kAwaitingIc -> kAwaitingConnect -> kConnecting -> kLive -> kTerminating -> kClosing -> kClosed
+///   any of the first five -> kClosing
+///
+/// Owner: its PollGroup. Core: the group's, for the whole life. Ends by itself: when the socket is
+/// closed, no device has a request of it, and no message about it is under way.
+class Connection final : public SocketHandler, private PduHandler {
+  public:
+    enum class Phase : uint8_t {
+        kAwaitingIc,       ///< PduReceiver, on ICReq.
+        kAwaitingConnect,  ///< CommandExecutor, on Connect.
+        kConnecting,       ///< The controller's core, with its answer to an I/O Connect.
+        kLive,             ///< Either side, by closing.
+        kTerminating,      ///< Socket, when the terminate request is sent.
+        kClosing,          ///< Socket, in on_closed().
+        kClosed,           ///< The last device, controller or message that knows a request of ours.
+    };
+
+    Connection(PollGroup& group, uint64_t id, ListenerId listener);
+    Connection(const Connection&) = delete;
+    Connection& operator=(const Connection&) = delete;
+    ~Connection() override;
+
+    /// Takes the accepted socket over. On failure the connection is at its end already.
+    [[nodiscard]] Status start(AcceptedSocket accepted);
+
+    /// Unique in its group, for logs and for messages that may come too late.
+    [[nodiscard]] uint64_t id() const { return id_; }
+    [[nodiscard]] PollGroup& group() { return group_; }
+    [[nodiscard]] ListenerId listener() const { return listener_; }
+    [[nodiscard]] Phase phase() const { return phase_; }
+    [[nodiscard]] bool is_live() const { return phase_ == Phase::kLive; }
+    [[nodiscard]] bool is_closing() const { return phase_ >= Phase::kTerminating; }
+    [[nodiscard]] const SocketAddress& peer() const { return peer_; }
+    [[nodiscard]] const SocketAddress& local() const { return local_; }
+    [[nodiscard]] uint32_t queue_entries() const { return queue_entries_; }
+    [[nodiscard]] bool is_admin_queue() const { return link.qid == kAdminQueueId; }
+
+    /// Ends the request with `status`; its response follows all that were queued before.
+    void complete(Request& request, NvmeStatus status);
+
+    /// Hands a request that was refused its buffer for lack of one what it waited for.
+    void buffer_granted(Request& request, Buffer buffer);
+
+    /// Connect succeeded: the queue is this deep from now on. Allocates the requests.
+    void go_live(uint32_t queue_entries, bool disables_sq_flow_control);
+
+    /// Connect goes on elsewhere, or has failed and may come again.
+    void set_connecting(bool is_connecting);
+
+    /// Closes without ceremony; `why` goes to the log.
+    void close(std::string_view why);
+
+    /// A device or a message lets go of the connection, or takes hold of it.
+    void hold() { ++holds_; }
+    void release_hold();
+
+    /// The command is done by the device: gives its request back when nobody can be answered.
+    [[nodiscard]] bool is_gone() const { return phase_ == Phase::kClosed; }
+
+    /// The end of an I/O queue's or admin queue's membership in a controller.
+    ControllerLink link;
+
+    ListLink group_link;  ///< In the group's list of connections.
+
+  private:
+    // SocketHandler.
+    size_t on_receive(std::span<const std::byte> data) override;
+    void on_sent() override;
+    void on_closed(Error reason) override;
+
+    // PduHandler.
+    PayloadPlan on_header(const PduHeader& header) override;
+    void on_pdu_complete(DataDigest digest) override;
+    void on_violation(const Violation& violation, std::span<const std::byte> header) override;
+
+    [[nodiscard]] PayloadPlan on_capsule(const PduHeader& header);
+    [[nodiscard]] PayloadPlan on_h2c_data(const H2cData& data);
+    void on_ic_req(const IcReq& req);
+
+    void begin(Request& request);
+    void need_buffer(Request& request);
+    void use_buffer(Request& request, Buffer buffer);
+    void execute(Request& request);
+    void free_request(Request& request);
+    void add_requests(uint32_t count);
+    void flush_later();
+    void flush();
+    void resume_later();
+    void resume();
+    void abandon_requests();
+    void end_if_unused();
+    void end();
+
+    PollGroup& group_;
+    const uint64_t id_;
+    const ListenerId listener_;
+    Phase phase_ = Phase::kAwaitingIc;
+    std::unique_ptr<Socket> socket_;
+    SocketAddress peer_;
+    SocketAddress local_;
+    PduReceiver receiver_;
+    PduFormat format_;
+    Output output_;
+    OwnedEvent<Connection, &Connection::flush> flush_event_{*this};
+    OwnedEvent<Connection, &Connection::resume> resume_event_{*this};
+    OwnedEvent<Connection, &Connection::end> end_event_{*this};
+    Timer connect_timer_;
+
+    std::vector<std::unique_ptr<Request>> requests_;  // By index, which is also the transfer tag.
+    RequestList free_;
+    Request* receiving_ = nullptr;  // The request whose PDU is being received.
+    bool is_receiving_ic_ = false;
+    bool is_data_for_request_ = false;  // What is being received is H2CData, not the capsule.
+    uint32_t h2c_bytes_ = 0;            // Of that H2CData.
+    Buffer capsule_buffer_;             // Granted to the capsule that waits in the receiver.
+    BufferWaiter capsule_waiter_;
+    bool is_short_of_requests_ = false;
+
+    uint32_t queue_entries_ = 0;
+    uint32_t sq_head_ = 0;
+    bool has_sq_flow_control_ = true;
+    uint32_t holds_ = 0;  // Executing requests and messages under way.
+};
+
+}  // namespace basalt::nvmf

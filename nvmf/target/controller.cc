@@ -1,0 +1,259 @@
+#include "nvmf/target/controller.h"
+
+#include <algorithm>
+
+#include "nvmf/target/connection.h"
+#include "nvmf/target/poll_group.h"
+#include "nvmf/target/subsystem.h"
+#include "nvmf/wire/command.h"
+#include "reactor/base/log.h"
+
+namespace basalt::nvmf {
+
+namespace {
+
+// CC and CSTS fields, NVMe Base Specification, "Controller Properties"; values from libnvme.
+constexpr uint32_t kSubmissionEntrySizeLog2 = 6;
+constexpr uint32_t kCompletionEntrySizeLog2 = 4;
+constexpr uint32_t kReadyTimeoutHalfSeconds = 30;  // CAP.TO: as long as other targets say.
+
+constexpr uint32_t field(uint32_t value, uint32_t shift, uint32_t mask) {
+    return (value >> shift) & mask;
+}
+
+/// What an event looks like in a completion, and which bit of the Asynchronous Event Configuration
+/// feature switches it on.
+struct EventTraits {
+    uint8_t type;
+    uint8_t info;
+    uint8_t log_page;
+    uint32_t enable_bit;
+};
+constexpr std::array<EventTraits, kAsyncEventKinds> kEventTraits{{
+    {NVME_AER_NOTICE, 0x00, NVME_LOG_LID_CHANGED_NS, 1U << 8U},
+    {NVME_AER_NOTICE, 0xf0, NVME_LOG_LID_DISCOVER, 1U << 31U},
+}};
+
+}  // namespace
+
+Controller::Controller(PollGroup& group, Subsystem& subsystem, Connection& admin, Identity identity)
+    : group_(group),
+      subsystem_(subsystem),
+      admin_(&admin),
+      identity_(std::move(identity)),
+      io_queues_allowed_(group.options().io_queues_max),
+      members_(group.options().io_queues_max + 1),
+      keep_alive_ms_(0),
+      last_keep_alive_ns_(group.reactor().now_ns()) {
+    BASALT_ASSERT(members_.size() <= attached_.size());
+    keep_alive_timer_.set(
+        [](Timer&, void* self) { static_cast<Controller*>(self)->check_keep_alive(); }, this);
+    set_keep_alive(identity_.keep_alive_ms);
+    // A discovery controller with a keep alive is a persistent one: its host wants to hear.
+    if (subsystem_.is_discovery()) {
+        async_event_configuration = kEventTraits[1].enable_bit;
+    }
+}
+
+Controller::~Controller() {
+    BASALT_ASSERT(is_finished());
+    group_.reactor().stop_timer(keep_alive_timer_);
+}
+
+uint64_t Controller::group_now_ns() const {
+    return group_.reactor().now_ns();
+}
+
+// --- Properties --------------------------------------------------------------------------------
+
+uint64_t Controller::capabilities() const {
+    const uint64_t queue_entries = group_.options().queue_entries_max - 1;
+    return (queue_entries << NVME_CAP_MQES_SHIFT) | (uint64_t{1} << NVME_CAP_CQR_SHIFT) |
+           (uint64_t{kReadyTimeoutHalfSeconds} << NVME_CAP_TO_SHIFT) |
+           (uint64_t{NVME_CAP_CSS_NVM} << NVME_CAP_CSS_SHIFT);
+}
+
+bool Controller::is_ready() const {
+    return (status_ & 1U) != 0;
+}
+
+NvmeStatus Controller::set_configuration(uint32_t value) {
+    const bool was_enabled = field(configuration_, NVME_CC_EN_SHIFT, NVME_CC_EN_MASK) != 0;
+    const bool is_enabled = field(value, NVME_CC_EN_SHIFT, NVME_CC_EN_MASK) != 0;
+    if (is_enabled && !was_enabled) {
+        const bool fits =
+            field(value, NVME_CC_IOSQES_SHIFT, NVME_CC_IOSQES_MASK) == kSubmissionEntrySizeLog2 &&
+            field(value, NVME_CC_IOCQES_SHIFT, NVME_CC_IOCQES_MASK) == kCompletionEntrySizeLog2 &&
+            field(value, NVME_CC_MPS_SHIFT, NVME_CC_MPS_MASK) == 0 &&
+            field(value, NVME_CC_AMS_SHIFT, NVME_CC_AMS_MASK) == 0 &&
+            field(value, NVME_CC_CSS_SHIFT, NVME_CC_CSS_MASK) == 0;
+        // A discovery host may leave the entry sizes at 0: it makes no I/O queues.
+        if (!fits && !subsystem_.is_discovery()) {
+            return status::kInvalidField.with_dnr();
+        }
+        status_ = 1U;  // CSTS.RDY
+    }
+    if (!is_enabled && was_enabled) {
+        close_io_queues();
+        status_ = 0;
+    }
+    if (field(value, NVME_CC_SHN_SHIFT, NVME_CC_SHN_MASK) != NVME_CC_SHN_NONE) {
+        close_io_queues();
+        status_ = (status_ & ~(3U << 2U)) | (2U << 2U);  // CSTS.SHST: shutdown complete.
+    }
+    configuration_ = value;
+    return status::kSuccess;
+}
+
+// --- I/O queues --------------------------------------------------------------------------------
+
+NvmeStatus Controller::attach(QueueId qid, const QueueMember& member) {
+    if (admin_ == nullptr || admin_->is_closing() || !is_ready()) {
+        return status::kConnectInvalidParameters.with_dnr();
+    }
+    if (qid.raw() == 0 || qid.raw() > io_queues_allowed_ || qid.raw() >= members_.size() ||
+        attached_.test(qid.raw())) {
+        return status::kConnectInvalidParameters.with_dnr();
+    }
+    attached_.set(qid.raw());
+    members_[qid.raw()] = member;
+    return status::kSuccess;
+}
+
+void Controller::detach(QueueId qid) {
+    BASALT_ASSERT(attached_.test(qid.raw()));
+    attached_.reset(qid.raw());
+    group_.controller_changed(*this);
+}
+
+void Controller::close_io_queues() {
+    for_each_queue([this](QueueId, const QueueMember& member) {
+        group_.close_remote(member.core, member.connection_id);
+    });
+}
+
+void Controller::admin_gone() {
+    // The requests are the connection's: it frees them when we let go.
+    while (Request* request = event_requests_.pop_front()) {
+        request->connection.complete(*request, status::kAbortedSqDeletion);
+    }
+    event_request_count_ = 0;
+    admin_ = nullptr;
+    group_.reactor().stop_timer(keep_alive_timer_);
+    close_io_queues();
+    group_.controller_changed(*this);
+}
+
+// --- Keep alive --------------------------------------------------------------------------------
+
+void Controller::set_keep_alive(uint32_t timeout_ms) {
+    // Rounded up to the granularity that Identify gives.
+    constexpr uint32_t kStepMs = kKeepAliveGranularity * 100;
+    keep_alive_ms_ = timeout_ms > UINT32_MAX - kStepMs
+                         ? timeout_ms
+                         : (timeout_ms + kStepMs - 1) / kStepMs * kStepMs;
+    last_keep_alive_ns_ = group_now_ns();
+    group_.reactor().stop_timer(keep_alive_timer_);
+    if (keep_alive_ms_ > 0) {
+        group_.reactor().start_timer(keep_alive_timer_, keep_alive_ms_ * kNsPerMs);
+    }
+}
+
+void Controller::check_keep_alive() {
+    // The clock of the turn may lie behind bytes that wait in the socket: the grace of one more
+    // period would hide a dead host for too long, so only what has been received counts.
+    const uint64_t deadline_ns = last_keep_alive_ns_ + keep_alive_ms_ * kNsPerMs;
+    const uint64_t now_ns = group_now_ns();
+    if (now_ns < deadline_ns) {
+        group_.reactor().start_timer(keep_alive_timer_, deadline_ns - now_ns);
+        return;
+    }
+    BASALT_LOG(kWarn,
+               "nvmf",
+               "controller {} of {}: no keep alive from {} for {} ms",
+               identity_.id.raw(),
+               subsystem_.config().nqn,
+               identity_.host_nqn,
+               keep_alive_ms_);
+    status_ |= 1U << 1U;  // CSTS.CFS
+    if (admin_ != nullptr) {
+        admin_->close("keep alive expired");
+    }
+}
+
+// --- Asynchronous events -----------------------------------------------------------------------
+
+bool Controller::is_enabled(AsyncEvent event) const {
+    return (async_event_configuration & kEventTraits[static_cast<size_t>(event)].enable_bit) != 0;
+}
+
+void Controller::add_event_request(Request& request) {
+    if (event_request_count_ == kAsyncEventRequestsMax) {
+        request.connection.complete(request, status::kAsyncEventLimitExceeded.with_dnr());
+        return;
+    }
+    ++event_request_count_;
+    event_requests_.push_back(request);
+    deliver_events();
+}
+
+void Controller::raise(AsyncEvent event) {
+    if (is_enabled(event)) {
+        events_[static_cast<size_t>(event)].is_raised = true;
+        deliver_events();
+    }
+}
+
+void Controller::rearm(AsyncEvent event) {
+    events_[static_cast<size_t>(event)].is_masked = false;
+    deliver_events();
+}
+
+void Controller::deliver_events() {
+    for (size_t i = 0; i < kAsyncEventKinds; ++i) {
+        Pending& pending = events_[i];
+        if (!pending.is_raised || pending.is_masked || event_requests_.empty()) {
+            continue;
+        }
+        pending.is_raised = false;
+        pending.is_masked = true;
+        --event_request_count_;
+        Request& request = *event_requests_.pop_front();
+        const EventTraits& traits = kEventTraits[i];
+        request.cqe.dw0.set(async_event_result(traits.type, traits.info, traits.log_page));
+        request.connection.complete(request, status::kSuccess);
+    }
+}
+
+void Controller::namespace_changed(Nsid nsid) {
+    if (std::find(changed_namespaces_.begin(), changed_namespaces_.end(), nsid.raw()) ==
+        changed_namespaces_.end()) {
+        if (changed_namespaces_.size() == kChangedNamespacesMax) {
+            has_changed_too_many_ = true;
+        } else {
+            changed_namespaces_.push_back(nsid.raw());
+        }
+    }
+    raise(AsyncEvent::kNamespaceChanged);
+}
+
+size_t Controller::read_changed_namespaces(std::array<uint32_t, kChangedNamespacesMax>& out,
+                                           bool retain) {
+    size_t count = 0;
+    if (has_changed_too_many_) {
+        out[count++] = kNsidAll.raw();
+    } else {
+        std::sort(changed_namespaces_.begin(), changed_namespaces_.end());
+        for (const uint32_t nsid : changed_namespaces_) {
+            out[count++] = nsid;
+        }
+    }
+    if (!retain) {
+        changed_namespaces_.clear();
+        has_changed_too_many_ = false;
+        rearm(AsyncEvent::kNamespaceChanged);
+    }
+    return count;
+}
+
+}  // namespace basalt::nvmf

@@ -1,0 +1,157 @@
+#pragma once
+
+#include <array>
+#include <bitset>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nvmf/target/limits.h"
+#include "nvmf/target/request.h"
+#include "nvmf/wire/ids.h"
+#include "nvmf/wire/status.h"
+#include "reactor/base/intrusive_list.h"
+#include "reactor/reactor.h"
+
+namespace basalt::nvmf {
+
+class Connection;
+class PollGroup;
+class Subsystem;
+
+/// What an I/O queue, on whatever core, tells its controller's core about itself.
+struct QueueMember {
+    CoreId core;
+    uint64_t connection_id = 0;
+    uint32_t queue_entries = 0;
+};
+
+/// The asynchronous events that the target reports.
+enum class AsyncEvent : uint8_t { kNamespaceChanged, kDiscoveryChanged };
+inline constexpr size_t kAsyncEventKinds = 2;
+
+/// One host's controller of one subsystem: registers, features, events, keep alive, and which I/O
+/// queues belong to it. Made by Connect on an admin queue, and lives on that queue's core; I/O
+/// queues on other cores reach it by message only.
+///
+/// Owner: the admin queue's Connection::link, through PollGroup. Ends when the admin connection is
+/// gone and every I/O queue has said goodbye.
+class Controller {
+  public:
+    struct Identity {
+        ControllerId id;
+        std::string host_nqn;
+        std::array<uint8_t, 16> host_id{};
+        uint32_t keep_alive_ms = 0;
+    };
+
+    /// `admin` is the admin queue's connection.
+    Controller(PollGroup& group, Subsystem& subsystem, Connection& admin, Identity identity);
+    Controller(const Controller&) = delete;
+    Controller& operator=(const Controller&) = delete;
+    ~Controller();
+
+    [[nodiscard]] ControllerId id() const { return identity_.id; }
+    [[nodiscard]] const Identity& identity() const { return identity_; }
+    [[nodiscard]] Subsystem& subsystem() { return subsystem_; }
+    [[nodiscard]] PollGroup& group() { return group_; }
+    /// Null when the admin connection is gone.
+    [[nodiscard]] Connection* admin() { return admin_; }
+
+    // --- Properties (NVMe over Fabrics, Property Get and Set).
+    [[nodiscard]] uint64_t capabilities() const;
+    [[nodiscard]] uint32_t configuration() const { return configuration_; }
+    [[nodiscard]] uint32_t status() const { return status_; }
+    /// Property Set of CC: enable, disable, shut down. Errors as NVMe status.
+    [[nodiscard]] NvmeStatus set_configuration(uint32_t value);
+    [[nodiscard]] bool is_ready() const;
+
+    // --- I/O queues.
+    /// Admits an I/O queue. Status for its Connect.
+    [[nodiscard]] NvmeStatus attach(QueueId qid, const QueueMember& member);
+    void detach(QueueId qid);
+    [[nodiscard]] uint32_t io_queue_count() const {
+        return static_cast<uint32_t>(attached_.count());
+    }
+    [[nodiscard]] uint32_t io_queues_allowed() const { return io_queues_allowed_; }
+    /// Set Features, Number of Queues: how many the host may connect.
+    void allow_io_queues(uint32_t count) { io_queues_allowed_ = count; }
+    /// Calls visit(QueueId, const QueueMember&) for each attached I/O queue.
+    template <typename Visit>
+    void for_each_queue(Visit visit) const {
+        for (size_t qid = 1; qid < members_.size(); ++qid) {
+            if (attached_.test(qid)) {
+                visit(QueueId(static_cast<uint16_t>(qid)), members_[qid]);
+            }
+        }
+    }
+
+    // --- Keep alive.
+    void keep_alive() { last_keep_alive_ns_ = group_now_ns(); }
+    void set_keep_alive(uint32_t timeout_ms);
+    [[nodiscard]] uint32_t keep_alive_ms() const { return keep_alive_ms_; }
+
+    // --- Asynchronous events.
+    /// Takes an Asynchronous Event Request; completes it now or when something happens.
+    void add_event_request(Request& request);
+    void raise(AsyncEvent event);
+    /// The log that tells about the event was read without Retain: the event may be sent again.
+    void rearm(AsyncEvent event);
+    void namespace_changed(Nsid nsid);
+    /// Moves the changed namespaces to `out` (at most kChangedNamespacesMax, one entry FFFFFFFFh
+    /// for more) and forgets them unless `retain`. Returns how many.
+    size_t read_changed_namespaces(std::array<uint32_t, kChangedNamespacesMax>& out, bool retain);
+
+    // --- Features (their 32-bit values; see features.cc).
+    uint32_t async_event_configuration = 0;
+    uint32_t temperature_threshold = 0;
+    uint32_t arbitration = 0;
+    uint32_t error_recovery = 0;
+    uint32_t write_atomicity = 0;
+    uint32_t volatile_write_cache = 1;
+    std::array<uint8_t, 512> host_behavior{};
+
+    /// The admin connection is gone: drops the event requests, asks every I/O queue to close.
+    void admin_gone();
+    [[nodiscard]] bool is_finished() const { return admin_ == nullptr && attached_.none(); }
+
+    ListLink subsystem_link;
+
+  private:
+    struct Pending {
+        bool is_raised = false;
+        bool is_masked = false;  // Told already; silent until its log is read.
+    };
+
+    [[nodiscard]] uint64_t group_now_ns() const;
+    void close_io_queues();
+    void check_keep_alive();
+    void deliver_events();
+    [[nodiscard]] bool is_enabled(AsyncEvent event) const;
+
+    PollGroup& group_;
+    Subsystem& subsystem_;
+    Connection* admin_;
+    const Identity identity_;
+    uint32_t configuration_ = 0;
+    uint32_t status_ = 0;
+    uint32_t io_queues_allowed_;
+
+    std::vector<QueueMember> members_;  // By queue id.
+    std::bitset<1025> attached_;
+
+    uint32_t keep_alive_ms_;
+    uint64_t last_keep_alive_ns_;
+    Timer keep_alive_timer_;
+
+    RequestList event_requests_;
+    uint32_t event_request_count_ = 0;
+    std::array<Pending, kAsyncEventKinds> events_{};
+    std::vector<uint32_t> changed_namespaces_;
+    bool has_changed_too_many_ = false;
+};
+
+using ControllerList = IntrusiveList<Controller, &Controller::subsystem_link>;
+
+}  // namespace basalt::nvmf

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "nvmf/target/options.h"
+#include "nvmf/wire/ids.h"
+#include "reactor/base/strong_int.h"
+
+namespace basalt::nvmf {
+
+class Controller;
+class Subsystem;
+
+/// What a connected queue knows of its controller. The controller lives on the core of its admin
+/// queue; an I/O queue on another core names it by core and id, never by pointer.
+struct ControllerLink {
+    Subsystem* subsystem = nullptr;    ///< As this queue's core sees it; null before Connect.
+    Controller* controller = nullptr;  ///< Admin queue only: it owns the controller.
+    CoreId home;                       ///< The controller's core.
+    ControllerId cntlid;
+    QueueId qid;
+    std::string host_nqn;
+    std::array<uint8_t, 16> host_id{};
+    bool is_attached = false;  ///< I/O queue: the controller counts it and must be told of its end.
+};
+
+}  // namespace basalt::nvmf

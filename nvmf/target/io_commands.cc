@@ -1,0 +1,305 @@
+#include "nvmf/target/io_commands.h"
+
+#include <cstring>
+
+#include "nvmf/target/connection.h"
+#include "nvmf/target/poll_group.h"
+#include "nvmf/target/subsystem.h"
+#include "nvmf/wire/command.h"
+
+namespace basalt::nvmf {
+
+namespace {
+
+using bdev::IoOp;
+
+/// Read, Write, Compare and Write Zeroes: the range lies within the namespace.
+NvmeStatus check_range(const RwView& command, const bdev::BdevInfo& info) {
+    const uint64_t first = command.slba().raw();
+    const uint64_t count = command.nlb().raw();
+    const uint64_t total = info.block_count.raw();
+    return first < total && count <= total - first ? status::kSuccess
+                                                   : status::kLbaOutOfRange.with_dnr();
+}
+
+/// Read, Write and Compare: as much data as the range needs, and not more than MDTS.
+NvmeStatus check_transfer(Request& request, const RwView& command, const bdev::BdevInfo& info) {
+    if (command.prinfo() != 0) {
+        return status::kInvalidField.with_dnr();
+    }
+    const uint64_t bytes = command.nlb().raw() * info.block_size_bytes;
+    if (bytes > request.connection.group().options().io_bytes_max) {
+        return status::kInvalidField.with_dnr();
+    }
+    if (request.data_bytes != bytes) {
+        return status::kDataSglLengthInvalid.with_dnr();
+    }
+    return check_range(command, info);
+}
+
+NvmeStatus check_write_access(const bdev::BdevInfo& info) {
+    return info.is_read_only ? status::kNamespaceWriteProtected.with_dnr() : status::kSuccess;
+}
+
+NvmeStatus check_write_zeroes(Request& request, const bdev::BdevInfo& info) {
+    request.data_bytes = 0;
+    const RwView command(request.sqe);
+    if (!info.can(IoOp::kWriteZeroes)) {
+        return status::kInvalidOpcode.with_dnr();
+    }
+    if (const NvmeStatus access = check_write_access(info); !access.ok()) {
+        return access;
+    }
+    return check_range(command, info);
+}
+
+NvmeStatus check_dataset_management(Request& request, const bdev::BdevInfo& info) {
+    const DsmView command(request.sqe);
+    if (request.data_bytes < command.data_bytes()) {
+        return status::kDataSglLengthInvalid.with_dnr();
+    }
+    if (request.data_bytes > kDsmRangesMax * kDsmRangeBytes) {
+        return status::kInvalidField.with_dnr();
+    }
+    return command.deallocate() ? check_write_access(info) : status::kSuccess;
+}
+
+void fill_pieces(Request& request) {
+    request.io.pieces = request.io.wants_device_memory ? nullptr : &request.piece;
+    request.io.piece_count = request.io.wants_device_memory ? 0 : 1;
+}
+
+/// Gives the namespace back and ends the command with the device's outcome.
+void finish(Request& request, Status outcome) {
+    request.target_namespace->release();
+    request.target_namespace = nullptr;
+    const MediaAccess access = request.io.op == IoOp::kRead || request.io.op == IoOp::kCompare
+                                   ? MediaAccess::kRead
+                                   : MediaAccess::kWrite;
+    request.connection.complete(
+        request, outcome ? status::kSuccess : to_nvme_status(outcome.error(), access));
+}
+
+void transfer_done(bdev::IoRequest& io, void* context) {
+    Request& request = *static_cast<Request*>(context);
+    if (io.wants_device_memory && io.status) {
+        BASALT_ASSERT(io.piece_count == 1);
+        BASALT_ASSERT(io.pieces->iov_len >= request.data_bytes);
+        request.piece = *io.pieces;
+    }
+    finish(request, io.status);
+}
+
+void submit_range(Request& request, IoOp op) {
+    const RwView command(request.sqe);
+    bdev::IoRequest& io = request.io;
+    io.op = op;
+    io.first = command.slba();
+    io.count = command.nlb();
+    io.fua = command.fua() ? bdev::Fua::kYes : bdev::Fua::kNo;
+    io.may_deallocate = op == IoOp::kWriteZeroes && command.deac();
+    fill_pieces(request);
+    io.push_completion(&transfer_done, &request);
+    request.target_namespace->channel().submit(io);
+}
+
+// --- Flush -----------------------------------------------------------------------------------
+
+void submit_flush(Request& request);
+
+/// Flush of all namespaces goes through them one after the other; `scratch` is the next one's
+/// index.
+Namespace* next_to_flush(Request& request) {
+    auto& namespaces = request.connection.link.subsystem->namespaces();
+    while (request.scratch < namespaces.size()) {
+        Namespace* found = namespaces[request.scratch++].get();
+        if (found != nullptr && found->info().can(IoOp::kFlush)) {
+            return found;
+        }
+    }
+    return nullptr;
+}
+
+void flush_done(bdev::IoRequest& io, void* context) {
+    Request& request = *static_cast<Request*>(context);
+    if (!io.status || request.sqe.nsid() != kNsidAll) {
+        finish(request, io.status);
+        return;
+    }
+    request.target_namespace->release();
+    request.target_namespace = next_to_flush(request);
+    if (request.target_namespace == nullptr) {
+        request.connection.complete(request, status::kSuccess);
+        return;
+    }
+    request.target_namespace->acquire();
+    submit_flush(request);
+}
+
+void submit_flush(Request& request) {
+    request.io.op = IoOp::kFlush;
+    request.io.pieces = nullptr;
+    request.io.piece_count = 0;
+    request.io.push_completion(&flush_done, &request);
+    request.target_namespace->channel().submit(request.io);
+}
+
+void execute_flush(Request& request) {
+    if (request.sqe.nsid() == kNsidAll) {
+        request.target_namespace = next_to_flush(request);
+        if (request.target_namespace == nullptr) {
+            request.connection.complete(request, status::kSuccess);
+            return;
+        }
+        request.target_namespace->acquire();
+    }
+    if (!request.target_namespace->info().can(IoOp::kFlush)) {
+        finish(request, kOk);  // Nothing is ever volatile there.
+        return;
+    }
+    submit_flush(request);
+}
+
+// --- Dataset management ----------------------------------------------------------------------
+
+nvme_dsm_range range_at(const Request& request, uint32_t index) {
+    nvme_dsm_range range;
+    std::memcpy(&range, request.payload().data() + size_t{index} * sizeof(range), sizeof(range));
+    return range;
+}
+
+/// Unmaps the next range that is not empty; true if there is none.
+bool submit_next_unmap(Request& request);
+
+void unmap_done(bdev::IoRequest& io, void* context) {
+    Request& request = *static_cast<Request*>(context);
+    if (!io.status || submit_next_unmap(request)) {
+        finish(request, io.status);
+    }
+}
+
+bool submit_next_unmap(Request& request) {
+    const uint32_t count = DsmView(request.sqe).range_count();
+    while (request.scratch < count) {
+        const nvme_dsm_range range = range_at(request, request.scratch++);
+        if (range.nlb == 0) {
+            continue;
+        }
+        bdev::IoRequest& io = request.io;
+        io.op = IoOp::kUnmap;
+        io.first = Lba(range.slba);
+        io.count = BlockCount(range.nlb);
+        io.may_deallocate = true;
+        io.pieces = nullptr;
+        io.piece_count = 0;
+        io.push_completion(&unmap_done, &request);
+        request.target_namespace->channel().submit(io);
+        return false;
+    }
+    return true;
+}
+
+void execute_dataset_management(Request& request) {
+    const bdev::BdevInfo& info = request.target_namespace->info();
+    const DsmView command(request.sqe);
+    // All ranges are judged before the first is touched.
+    for (uint32_t i = 0; i < command.range_count(); ++i) {
+        const nvme_dsm_range range = range_at(request, i);
+        const uint64_t total = info.block_count.raw();
+        if (range.slba > total || range.nlb > total - range.slba) {
+            request.target_namespace->release();
+            request.target_namespace = nullptr;
+            request.connection.complete(request, status::kLbaOutOfRange.with_dnr());
+            return;
+        }
+    }
+    // The other attributes are hints about future access, which no device here uses.
+    if (!command.deallocate() || !info.can(IoOp::kUnmap) || submit_next_unmap(request)) {
+        finish(request, kOk);
+    }
+}
+
+}  // namespace
+
+NvmeStatus check_io_command(Request& request) {
+    Subsystem& subsystem = *request.connection.link.subsystem;
+    const uint8_t opcode = request.sqe.opcode;
+    const Nsid nsid = request.sqe.nsid();
+    request.checked_version = subsystem.namespaces_version;
+    if (opcode == nvme_cmd_flush && nsid == kNsidAll) {
+        request.data_bytes = 0;
+        return status::kSuccess;
+    }
+    Namespace* found = subsystem.find_namespace(nsid);
+    if (found == nullptr) {
+        return status::kInvalidNamespace.with_dnr();
+    }
+    const bdev::BdevInfo& info = found->info();
+    const RwView range(request.sqe);
+    NvmeStatus verdict = status::kInvalidOpcode.with_dnr();
+    switch (opcode) {
+        case nvme_cmd_flush:
+            request.data_bytes = 0;
+            verdict = status::kSuccess;
+            break;
+        case nvme_cmd_read:
+            request.io.wants_device_memory = info.supplies_read_memory;
+            verdict = check_transfer(request, range, info);
+            break;
+        case nvme_cmd_write:
+            verdict = check_write_access(info);
+            if (verdict.ok()) {
+                verdict = check_transfer(request, range, info);
+            }
+            break;
+        case nvme_cmd_compare:
+            if (info.can(IoOp::kCompare)) {
+                verdict = check_transfer(request, range, info);
+            }
+            break;
+        case nvme_cmd_write_zeroes: verdict = check_write_zeroes(request, info); break;
+        case nvme_cmd_dsm: verdict = check_dataset_management(request, info); break;
+        default: break;
+    }
+    return verdict;
+}
+
+void execute_io_command(Request& request) {
+    const uint8_t opcode = request.sqe.opcode;
+    if (opcode == nvme_cmd_flush && request.sqe.nsid() == kNsidAll) {
+        execute_flush(request);
+        return;
+    }
+    Subsystem& subsystem = *request.connection.link.subsystem;
+    if (request.checked_version != subsystem.namespaces_version) {
+        // The namespaces changed while the data was on its way: nothing judged then holds now.
+        const uint32_t data_bytes = request.data_bytes;
+        const bool had_device_memory = request.io.wants_device_memory;
+        NvmeStatus verdict = check_io_command(request);
+        if (verdict.ok() && (request.data_bytes != data_bytes ||
+                             request.io.wants_device_memory != had_device_memory)) {
+            verdict = status::kNamespaceNotReady;
+        }
+        if (!verdict.ok()) {
+            request.connection.complete(request, verdict);
+            return;
+        }
+    }
+    Namespace* found = subsystem.find_namespace(request.sqe.nsid());
+    BASALT_ASSERT(found != nullptr);
+    request.target_namespace = found;
+    found->acquire();
+    switch (opcode) {
+        case nvme_cmd_read: submit_range(request, IoOp::kRead); break;
+        case nvme_cmd_write: submit_range(request, IoOp::kWrite); break;
+        case nvme_cmd_compare: submit_range(request, IoOp::kCompare); break;
+        case nvme_cmd_write_zeroes: submit_range(request, IoOp::kWriteZeroes); break;
+        case nvme_cmd_dsm: execute_dataset_management(request); break;
+        default:
+            BASALT_ASSERT(opcode == nvme_cmd_flush);
+            execute_flush(request);
+            break;
+    }
+}
+
+}  // namespace basalt::nvmf

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+
+#include "nvmf/wire/limits.h"
+#include "reactor/io/clock.h"
+#include "reactor/io/network.h"
+
+namespace basalt::nvmf {
+
+/// Requests that a connection has before its Connect says how deep its queue is: Connect itself.
+inline constexpr uint32_t kRequestsBeforeConnect = 1;
+
+/// Requests beyond the queue's entries: a host may send a new command when it has our response, and
+/// we hear a moment later that the response is sent. Without slack that pauses the stream.
+inline constexpr uint32_t kRequestSlack = 16;
+
+/// The admin queue's entries at most. Linux asks for 32.
+inline constexpr uint32_t kAdminQueueEntriesMax = 128;
+
+/// Headers and digests of one send. 8 KiB hold those of 160 reads or 330 writes.
+inline constexpr uint32_t kSendHeaderBytes = 8192;
+
+/// Pieces of one send: with data, a read takes two.
+inline constexpr uint32_t kSendPieces = 128;
+static_assert(kSendPieces <= kSendPiecesMax);
+
+/// The headers that one response may need at most: data header, digest, response.
+inline constexpr uint32_t kResponseHeaderBytesMax = 2 * kPduHeadBytesMax + kDigestBytes;
+static_assert(kSendHeaderBytes >= 2 * kResponseHeaderBytesMax);
+
+/// Asynchronous Event Requests outstanding on a controller (AERL + 1).
+inline constexpr uint32_t kAsyncEventRequestsMax = 4;
+
+/// Commands that Abort may have outstanding (ACL + 1).
+inline constexpr uint32_t kAbortsMax = 4;
+
+/// Changed namespaces that the log lists; more are told as "all" (NVMe Base Specification, Changed
+/// Namespace List log page).
+inline constexpr uint32_t kChangedNamespacesMax = 1024;
+
+/// Error Information log entries kept for each controller (ELPE + 1).
+inline constexpr uint32_t kErrorLogEntries = 64;
+
+/// The granularity of the keep alive timer, in units of 100 ms (KAS).
+inline constexpr uint16_t kKeepAliveGranularity = 1;
+
+/// How long a fresh connection may take to send ICReq and Connect, and a terminated one to close.
+inline constexpr uint64_t kConnectTimeoutNs = 10 * kNsPerSecond;
+
+/// How often a reconfiguration looks whether requests or connections are gone yet.
+inline constexpr uint64_t kDrainPollNs = 200 * kNsPerUs;
+
+/// Controllers of one subsystem on one reactor. A bound on memory against a host that connects for
+/// ever; the 65,519 ids of a subsystem are shared out to the reactors.
+inline constexpr uint32_t kControllersPerGroupMax = 4096;
+
+/// Namespaces of one subsystem (NN). Each costs a pointer a reactor; hosts ask for all.
+inline constexpr uint32_t kNamespacesMax = 1024;
+
+/// Connections of one reactor. A bound on memory: a connection of queue depth 128 takes about 100
+/// KB when its requests have been used.
+inline constexpr uint32_t kConnectionsPerGroupMax = 10'000;
+
+}  // namespace basalt::nvmf

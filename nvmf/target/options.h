@@ -1,0 +1,73 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "bdev/core/bdev.h"
+#include "nvmf/wire/ids.h"
+#include "nvmf/wire/limits.h"
+#include "reactor/io/socket_address.h"
+
+namespace basalt::nvmf {
+
+/// A listening address of the target, for its life. Not reused.
+using ListenerId = StrongInt<struct ListenerIdTag, uint32_t>;
+/// A subsystem of the target, for its life. Not reused.
+using SubsystemId = StrongInt<struct SubsystemIdTag, uint32_t>;
+
+/// What nvmf_create_transport sets. Constant once the transport exists.
+struct TransportOptions {
+    uint32_t queue_entries_max = 128;    ///< CAP.MQES + 1; 16 to 4096.
+    uint32_t io_queues_max = 127;        ///< I/O queue pairs a controller; 1 to 1024.
+    uint32_t io_bytes_max = 131072;      ///< MDTS: a power of two, 4096 to BufferPool's largest.
+    uint32_t capsule_data_bytes = 4096;  ///< In-capsule data of I/O commands; 0 to 8192, by 16.
+    bool c2h_success = true;             ///< Use the SUCCESS flag where the host allows it.
+    uint32_t user_timeout_ms = 30'000;   ///< TCP_USER_TIMEOUT of each connection.
+    uint16_t discovery_port = kDiscoveryPort;  ///< Discovery beside each I/O address; 0: none.
+    uint32_t small_buffers = 1024;             ///< 4 KiB I/O buffers a reactor.
+    uint32_t medium_buffers = 256;             ///< 32 KiB I/O buffers a reactor.
+    uint32_t large_buffers = 128;              ///< 128 KiB I/O buffers a reactor.
+    uint32_t capsule_buffers = 1024;           ///< 4 KiB buffers for in-capsule data a reactor.
+};
+
+enum class SubsystemType : uint8_t { kNvm, kDiscovery };
+
+/// One namespace of a subsystem, as every reactor sees it. Its ids are the same on all front ends.
+struct NamespaceConfig {
+    Nsid nsid;
+    bdev::Bdev* bdev = nullptr;
+    bdev::Uuid uuid;
+    std::array<uint8_t, 16> nguid{};  ///< All zero: none.
+    std::array<uint8_t, 8> eui64{};   ///< All zero: none.
+};
+
+struct ListenerConfig {
+    ListenerId id;
+    SocketAddress address;
+};
+
+/// A subsystem as it is from one change to the next: the control thread makes a new one for each
+/// change, hands it to every reactor, and frees the old one when all have let go. Read-only, so all
+/// cores may read it.
+struct SubsystemConfig {
+    SubsystemId id;
+    SubsystemType type = SubsystemType::kNvm;
+    std::string nqn;
+    std::string serial_number;  ///< At most 20 characters.
+    std::string model_number;   ///< At most 40 characters.
+    bool allow_any_host = false;
+    uint32_t namespaces_max = 32;
+    uint16_t cntlid_min = 1;
+    uint16_t cntlid_max = 0xffef;
+    std::vector<std::string> hosts;           ///< NQNs, sorted.
+    std::vector<NamespaceConfig> namespaces;  ///< Sorted by nsid.
+    std::vector<ListenerConfig> listeners;
+
+    [[nodiscard]] bool allows(std::string_view host_nqn) const;
+    [[nodiscard]] bool listens_on(ListenerId listener) const;
+    [[nodiscard]] const NamespaceConfig* find_namespace(Nsid nsid) const;
+};
+
+}  // namespace basalt::nvmf

@@ -1,0 +1,110 @@
+#include "nvmf/target/output.h"
+
+#include <cstring>
+
+#include "nvmf/wire/digest.h"
+
+namespace basalt::nvmf {
+
+Output::Output() : headers_(std::make_unique_for_overwrite<std::byte[]>(kSendHeaderBytes)) {}
+
+Output::~Output() {
+    BASALT_ASSERT(!is_sending_);
+}
+
+void Output::abandon() {
+    while (waiting_.pop_front() != nullptr) {
+    }
+    while (sent_.pop_front() != nullptr) {
+    }
+    control_bytes_ = 0;
+    is_sending_ = false;
+}
+
+void Output::add_piece(const void* data, size_t bytes) {
+    if (piece_count_ > 0) {
+        iovec& last = pieces_[piece_count_ - 1];
+        if (static_cast<const std::byte*>(last.iov_base) + last.iov_len == data) {
+            last.iov_len += bytes;
+            return;
+        }
+    }
+    BASALT_ASSERT(piece_count_ < pieces_.size());
+    // sendmsg only reads through iov_base, which is not const for the sake of recvmsg.
+    pieces_[piece_count_++] = iovec{const_cast<void*>(data), bytes};
+}
+
+template <typename Encode>
+void Output::add_header(Encode encode) {
+    std::byte* at = headers_.get() + header_bytes_;
+    const size_t bytes = encode(std::span(at, kSendHeaderBytes - header_bytes_));
+    header_bytes_ += bytes;
+    add_piece(at, bytes);
+}
+
+bool Output::has_room() const {
+    // A read takes a data header, payload, and digest and response: three pieces at most.
+    return piece_count_ + 3 <= pieces_.size() &&
+           header_bytes_ + kResponseHeaderBytesMax <= kSendHeaderBytes;
+}
+
+void Output::add_response(Request& request, const PduFormat& format) {
+    bool needs_capsule = true;
+    if (request.is_data_for_host) {
+        needs_capsule = !request.may_elide_response;
+        const std::span<const std::byte> payload(static_cast<std::byte*>(request.piece.iov_base),
+                                                 request.data_bytes);
+        const C2hDataFields fields{.cid = request.sqe.cid(),
+                                   .offset = 0,
+                                   .length_bytes = request.data_bytes,
+                                   .last = true,
+                                   .success = !needs_capsule};
+        add_header([&](std::span<std::byte> out) { return encode_c2h_data(out, fields, format); });
+        add_piece(payload.data(), payload.size());
+        if (format.data_digest) {
+            add_header(
+                [&](std::span<std::byte> out) { return encode_data_digest(out, crc32c(payload)); });
+        }
+    }
+    if (needs_capsule) {
+        add_header([&](std::span<std::byte> out) {
+            return encode_capsule_resp(out, request.cqe, format);
+        });
+    }
+}
+
+std::span<const iovec> Output::begin_send(const PduFormat& format) {
+    BASALT_ASSERT(has_work());
+    BASALT_ASSERT(!is_sending_);
+    is_sending_ = true;
+    header_bytes_ = 0;
+    piece_count_ = 0;
+    if (control_bytes_ > 0) {
+        add_header([&](std::span<std::byte> out) {
+            std::memcpy(out.data(), control_.data(), control_bytes_);
+            return control_bytes_;
+        });
+        control_bytes_ = 0;
+    }
+    while (has_room()) {
+        Request* request = waiting_.pop_front();
+        if (request == nullptr) {
+            break;
+        }
+        if (request->state() == Request::State::kAwaitingData) {
+            // Not kept until the send is over: the data may come before we hear of that.
+            const R2tFields fields{.cid = request->sqe.cid(),
+                                   .tag = TransferTag(request->index),
+                                   .offset = 0,
+                                   .length_bytes = request->data_bytes};
+            add_header([&](std::span<std::byte> out) { return encode_r2t(out, fields, format); });
+        } else {
+            BASALT_ASSERT(request->state() == Request::State::kResponding);
+            add_response(*request, format);
+            sent_.push_back(*request);
+        }
+    }
+    return {pieces_.data(), piece_count_};
+}
+
+}  // namespace basalt::nvmf

@@ -1,0 +1,206 @@
+#include "nvmf/target/poll_group.h"
+
+#include <algorithm>
+
+#include "nvmf/target/poll_group_events.h"
+#include "reactor/base/log.h"
+
+namespace basalt::nvmf {
+
+namespace {
+
+// Admin and fabrics commands may bring up to 8 KiB whatever the I/O capsule size is: few do.
+constexpr uint32_t kLargeCapsuleBuffers = 64;
+
+BufferPool::Counts io_counts(const TransportOptions& options) {
+    return {options.small_buffers, options.medium_buffers, options.large_buffers};
+}
+
+BufferPool::Counts capsule_counts(const TransportOptions& options) {
+    return {options.capsule_buffers, kLargeCapsuleBuffers, 0};
+}
+
+}  // namespace
+
+size_t PollGroup::buffer_bytes(const TransportOptions& options) {
+    return BufferPool::region_bytes(io_counts(options)) +
+           BufferPool::region_bytes(capsule_counts(options));
+}
+
+PollGroup::PollGroup(Reactor& reactor,
+                     std::span<PollGroup* const> peers,
+                     const TransportOptions& options,
+                     std::span<std::byte> buffers)
+    : reactor_(reactor),
+      peers_(peers),
+      options_(options),
+      io_pool_(buffers, io_counts(options)),
+      capsule_pool_(buffers.subspan(BufferPool::region_bytes(io_counts(options))),
+                    capsule_counts(options)) {}
+
+PollGroup::~PollGroup() {
+    BASALT_ASSERT(connections_.empty());
+    BASALT_ASSERT(connection_count_ == 0);
+}
+
+// --- Connections -------------------------------------------------------------------------------
+
+void PollGroup::accept(AcceptedSocket accepted, ListenerId listener) {
+    if (connection_count_ >= kConnectionsPerGroupMax) {
+        BASALT_LOG(kWarn, "nvmf", "connection refused: {} are open", connection_count_);
+        reactor_.network().discard(accepted);
+        return;
+    }
+    auto connection = std::make_unique<Connection>(*this, next_connection_id_++, listener);
+    if (const Status started = connection->start(accepted); !started) {
+        BASALT_LOG(kInfo,
+                   "nvmf",
+                   "connection {}: gone before it began: {}",
+                   connection->id(),
+                   describe(started.error().code));
+        return;
+    }
+    connections_.push_back(*connection.release());  // Owned through the list from here: forget().
+    ++connection_count_;
+}
+
+Connection* PollGroup::find_connection(uint64_t id) {
+    for (Connection* at = connections_.front(); at != nullptr; at = connections_.next(*at)) {
+        if (at->id() == id) {
+            return at;
+        }
+    }
+    return nullptr;
+}
+
+void PollGroup::connection_closed(Connection& connection) {
+    ControllerLink& link = connection.link;
+    if (link.controller != nullptr) {
+        --stats_.admin_queues;
+        Controller& controller = *link.controller;
+        link.controller = nullptr;
+        controller.admin_gone();
+    } else if (link.is_attached) {
+        --stats_.io_queues;
+        link.is_attached = false;
+        DetachEvent::send(*this, link);
+    }
+}
+
+void PollGroup::forget(Connection& connection) {
+    IntrusiveList<Connection, &Connection::group_link>::remove(connection);
+    --connection_count_;
+    if (connection.link.subsystem != nullptr) {
+        --connection.link.subsystem->connections;
+    }
+    const std::unique_ptr<Connection> owned(&connection);
+}
+
+void PollGroup::close_remote(CoreId core, uint64_t connection_id) {
+    CloseEvent::send(*this, core, connection_id);
+}
+
+void PollGroup::close_here(uint64_t connection_id) {
+    if (Connection* connection = find_connection(connection_id)) {
+        connection->close("its controller is gone");
+    }
+}
+
+// --- Controllers -------------------------------------------------------------------------------
+
+PollGroup::ControllerIds PollGroup::ids_of(const SubsystemConfig& config, CoreId core) const {
+    const auto groups = static_cast<uint32_t>(peers_.size());
+    const uint32_t share = (uint32_t{config.cntlid_max} - config.cntlid_min + 1) / groups;
+    return {config.cntlid_min + share * core.raw(), std::min(share, kControllersPerGroupMax)};
+}
+
+std::optional<CoreId> PollGroup::home_of(const Subsystem& subsystem, ControllerId id) const {
+    for (uint32_t i = 0; i < peers_.size(); ++i) {
+        const ControllerIds ids = ids_of(subsystem.config(), CoreId(i));
+        if (id.raw() >= ids.first && id.raw() < ids.first + ids.count) {
+            return CoreId(i);
+        }
+    }
+    return std::nullopt;
+}
+
+Controller* PollGroup::make_controller(Subsystem& subsystem,
+                                       Connection& admin,
+                                       Controller::Identity identity) {
+    const ControllerIds ids = ids_of(subsystem.config(), reactor_.core());
+    for (uint32_t tried = 0; tried < ids.count; ++tried) {
+        const ControllerId id(static_cast<uint16_t>(ids.first + next_controller_++ % ids.count));
+        if (subsystem.find_controller(id) != nullptr) {
+            continue;
+        }
+        identity.id = id;
+        auto controller =
+            std::make_unique<Controller>(*this, subsystem, admin, std::move(identity));
+        Controller& made = *controller.release();  // Owned through the list: controller_changed().
+        subsystem.controllers().push_back(made);
+        ++stats_.admin_queues;
+        ++stats_.admin_queues_total;
+        return &made;
+    }
+    return nullptr;
+}
+
+void PollGroup::controller_changed(Controller& controller) {
+    if (controller.is_finished()) {
+        ControllerList::remove(controller);
+        const std::unique_ptr<Controller> owned(&controller);
+    }
+}
+
+void PollGroup::attach_remote(Request& request) {
+    AttachEvent::send(*this, request);
+}
+
+NvmeStatus PollGroup::attach_here(const AttachEvent& event) {
+    Subsystem* subsystem = find_subsystem(event.subsystem);
+    Controller* controller =
+        subsystem == nullptr ? nullptr : subsystem->find_controller(event.cntlid);
+    if (controller == nullptr || controller->identity().host_nqn != event.host_nqn ||
+        controller->identity().host_id != event.host_id) {
+        return status::kConnectInvalidParameters.with_dnr();
+    }
+    return controller->attach(event.qid, event.member);
+}
+
+void PollGroup::detach_here(SubsystemId subsystem_id, ControllerId cntlid, QueueId qid) {
+    Subsystem* subsystem = find_subsystem(subsystem_id);
+    BASALT_ASSERT(subsystem != nullptr);  // Its controllers keep it: see remove_subsystem().
+    Controller* controller = subsystem->find_controller(cntlid);
+    BASALT_ASSERT(controller != nullptr);
+    controller->detach(qid);
+}
+
+void PollGroup::attach_done(const AttachEvent& event) {
+    Request& request = *event.request;
+    Connection& connection = request.connection;
+    if (event.status.ok()) {
+        if (connection.is_closing()) {
+            DetachEvent::send(*this, connection.link);
+        } else {
+            connection.link.is_attached = true;
+            connection.go_live(event.member.queue_entries, event.disables_sq_flow_control);
+            ++stats_.io_queues;
+            ++stats_.io_queues_total;
+            request.cqe.dw0.set(event.cntlid.raw());
+        }
+    } else if (!connection.is_closing()) {
+        --connection.link.subsystem->connections;
+        connection.link = {};
+        connection.set_connecting(false);
+        BASALT_LOG(kWarn,
+                   "nvmf",
+                   "connection {} from {}: controller {} refuses I/O queue {}",
+                   connection.id(),
+                   connection.peer().to_string(),
+                   event.cntlid.raw(),
+                   event.qid.raw());
+    }
+    connection.complete(request, event.status);
+}
+
+}  // namespace basalt::nvmf

@@ -1,0 +1,151 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "nvmf/target/connection.h"
+#include "nvmf/target/subsystem.h"
+#include "reactor/task.h"
+
+namespace basalt::nvmf {
+
+/// What a group has served, for nvmf_get_stats.
+struct PollGroupStats {
+    uint64_t admin_queues_total = 0;
+    uint64_t io_queues_total = 0;
+    uint32_t admin_queues = 0;
+    uint32_t io_queues = 0;
+    uint64_t completed_admin = 0;
+    uint64_t completed_io = 0;
+};
+
+/// The part of the target that one reactor runs: its connections, its view of every subsystem, its
+/// buffers, and the controllers whose admin queue is here. Groups share nothing: they talk by
+/// events, and the control thread changes them by visits (Task functions that run on this core).
+///
+/// Owner: Target (made and destroyed with no connection left). Core: its reactor's.
+class PollGroup {
+  public:
+    /// `peers` are all groups by core, this one included; filled before the first connection.
+    PollGroup(Reactor& reactor,
+              std::span<PollGroup* const> peers,
+              const TransportOptions& options,
+              std::span<std::byte> buffers);
+    PollGroup(const PollGroup&) = delete;
+    PollGroup& operator=(const PollGroup&) = delete;
+    ~PollGroup();
+
+    /// Bytes of memory that the constructor's `buffers` needs.
+    [[nodiscard]] static size_t buffer_bytes(const TransportOptions& options);
+
+    [[nodiscard]] Reactor& reactor() { return reactor_; }
+    [[nodiscard]] const TransportOptions& options() const { return options_; }
+    /// For in-capsule data alone: whoever holds one waits for nothing that is behind it in its
+    /// stream, so that a pool emptied by R2T transfers can't lock a connection up.
+    [[nodiscard]] BufferPool& capsule_pool() { return capsule_pool_; }
+    [[nodiscard]] BufferPool& io_pool() { return io_pool_; }
+    [[nodiscard]] const PollGroupStats& stats() const { return stats_; }
+
+    // --- Visits of the control thread.
+
+    /// Makes `next` the configuration of its subsystem: adds it, opens and closes namespaces,
+    /// closes the connections that it no longer allows. Waits until what left is no longer in use;
+    /// the old configuration is then free. Errors: those of Bdev::open_channel, with nothing
+    /// changed.
+    [[nodiscard]] Task<Status> apply(const SubsystemConfig& next);
+    /// Closes all of a subsystem's connections, waits for their end, and forgets it.
+    Task<void> remove_subsystem(SubsystemId id);
+    /// Tells the hosts of this group's controllers, after every group has applied it, that
+    /// `changed` of subsystem `id` came, went or changed.
+    void announce_namespaces(SubsystemId id, std::span<const Nsid> changed);
+    /// The discovery log has changed: `generation` is its new number.
+    void announce_discovery(uint64_t generation);
+    [[nodiscard]] uint64_t discovery_generation() const { return discovery_generation_; }
+
+    /// Listens here; accepted connections go to all groups in turn.
+    [[nodiscard]] Result<SocketAddress> listen(ListenerId id, const SocketAddress& address);
+    void stop_listening(ListenerId id);
+    /// Closes all connections and waits for their end.
+    Task<void> close_all();
+
+    [[nodiscard]] std::vector<std::unique_ptr<Subsystem>>& subsystems() { return subsystems_; }
+    template <typename Visit>
+    void for_each_connection(Visit visit) {
+        for (Connection* at = connections_.front(); at != nullptr;) {
+            Connection* next = connections_.next(*at);
+            visit(*at);
+            at = next;
+        }
+    }
+
+    // --- For connections and controllers of this group.
+
+    [[nodiscard]] Subsystem* find_subsystem(std::string_view nqn);
+    [[nodiscard]] Subsystem* find_subsystem(SubsystemId id);
+    /// Null when all ids of this group's share are taken.
+    [[nodiscard]] Controller* make_controller(Subsystem& subsystem,
+                                              Connection& admin,
+                                              Controller::Identity identity);
+    /// The core of the controller with that id; none if no group may have it.
+    [[nodiscard]] std::optional<CoreId> home_of(const Subsystem& subsystem, ControllerId id) const;
+    /// Asks the controller's core to admit the I/O queue whose Connect `request` is; completes it.
+    void attach_remote(Request& request);
+    /// Asks another core (or this one) to close a connection, if it is still there.
+    void close_remote(CoreId core, uint64_t connection_id);
+    /// The controller lost its admin connection or an I/O queue; ends it if that was the last. The
+    /// caller's last touch of the controller.
+    void controller_changed(Controller& controller);
+    /// The socket is closed: leaves the controller, tells other cores.
+    void connection_closed(Connection& connection);
+    /// The connection is at its end; destroys it.
+    void forget(Connection& connection);
+    void count_completion(bool is_admin) {
+        ++(is_admin ? stats_.completed_admin : stats_.completed_io);
+    }
+
+  private:
+    struct Acceptor;
+    struct AcceptEvent;
+    struct AttachEvent;
+    struct DetachEvent;
+    struct CloseEvent;
+
+    /// The controller ids that one core hands out: first, first + 1, ….
+    struct ControllerIds {
+        uint32_t first = 0;
+        uint32_t count = 0;
+    };
+
+    void accept(AcceptedSocket accepted, ListenerId listener);
+    [[nodiscard]] Connection* find_connection(uint64_t id);
+    [[nodiscard]] NvmeStatus attach_here(const AttachEvent& event);
+    void attach_done(const AttachEvent& event);
+    void detach_here(SubsystemId subsystem_id, ControllerId cntlid, QueueId qid);
+    void close_here(uint64_t connection_id);
+    /// Channels for the namespaces of `next` that `subsystem` (null: a new one) has not open.
+    [[nodiscard]] Result<std::vector<std::unique_ptr<Namespace>>> open_new(
+        Subsystem* subsystem, const SubsystemConfig& next);
+    void close_disallowed(Subsystem& subsystem);
+    Task<void> drain(std::vector<std::unique_ptr<Namespace>> leaving);
+    [[nodiscard]] ControllerIds ids_of(const SubsystemConfig& config, CoreId core) const;
+
+    Reactor& reactor_;
+    const std::span<PollGroup* const> peers_;
+    const TransportOptions options_;
+    BufferPool io_pool_;
+    BufferPool capsule_pool_;
+    std::vector<std::unique_ptr<Subsystem>> subsystems_;
+    std::vector<std::unique_ptr<Acceptor>> acceptors_;
+    IntrusiveList<Connection, &Connection::group_link> connections_;
+    uint32_t connection_count_ = 0;
+    uint64_t next_connection_id_ = 1;
+    uint32_t next_controller_ = 0;  // Ids are handed out in turn, so that a late one meets no heir.
+    uint32_t next_group_ = 0;
+    uint64_t discovery_generation_ = 0;
+    PollGroupStats stats_;
+};
+
+}  // namespace basalt::nvmf

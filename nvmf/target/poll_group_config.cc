@@ -1,0 +1,163 @@
+// How the control thread changes a poll group: subsystems, namespaces, listeners.
+
+#include <algorithm>
+
+#include "nvmf/target/poll_group.h"
+#include "nvmf/target/poll_group_events.h"
+#include "reactor/base/log.h"
+
+namespace basalt::nvmf {
+
+Result<SocketAddress> PollGroup::listen(ListenerId id, const SocketAddress& address) {
+    auto acceptor = std::make_unique<Acceptor>(*this, id);
+    BASALT_TRY(acceptor->listener, reactor_.network().listen(address, *acceptor));
+    acceptors_.push_back(std::move(acceptor));
+    return acceptors_.back()->listener->local_address();
+}
+
+void PollGroup::stop_listening(ListenerId id) {
+    std::erase_if(acceptors_, [&](const auto& acceptor) { return acceptor->id == id; });
+}
+
+Subsystem* PollGroup::find_subsystem(std::string_view nqn) {
+    for (const auto& subsystem : subsystems_) {
+        if (subsystem->config().nqn == nqn) {
+            return subsystem.get();
+        }
+    }
+    return nullptr;
+}
+
+Subsystem* PollGroup::find_subsystem(SubsystemId id) {
+    for (const auto& subsystem : subsystems_) {
+        if (subsystem->config().id == id) {
+            return subsystem.get();
+        }
+    }
+    return nullptr;
+}
+
+Result<std::vector<std::unique_ptr<Namespace>>> PollGroup::open_new(Subsystem* subsystem,
+                                                                    const SubsystemConfig& next) {
+    std::vector<std::unique_ptr<Namespace>> opened;
+    for (const NamespaceConfig& config : next.namespaces) {
+        Namespace* current =
+            subsystem == nullptr ? nullptr : subsystem->find_namespace(config.nsid);
+        if (current != nullptr && current->config().bdev == config.bdev) {
+            continue;
+        }
+        BASALT_TRY(auto channel, config.bdev->open_channel(reactor_));
+        opened.push_back(std::make_unique<Namespace>(config, std::move(channel)));
+    }
+    return opened;
+}
+
+Task<Status> PollGroup::apply(const SubsystemConfig& next) {
+    Subsystem* subsystem = find_subsystem(next.id);
+    auto opened = open_new(subsystem, next);
+    if (!opened) {
+        co_return opened.error();
+    }
+    if (subsystem == nullptr) {
+        subsystems_.push_back(std::make_unique<Subsystem>(next));
+        subsystem = subsystems_.back().get();
+    }
+    subsystem->set_config(next);
+    ++subsystem->namespaces_version;
+    auto& slots = subsystem->namespaces();
+    std::vector<std::unique_ptr<Namespace>> leaving;
+    for (auto& slot : slots) {
+        if (slot == nullptr) {
+            continue;
+        }
+        const NamespaceConfig* config = next.find_namespace(slot->config().nsid);
+        if (config == nullptr || config->bdev != slot->config().bdev) {
+            leaving.push_back(std::move(slot));
+        }
+    }
+    for (auto& entering : *opened) {
+        const uint32_t index = entering->config().nsid.raw() - 1;
+        if (index >= slots.size()) {
+            slots.resize(index + 1);
+        }
+        slots[index] = std::move(entering);
+    }
+    close_disallowed(*subsystem);
+    auto drained = drain(std::move(leaving));
+    co_await drained;
+    co_return kOk;
+}
+
+Task<void> PollGroup::drain(std::vector<std::unique_ptr<Namespace>> leaving) {
+    for (const auto& left : leaving) {
+        while (left->uses() > 0) {
+            co_await sleep_for(reactor_, kDrainPollNs);
+        }
+    }
+}
+
+void PollGroup::close_disallowed(Subsystem& subsystem) {
+    for_each_connection([&](Connection& connection) {
+        if (connection.link.subsystem != &subsystem) {
+            return;
+        }
+        if (!subsystem.config().allows(connection.link.host_nqn)) {
+            connection.close("its host is no longer allowed");
+        } else if (!subsystem.config().listens_on(connection.listener())) {
+            connection.close("its listener was removed");
+        }
+    });
+}
+
+Task<void> PollGroup::remove_subsystem(SubsystemId id) {
+    Subsystem* subsystem = find_subsystem(id);
+    if (subsystem == nullptr) {
+        co_return;
+    }
+    subsystem->set_closing();
+    for_each_connection([&](Connection& connection) {
+        if (connection.link.subsystem == subsystem) {
+            connection.close("its subsystem was deleted");
+        }
+    });
+    // Controllers here wait for the goodbye of I/O queues on other cores.
+    while (subsystem->connections > 0 || !subsystem->controllers().empty()) {
+        co_await sleep_for(reactor_, kDrainPollNs);
+    }
+    std::erase_if(subsystems_, [&](const auto& candidate) { return candidate.get() == subsystem; });
+}
+
+void PollGroup::announce_namespaces(SubsystemId id, std::span<const Nsid> changed) {
+    Subsystem* subsystem = find_subsystem(id);
+    if (subsystem == nullptr) {
+        return;
+    }
+    auto& controllers = subsystem->controllers();
+    for (Controller* at = controllers.front(); at != nullptr; at = controllers.next(*at)) {
+        for (const Nsid nsid : changed) {
+            at->namespace_changed(nsid);
+        }
+    }
+}
+
+void PollGroup::announce_discovery(uint64_t generation) {
+    discovery_generation_ = generation;
+    for (const auto& subsystem : subsystems_) {
+        if (!subsystem->is_discovery()) {
+            continue;
+        }
+        auto& controllers = subsystem->controllers();
+        for (Controller* at = controllers.front(); at != nullptr; at = controllers.next(*at)) {
+            at->raise(AsyncEvent::kDiscoveryChanged);
+        }
+    }
+}
+
+Task<void> PollGroup::close_all() {
+    for_each_connection([](Connection& connection) { connection.close("the target stops"); });
+    while (connection_count_ > 0) {
+        co_await sleep_for(reactor_, kDrainPollNs);
+    }
+}
+
+}  // namespace basalt::nvmf

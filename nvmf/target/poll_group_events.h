@@ -1,0 +1,73 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "nvmf/target/poll_group.h"
+
+// What poll groups say to each other. Each event is made by its sender, runs on the receiver's
+// core, and goes home to be freed; setting a connection up is rare, so they are allocated one by
+// one.
+
+namespace basalt::nvmf {
+
+/// A new connection for the receiver.
+struct PollGroup::AcceptEvent : Event {
+    static void send(PollGroup& from, CoreId to, AcceptedSocket accepted, ListenerId listener);
+
+    PollGroup* origin = nullptr;
+    PollGroup* receiver = nullptr;
+    AcceptedSocket accepted;
+    ListenerId listener;
+};
+
+/// One listening socket; deals the connections out to the groups in turn.
+struct PollGroup::Acceptor final : ListenHandler {
+    Acceptor(PollGroup& owner, ListenerId listener_id) : group(owner), id(listener_id) {}
+
+    void on_accept(AcceptedSocket accepted) override;
+
+    PollGroup& group;
+    const ListenerId id;
+    std::unique_ptr<Listener> listener;
+};
+
+/// An I/O queue asks its controller to admit it; comes back with the answer.
+struct PollGroup::AttachEvent : Event {
+    static void send(PollGroup& from, Request& request);
+
+    PollGroup* origin = nullptr;
+    PollGroup* receiver = nullptr;
+    Request* request = nullptr;  ///< The Connect; its connection is held meanwhile.
+    SubsystemId subsystem;
+    ControllerId cntlid;
+    QueueId qid;
+    QueueMember member;
+    bool disables_sq_flow_control = false;
+    std::string host_nqn;
+    std::array<uint8_t, 16> host_id{};
+    NvmeStatus status;
+};
+
+/// An I/O queue's goodbye to its controller.
+struct PollGroup::DetachEvent : Event {
+    static void send(PollGroup& from, const ControllerLink& link);
+
+    PollGroup* origin = nullptr;
+    PollGroup* receiver = nullptr;
+    SubsystemId subsystem;
+    ControllerId cntlid;
+    QueueId qid;
+};
+
+/// A controller's word to one of its I/O queues: close.
+struct PollGroup::CloseEvent : Event {
+    static void send(PollGroup& from, CoreId to, uint64_t connection_id);
+
+    PollGroup* origin = nullptr;
+    PollGroup* receiver = nullptr;
+    uint64_t connection_id = 0;
+};
+
+}  // namespace basalt::nvmf

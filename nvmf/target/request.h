@@ -1,0 +1,90 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+#include <sys/uio.h>
+
+#include "bdev/core/io_request.h"
+#include "nvmf/wire/sqe.h"
+#include "reactor/base/intrusive_list.h"
+#include "reactor/buffer_pool.h"
+
+namespace basalt::nvmf {
+
+class Connection;
+class Namespace;
+
+/// One host command on one connection, from its capsule to the last byte of its response.
+///
+///   kFree -> kReceiving -> kNeedsBuffer -> kAwaitingData -> kExecuting -> kResponding -> kFree
+///                |              |  (read)                        ^ ^            ^
+///                |              +--------------------------------+ |            |
+///                +-- (no data, or all of it in the capsule) -------+            |
+///                +-- (refused at once) -----------------------------------------+
+///
+/// Any state but kExecuting may go to kFree when the connection has closed.
+/// Owner: the connection's table. Core: the connection's, for the whole life.
+class Request {
+  public:
+    /// Each comment names who moves the request out of the state.
+    enum class State : uint8_t {
+        kFree,          ///< Connection, on a command capsule.
+        kReceiving,     ///< PduReceiver, when the capsule's last byte is there.
+        kNeedsBuffer,   ///< BufferPool, when a buffer is free.
+        kAwaitingData,  ///< PduReceiver, on the last byte of H2CData.
+        kExecuting,     ///< The device, or the controller.
+        kResponding,    ///< Socket, when the response is sent.
+    };
+    static constexpr uint32_t kStateCount = 6;
+
+    Request(Connection& owner, uint16_t table_index);
+    Request(const Request&) = delete;
+    Request& operator=(const Request&) = delete;
+
+    /// Makes it the request for the command that has just come in.
+    void reset(const Sqe& command);
+
+    [[nodiscard]] State state() const { return state_; }
+    /// The single writer of the state; asserts that the edge is in the diagram.
+    void set_state(State to);
+    [[nodiscard]] static constexpr bool is_valid_transition(State from, State to);
+
+    /// The payload: data_bytes of memory. There is a buffer, or the device supplied memory.
+    [[nodiscard]] std::span<std::byte> payload() const {
+        return {static_cast<std::byte*>(piece.iov_base), data_bytes};
+    }
+
+    Connection& connection;
+    const uint16_t index;  ///< In the connection's table; also the transfer tag of its R2T.
+
+    Sqe sqe;
+    Cqe cqe;
+    NvmeStatus early_status;      ///< What was wrong with the capsule; success: nothing.
+    uint32_t data_bytes = 0;      ///< The command's data, either way.
+    uint32_t received_bytes = 0;  ///< Of data to us.
+    bool is_data_in_capsule = false;
+    bool is_data_for_host = false;    ///< The response carries payload: `piece`.
+    bool may_elide_response = false;  ///< The SUCCESS flag stands for the response capsule.
+    bool has_digest_error = false;
+    bool is_buffer_from_capsule_pool = false;
+    uint32_t checked_version = 0;  ///< Subsystem::namespaces_version when it was judged.
+    uint32_t scratch = 0;          ///< The command's own: a range index, a namespace index.
+
+    Buffer buffer;
+    BufferWaiter waiter;
+    iovec destination{};  ///< Where the receiver puts what is coming, inside buffer.
+    iovec piece{};        ///< The payload's memory: inside buffer, or the device's own.
+    Namespace* target_namespace = nullptr;  ///< Holds a use of it while executing.
+    bdev::IoRequest io;
+
+    ListLink link;  ///< In the connection's free list, output queue, or event requests.
+
+  private:
+    State state_ = State::kFree;
+};
+
+using RequestList = IntrusiveList<Request, &Request::link>;
+
+}  // namespace basalt::nvmf

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "bdev/core/bdev.h"
+#include "nvmf/target/controller.h"
+#include "nvmf/target/options.h"
+
+namespace basalt::nvmf {
+
+/// A namespace as one reactor serves it: the device's channel on this core, and how many requests
+/// are using it. Owner: Subsystem. Core: the group's.
+class Namespace {
+  public:
+    Namespace(const NamespaceConfig& config, std::unique_ptr<bdev::BdevChannel> channel)
+        : config_(config), info_(config.bdev->info()), channel_(std::move(channel)) {}
+    Namespace(const Namespace&) = delete;
+    Namespace& operator=(const Namespace&) = delete;
+    ~Namespace() { BASALT_ASSERT(uses_ == 0); }
+
+    [[nodiscard]] const NamespaceConfig& config() const { return config_; }
+    [[nodiscard]] const bdev::BdevInfo& info() const { return info_; }
+    [[nodiscard]] bdev::BdevChannel& channel() { return *channel_; }
+
+    /// A request uses the device from acquire() to release(); the channel stays that long.
+    void acquire() { ++uses_; }
+    void release() {
+        BASALT_ASSERT(uses_ > 0);
+        --uses_;
+    }
+    [[nodiscard]] uint32_t uses() const { return uses_; }
+
+  private:
+    const NamespaceConfig config_;  // A copy: outlives the subsystem's configuration.
+    const bdev::BdevInfo& info_;
+    std::unique_ptr<bdev::BdevChannel> channel_;
+    uint32_t uses_ = 0;
+};
+
+/// A subsystem as one reactor serves it: today's configuration, a channel for each namespace, and
+/// the controllers whose admin queue is on this core. Owner: PollGroup. Core: the group's.
+class Subsystem {
+  public:
+    explicit Subsystem(const SubsystemConfig& config) : config_(&config) {}
+    Subsystem(const Subsystem&) = delete;
+    Subsystem& operator=(const Subsystem&) = delete;
+
+    [[nodiscard]] const SubsystemConfig& config() const { return *config_; }
+    void set_config(const SubsystemConfig& config) { config_ = &config; }
+    [[nodiscard]] bool is_discovery() const { return config_->type == SubsystemType::kDiscovery; }
+
+    /// The namespace that hosts see as `nsid`, or null.
+    [[nodiscard]] Namespace* find_namespace(Nsid nsid) {
+        return nsid.raw() - 1U < namespaces_.size() ? namespaces_[nsid.raw() - 1U].get() : nullptr;
+    }
+    /// By nsid - 1, with holes.
+    [[nodiscard]] std::vector<std::unique_ptr<Namespace>>& namespaces() { return namespaces_; }
+    [[nodiscard]] const std::vector<std::unique_ptr<Namespace>>& namespaces() const {
+        return namespaces_;
+    }
+
+    [[nodiscard]] ControllerList& controllers() { return controllers_; }
+    [[nodiscard]] Controller* find_controller(ControllerId id);
+
+    /// No connections from now on: it is being deleted.
+    void set_closing() { is_closing_ = true; }
+    [[nodiscard]] bool is_closing() const { return is_closing_; }
+
+    uint32_t namespaces_version = 0;  ///< Goes up when a namespace comes or goes.
+    uint32_t connections = 0;         ///< Queues on this core that have connected to it.
+
+  private:
+    const SubsystemConfig* config_;
+    std::vector<std::unique_ptr<Namespace>> namespaces_;
+    ControllerList controllers_;
+    bool is_closing_ = false;
+};
+
+}  // namespace basalt::nvmf

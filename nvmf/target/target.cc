@@ -1,0 +1,454 @@
+#include "nvmf/target/target.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "nvmf/wire/nqn.h"
+#include "reactor/base/log.h"
+
+namespace basalt::nvmf {
+
+namespace {
+
+constexpr size_t kSerialNumberCharsMax = 20;
+constexpr size_t kModelNumberCharsMax = 40;
+
+bool is_printable(std::string_view text) {
+    return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c <= 0x7e; });
+}
+
+bool is_valid(const TransportOptions& options) {
+    return options.queue_entries_max >= 16 && options.queue_entries_max <= 4096 &&
+           options.io_queues_max >= 1 && options.io_queues_max <= 1024 &&
+           std::has_single_bit(options.io_bytes_max) && options.io_bytes_max >= 4096 &&
+           options.io_bytes_max <= BufferPool::kBufferBytesMax &&
+           options.capsule_data_bytes <= kAdminCapsuleDataBytes &&
+           options.capsule_data_bytes % 16 == 0 && options.small_buffers >= 16 &&
+           options.medium_buffers >= 16 && options.large_buffers >= 16 &&
+           options.capsule_buffers >= 16;
+}
+
+bool is_valid(const SubsystemOptions& options) {
+    return is_valid_nqn(options.nqn) && options.nqn != kDiscoveryNqn &&
+           options.serial_number.size() <= kSerialNumberCharsMax &&
+           is_printable(options.serial_number) && !options.model_number.empty() &&
+           options.model_number.size() <= kModelNumberCharsMax &&
+           is_printable(options.model_number) && options.namespaces_max >= 1 &&
+           options.namespaces_max <= kNamespacesMax && options.cntlid_min >= 1 &&
+           options.cntlid_min <= options.cntlid_max && options.cntlid_max <= 0xffef;
+}
+
+// --- Visits: what the control thread has done on a reactor. Each names its group's core by where
+// it is sent, carries its arguments there and its results back.
+
+struct MakeGroup {
+    std::span<PollGroup* const> peers;
+    TransportOptions options;
+    std::span<std::byte> buffers;
+    PollGroup* made = nullptr;
+
+    static Task<void> run(Reactor& there, MakeGroup& self) {
+        self.made = std::make_unique<PollGroup>(there, self.peers, self.options, self.buffers)
+                        .release();  // Owned by Target::groups_.
+        co_return;
+    }
+};
+
+struct EndGroup {
+    PollGroup* group;
+
+    static Task<void> run(Reactor&, EndGroup& self) {
+        auto closed = self.group->close_all();
+        co_await closed;
+    }
+};
+
+struct DeleteGroup {
+    PollGroup* group;
+
+    static Task<void> run(Reactor&, DeleteGroup& self) {
+        const std::unique_ptr<PollGroup> owned(self.group);
+        co_return;
+    }
+};
+
+struct ApplyConfig {
+    PollGroup* group;
+    const SubsystemConfig* config;
+    Status status = kOk;
+
+    static Task<void> run(Reactor&, ApplyConfig& self) {
+        auto applied = self.group->apply(*self.config);
+        self.status = co_await applied;
+    }
+};
+
+struct RemoveSubsystem {
+    PollGroup* group;
+    SubsystemId id;
+
+    static Task<void> run(Reactor&, RemoveSubsystem& self) {
+        auto removed = self.group->remove_subsystem(self.id);
+        co_await removed;
+    }
+};
+
+struct AnnounceNamespace {
+    PollGroup* group;
+    SubsystemId id;
+    Nsid nsid;
+
+    static Task<void> run(Reactor&, AnnounceNamespace& self) {
+        self.group->announce_namespaces(self.id, std::span(&self.nsid, 1));
+        co_return;
+    }
+};
+
+struct AnnounceDiscovery {
+    PollGroup* group;
+    uint64_t generation;
+
+    static Task<void> run(Reactor&, AnnounceDiscovery& self) {
+        self.group->announce_discovery(self.generation);
+        co_return;
+    }
+};
+
+}  // namespace
+
+Target::Target(Reactor& control, uint32_t reactor_count, BufferMemory& memory)
+    : control_(control), reactor_count_(reactor_count), memory_(memory) {
+    BASALT_ASSERT(reactor_count > 0);
+    auto discovery = std::make_unique<SubsystemConfig>();
+    discovery->id = SubsystemId(next_subsystem_id_++);
+    discovery->type = SubsystemType::kDiscovery;
+    discovery->nqn = kDiscoveryNqn;
+    discovery->serial_number = "00000000000000000000";
+    discovery->model_number = "Basalt discovery controller";
+    discovery->allow_any_host = true;
+    auto state = std::make_unique<SubsystemState>();
+    state->config = std::move(discovery);
+    subsystems_.push_back(std::move(state));
+}
+
+Target::~Target() {
+    BASALT_ASSERT(groups_.empty());
+}
+
+Target::SubsystemState* Target::find_state(std::string_view nqn) {
+    for (const auto& state : subsystems_) {
+        if (state->config->nqn == nqn) {
+            return state.get();
+        }
+    }
+    return nullptr;
+}
+
+const SubsystemConfig* Target::find(std::string_view nqn) const {
+    for (const auto& state : subsystems_) {
+        if (state->config->nqn == nqn) {
+            return state->config.get();
+        }
+    }
+    return nullptr;
+}
+
+std::vector<const SubsystemConfig*> Target::subsystems() const {
+    std::vector<const SubsystemConfig*> all;
+    all.reserve(subsystems_.size());
+    for (const auto& state : subsystems_) {
+        all.push_back(state->config.get());
+    }
+    return all;
+}
+
+// --- The whole ---------------------------------------------------------------------------------
+
+Task<Status> Target::create_transport(TransportOptions options) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    if (transport_) {
+        co_return Errc::kExists;
+    }
+    if (!is_valid(options)) {
+        co_return Errc::kInvalidArgument;
+    }
+    std::vector<std::span<std::byte>> buffers;
+    for (uint32_t i = 0; i < reactor_count_; ++i) {
+        auto region = memory_.allocate(CoreId(i), PollGroup::buffer_bytes(options));
+        if (!region) {
+            co_return region.error();
+        }
+        buffers.push_back(*region);
+    }
+    groups_.assign(reactor_count_, nullptr);
+    for (uint32_t i = 0; i < reactor_count_; ++i) {
+        MakeGroup made{groups_, options, buffers[i]};
+        visit<MakeGroup> trip(control_, CoreId(i), made, &MakeGroup::run);
+        co_await trip;
+        groups_[i] = made.made;
+    }
+    transport_ = options;
+    // Subsystems made before the transport have no namespace yet, so this can't fail.
+    for (const auto& state : subsystems_) {
+        for (uint32_t i = 0; i < reactor_count_; ++i) {
+            ApplyConfig applied{groups_[i], state->config.get()};
+            visit<ApplyConfig> trip(control_, CoreId(i), applied, &ApplyConfig::run);
+            co_await trip;
+            BASALT_ASSERT(applied.status.has_value());
+        }
+    }
+    co_return kOk;
+}
+
+Task<void> Target::shut_down() {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    listeners_.clear();
+    for (const auto& state : subsystems_) {
+        state->claims.clear();
+    }
+    co_await drop_unused_listeners();
+    for (uint32_t i = 0; i < groups_.size(); ++i) {
+        EndGroup ended{groups_[i]};
+        visit<EndGroup> trip(control_, CoreId(i), ended, &EndGroup::run);
+        co_await trip;
+    }
+    for (const auto& state : subsystems_) {
+        auto withdrawn = withdraw(state->config->id, static_cast<uint32_t>(groups_.size()));
+        co_await withdrawn;
+    }
+    for (uint32_t i = 0; i < groups_.size(); ++i) {
+        DeleteGroup deleted{groups_[i]};
+        visit<DeleteGroup> trip(control_, CoreId(i), deleted, &DeleteGroup::run);
+        co_await trip;
+    }
+    groups_.clear();
+}
+
+// --- Publishing --------------------------------------------------------------------------------
+
+Task<Status> Target::publish(SubsystemState& state, std::unique_ptr<const SubsystemConfig> next) {
+    for (uint32_t i = 0; i < groups_.size(); ++i) {
+        ApplyConfig applied{groups_[i], next.get()};
+        visit<ApplyConfig> trip(control_, CoreId(i), applied, &ApplyConfig::run);
+        co_await trip;
+        if (applied.status) {
+            continue;
+        }
+        // Back to what was on the cores that have changed already; core i has not.
+        if (state.config == nullptr) {
+            auto withdrawn = withdraw(next->id, i);
+            co_await withdrawn;
+        }
+        for (uint32_t j = 0; state.config != nullptr && j < i; ++j) {
+            ApplyConfig undone{groups_[j], state.config.get()};
+            visit<ApplyConfig> back(control_, CoreId(j), undone, &ApplyConfig::run);
+            co_await back;
+            BASALT_ASSERT(undone.status.has_value());  // It only gives up what it opened.
+        }
+        co_return applied.status.error();
+    }
+    state.config = std::move(next);
+    co_return kOk;
+}
+
+Task<void> Target::withdraw(SubsystemId id, uint32_t group_count) {
+    for (uint32_t i = 0; i < group_count; ++i) {
+        RemoveSubsystem removed{groups_[i], id};
+        visit<RemoveSubsystem> trip(control_, CoreId(i), removed, &RemoveSubsystem::run);
+        co_await trip;
+    }
+}
+
+Task<void> Target::announce_namespace(SubsystemId id, Nsid nsid) {
+    for (uint32_t i = 0; i < groups_.size(); ++i) {
+        AnnounceNamespace announced{groups_[i], id, nsid};
+        visit<AnnounceNamespace> trip(control_, CoreId(i), announced, &AnnounceNamespace::run);
+        co_await trip;
+    }
+}
+
+Task<void> Target::announce_discovery() {
+    ++discovery_generation_;
+    for (uint32_t i = 0; i < groups_.size(); ++i) {
+        AnnounceDiscovery announced{groups_[i], discovery_generation_};
+        visit<AnnounceDiscovery> trip(control_, CoreId(i), announced, &AnnounceDiscovery::run);
+        co_await trip;
+    }
+}
+
+// --- Subsystems and namespaces -----------------------------------------------------------------
+
+Task<Status> Target::create_subsystem(SubsystemOptions options) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    if (!is_valid(options)) {
+        co_return Errc::kInvalidArgument;
+    }
+    if (find(options.nqn) != nullptr) {
+        co_return Errc::kExists;
+    }
+    auto config = std::make_unique<SubsystemConfig>();
+    config->id = SubsystemId(next_subsystem_id_++);
+    config->nqn = options.nqn;
+    config->serial_number =
+        options.serial_number.empty() ? "00000000000000000000" : options.serial_number;
+    config->model_number = options.model_number;
+    config->allow_any_host = options.allow_any_host;
+    config->namespaces_max = options.namespaces_max;
+    config->cntlid_min = options.cntlid_min;
+    config->cntlid_max = options.cntlid_max;
+    auto state = std::make_unique<SubsystemState>();
+    SubsystemState& created = *state;
+    auto published = publish(created, std::move(config));
+    const Status outcome = co_await published;
+    if (outcome) {
+        subsystems_.push_back(std::move(state));
+        co_await announce_discovery();
+    }
+    co_return outcome;
+}
+
+Task<Status> Target::delete_subsystem(std::string nqn) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    SubsystemState* state = find_state(nqn);
+    if (state == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    if (state->config->type == SubsystemType::kDiscovery) {
+        co_return Errc::kNotSupported;
+    }
+    auto withdrawn = withdraw(state->config->id, static_cast<uint32_t>(groups_.size()));
+    co_await withdrawn;
+    std::erase_if(subsystems_, [&](const auto& candidate) { return candidate.get() == state; });
+    co_await drop_unused_listeners();
+    co_await announce_discovery();
+    co_return kOk;
+}
+
+Task<Result<Nsid>> Target::add_namespace(std::string nqn, NamespaceOptions options) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    SubsystemState* state = find_state(nqn);
+    if (state == nullptr || state->config->type == SubsystemType::kDiscovery || !transport_) {
+        co_return Errc::kNotFound;
+    }
+    const SubsystemConfig& current = *state->config;
+    NamespaceConfig added;
+    added.nsid = options.nsid;
+    if (added.nsid == Nsid(0)) {
+        uint32_t lowest = 1;
+        while (current.find_namespace(Nsid(lowest)) != nullptr) {
+            ++lowest;
+        }
+        if (lowest > current.namespaces_max) {
+            co_return Errc::kNoSpace;
+        }
+        added.nsid = Nsid(lowest);
+    }
+    if (added.nsid.raw() > current.namespaces_max) {
+        co_return Errc::kInvalidArgument;
+    }
+    added.bdev = options.device;
+    added.uuid = options.uuid.is_nil() ? options.device->info().uuid : options.uuid;
+    added.eui64 = options.eui64;
+    const bool has_nguid = options.nguid != std::array<uint8_t, 16>{};
+    added.nguid = has_nguid ? options.nguid : added.uuid.bytes;
+    for (const NamespaceConfig& other : current.namespaces) {
+        if (other.nsid == added.nsid || other.uuid == added.uuid) {
+            co_return Errc::kExists;
+        }
+    }
+    auto next = std::make_unique<SubsystemConfig>(current);
+    next->namespaces.push_back(added);
+    std::sort(next->namespaces.begin(),
+              next->namespaces.end(),
+              [](const NamespaceConfig& a, const NamespaceConfig& b) { return a.nsid < b.nsid; });
+    auto published = publish(*state, std::move(next));
+    const Status outcome = co_await published;
+    if (!outcome) {
+        co_return outcome.error();
+    }
+    state->claims.push_back({added.nsid, std::move(options.claim)});
+    auto announced = announce_namespace(state->config->id, added.nsid);
+    co_await announced;
+    co_return added.nsid;
+}
+
+Task<Status> Target::remove_namespace(std::string nqn, Nsid nsid) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    SubsystemState* state = find_state(nqn);
+    if (state == nullptr || state->config->find_namespace(nsid) == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    auto next = std::make_unique<SubsystemConfig>(*state->config);
+    std::erase_if(next->namespaces, [&](const NamespaceConfig& n) { return n.nsid == nsid; });
+    auto published = publish(*state, std::move(next));
+    const Status outcome = co_await published;
+    BASALT_ASSERT(outcome.has_value());  // Nothing is opened, so nothing can fail.
+    std::erase_if(state->claims, [&](const NamespaceClaim& claim) { return claim.nsid == nsid; });
+    auto announced = announce_namespace(state->config->id, nsid);
+    co_await announced;
+    co_return kOk;
+}
+
+// --- Hosts -------------------------------------------------------------------------------------
+
+Task<Status> Target::add_host(std::string nqn, std::string host_nqn) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    SubsystemState* state = find_state(nqn);
+    if (state == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    if (!is_valid_nqn(host_nqn)) {
+        co_return Errc::kInvalidArgument;
+    }
+    auto next = std::make_unique<SubsystemConfig>(*state->config);
+    const auto at = std::lower_bound(next->hosts.begin(), next->hosts.end(), host_nqn);
+    if (at != next->hosts.end() && *at == host_nqn) {
+        co_return Errc::kExists;
+    }
+    next->hosts.insert(at, host_nqn);
+    auto published = publish(*state, std::move(next));
+    const Status outcome = co_await published;
+    co_await announce_discovery();
+    co_return outcome;
+}
+
+Task<Status> Target::remove_host(std::string nqn, std::string host_nqn) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    SubsystemState* state = find_state(nqn);
+    if (state == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    auto next = std::make_unique<SubsystemConfig>(*state->config);
+    if (std::erase(next->hosts, host_nqn) == 0) {
+        co_return Errc::kNotFound;
+    }
+    auto published = publish(*state, std::move(next));
+    const Status outcome = co_await published;
+    co_await announce_discovery();
+    co_return outcome;
+}
+
+Task<Status> Target::allow_any_host(std::string nqn, bool is_allowed) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    SubsystemState* state = find_state(nqn);
+    if (state == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    auto next = std::make_unique<SubsystemConfig>(*state->config);
+    next->allow_any_host = is_allowed;
+    auto published = publish(*state, std::move(next));
+    const Status outcome = co_await published;
+    co_await announce_discovery();
+    co_return outcome;
+}
+
+}  // namespace basalt::nvmf

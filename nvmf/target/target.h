@@ -1,0 +1,164 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bdev/core/registry.h"
+#include "nvmf/target/options.h"
+#include "nvmf/target/poll_group.h"
+#include "reactor/async_mutex.h"
+#include "reactor/task.h"
+
+namespace basalt::nvmf {
+
+/// Where the reactors' I/O buffers come from: huge pages, or a test's heap. Control thread.
+class BufferMemory {
+  public:
+    virtual ~BufferMemory() = default;
+    /// Page-aligned memory near reactor `core`, which lives as long as this object. Errors:
+    /// kNoMemory.
+    [[nodiscard]] virtual Result<std::span<std::byte>> allocate(CoreId core, size_t bytes) = 0;
+};
+
+struct SubsystemOptions {
+    std::string nqn;
+    std::string serial_number;  ///< Empty: "00000000000000000000", as SPDK has it.
+    std::string model_number = "Basalt NVMe/TCP volume";
+    bool allow_any_host = false;
+    uint32_t namespaces_max = 32;
+    uint16_t cntlid_min = 1;
+    uint16_t cntlid_max = 0xffef;
+};
+
+struct NamespaceOptions {
+    bdev::Device* device = nullptr;
+    bdev::Claim claim;                ///< Of that device; given back when the namespace goes.
+    Nsid nsid{0};                     ///< 0: the lowest that is free.
+    bdev::Uuid uuid;                  ///< Nil: the device's.
+    std::array<uint8_t, 16> nguid{};  ///< All zero: the UUID's bytes.
+    std::array<uint8_t, 8> eui64{};
+};
+
+/// What a host's controller looks like from outside, for nvmf_subsystem_get_controllers.
+struct ControllerInfo {
+    ControllerId cntlid;
+    std::string host_nqn;
+    std::array<uint8_t, 16> host_id{};
+    uint32_t io_queues = 0;
+};
+
+/// What a connected queue looks like, for nvmf_subsystem_get_qpairs.
+struct QueueInfo {
+    ControllerId cntlid;
+    QueueId qid;
+    CoreId core;
+    std::string host_nqn;
+    uint32_t queue_entries = 0;
+    SocketAddress local;
+    SocketAddress peer;
+};
+
+/// The NVMe/TCP target as the control thread sees it: which subsystems there are, and the same on
+/// every reactor. Each change is a sequence that visits the reactors one after the other; sequences
+/// wait for each other, I/O does not wait for them.
+///
+/// Life: create_transport() makes the poll groups; shut_down() ends them, and must have ended
+/// before the target is destroyed. Owner: main. Core: the control thread.
+class Target {
+  public:
+    /// Reactors 0 to reactor_count - 1 serve; `control` is this thread's. All outlive the target.
+    Target(Reactor& control, uint32_t reactor_count, BufferMemory& memory);
+    Target(const Target&) = delete;
+    Target& operator=(const Target&) = delete;
+    ~Target();
+
+    /// Errors: kExists; kInvalidArgument: an option is out of its bounds; kNoMemory.
+    [[nodiscard]] Task<Status> create_transport(TransportOptions options);
+    /// Null before create_transport().
+    [[nodiscard]] const TransportOptions* transport() const {
+        return transport_ ? &*transport_ : nullptr;
+    }
+
+    /// Errors: kExists; kInvalidArgument: a bad NQN, serial or model number, or id range.
+    [[nodiscard]] Task<Status> create_subsystem(SubsystemOptions options);
+    /// Disconnects its hosts first. Errors: kNotFound, kNotSupported (the discovery subsystem).
+    [[nodiscard]] Task<Status> delete_subsystem(std::string nqn);
+
+    /// Errors: kNotFound; kExists: the nsid or the UUID is taken; kNoSpace: no nsid is free;
+    /// kInvalidArgument: the nsid is beyond the maximum; those of Bdev::open_channel.
+    [[nodiscard]] Task<Result<Nsid>> add_namespace(std::string nqn, NamespaceOptions options);
+    /// Returns when its last I/O is done. Errors: kNotFound.
+    [[nodiscard]] Task<Status> remove_namespace(std::string nqn, Nsid nsid);
+
+    /// Returns the address with its real port, where 0 was asked for. Errors: kNotFound: no such
+    /// subsystem, or no transport yet; kExists; those of Network::listen.
+    [[nodiscard]] Task<Result<SocketAddress>> add_listener(std::string nqn, SocketAddress address);
+    /// Disconnects the hosts that came by it. Errors: kNotFound.
+    [[nodiscard]] Task<Status> remove_listener(std::string nqn, SocketAddress address);
+
+    /// Errors: kNotFound, kExists, kInvalidArgument (not an NQN).
+    [[nodiscard]] Task<Status> add_host(std::string nqn, std::string host_nqn);
+    /// Disconnects the host. Errors: kNotFound.
+    [[nodiscard]] Task<Status> remove_host(std::string nqn, std::string host_nqn);
+    /// Switching it off disconnects hosts that are not on the list. Errors: kNotFound.
+    [[nodiscard]] Task<Status> allow_any_host(std::string nqn, bool is_allowed);
+
+    /// The subsystems as configured, the discovery subsystem first. Valid until the next change.
+    [[nodiscard]] std::vector<const SubsystemConfig*> subsystems() const;
+    [[nodiscard]] const SubsystemConfig* find(std::string_view nqn) const;
+
+    /// Errors: kNotFound.
+    [[nodiscard]] Task<Result<std::vector<ControllerInfo>>> controllers(std::string nqn);
+    [[nodiscard]] Task<Result<std::vector<QueueInfo>>> queues(std::string nqn);
+    /// By reactor; empty before create_transport().
+    [[nodiscard]] Task<std::vector<PollGroupStats>> stats();
+
+    /// Stops listening, closes every connection, waits for the last I/O, and frees everything. No
+    /// other call may follow.
+    [[nodiscard]] Task<void> shut_down();
+
+  private:
+    struct NamespaceClaim {
+        Nsid nsid;
+        bdev::Claim claim;
+    };
+    struct SubsystemState {
+        std::unique_ptr<const SubsystemConfig> config;
+        std::vector<NamespaceClaim> claims;
+    };
+    struct SharedListener {
+        ListenerId id;
+        SocketAddress address;
+        bool is_automatic = false;  // The discovery port that comes with an I/O address.
+    };
+
+    [[nodiscard]] SubsystemState* find_state(std::string_view nqn);
+    [[nodiscard]] Task<Status> publish(SubsystemState& state,
+                                       std::unique_ptr<const SubsystemConfig> next);
+    Task<void> withdraw(SubsystemId id, uint32_t group_count);
+    Task<void> announce_namespace(SubsystemId id, Nsid nsid);
+    Task<void> announce_discovery();
+    [[nodiscard]] Task<Result<SharedListener>> share_listener(SocketAddress address,
+                                                              bool is_automatic);
+    Task<void> add_discovery_listener(SocketAddress beside);
+    Task<void> drop_unused_listeners();
+    [[nodiscard]] bool is_listener_used(const SharedListener& listener) const;
+
+    Reactor& control_;
+    const uint32_t reactor_count_;
+    BufferMemory& memory_;
+    std::optional<TransportOptions> transport_;
+    AsyncMutex changes_;
+    std::vector<std::unique_ptr<SubsystemState>> subsystems_;
+    std::vector<SharedListener> listeners_;
+    std::vector<PollGroup*> groups_;  // By core; each is owned here and lives on its core.
+    uint32_t next_subsystem_id_ = 1;
+    uint32_t next_listener_id_ = 1;
+    uint64_t discovery_generation_ = 0;
+};
+
+}  // namespace basalt::nvmf
