@@ -1,0 +1,250 @@
+#include "control/config/volume_tables.h"
+
+#include <array>
+#include <string>
+
+#include "control/config/endpoint.h"
+
+namespace basalt::control {
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr uint64_t kBlockBytesMax = 65536;
+
+// Copies a key of the file into a parameter of the same or another name.
+template <typename Value>
+void put(Json& params, const char* name, const std::optional<Value>& value) {
+    if (value) {
+        params[name] = *value;
+    }
+}
+
+std::string required_text(TableReader& table, std::string_view key) {
+    std::optional<std::string> value = table.text(key);
+    if (!value || value->empty()) {
+        table.fail(key, "is missing");
+    }
+    return std::move(*value);
+}
+
+// A size that is a whole number of blocks, in blocks.
+uint64_t blocks_of(TableReader& table, uint64_t block_bytes) {
+    const std::optional<uint64_t> bytes = table.size_bytes("size");
+    if (!bytes) {
+        table.fail("size", "is missing");
+    }
+    if (*bytes % block_bytes != 0) {
+        table.fail(
+            "size",
+            "must be a multiple of the block size, " + std::to_string(block_bytes) + " bytes");
+    }
+    return *bytes / block_bytes;
+}
+
+uint64_t block_bytes_of(TableReader& table) {
+    const uint64_t bytes = table.number("block_size", 512, kBlockBytesMax).value_or(4096);
+    if ((bytes & (bytes - 1)) != 0) {
+        table.fail("block_size", "must be a power of two");
+    }
+    return bytes;
+}
+
+// null and malloc.
+void read_memory_bdev(TableReader& table, StartupCall& call) {
+    const uint64_t block_bytes = block_bytes_of(table);
+    call.params["block_size"] = block_bytes;
+    call.params["num_blocks"] = blocks_of(table, block_bytes);
+    put(call.params, "uuid", table.text("uuid"));
+}
+
+void read_file_bdev(TableReader& table, StartupCall& call) {
+    const std::string path = required_text(table, "path");
+    call.params["filename"] = path;
+    if (table.has("block_size")) {
+        call.params["block_size"] = block_bytes_of(table);
+    }
+    put(call.params, "readonly", table.flag("readonly"));
+    put(call.params, "uuid", table.text("uuid"));
+    if (const auto bytes = table.size_bytes("size")) {
+        call.new_file = NewFile{.path = path, .size_bytes = *bytes};
+    }
+}
+
+void read_nvme_bdev(TableReader& table, StartupCall& call) {
+    uint32_t named = 0;
+    for (const char* key : {"nguid", "eui64", "uuid", "path"}) {
+        const std::optional<std::string> value = table.text(key);
+        named += value ? 1U : 0U;
+        put(call.params, key, value);
+    }
+    if (named != 1) {
+        table.fail("nguid", "exactly one of nguid, eui64, uuid and path must say which drive");
+    }
+}
+
+StartupCall read_bdev(TableReader table) {
+    constexpr std::array<std::string_view, 4> kTypes{"null", "malloc", "file", "nvme"};
+    constexpr std::array<const char*, 4> kMethods{"bdev_null_create",
+                                                  "bdev_malloc_create",
+                                                  "bdev_aio_create",
+                                                  "bdev_nvme_attach_passthrough"};
+    const std::optional<size_t> type = table.choice("type", kTypes);
+    if (!type) {
+        table.fail("type", "is missing; it is one of \"null\", \"malloc\", \"file\", \"nvme\"");
+    }
+    StartupCall call{.method = kMethods[*type],
+                     .params = {{"name", required_text(table, "name")}},
+                     .origin = table.origin(),
+                     .new_file = std::nullopt};
+    if (*type <= 1) {
+        read_memory_bdev(table, call);
+    } else if (*type == 2) {
+        read_file_bdev(table, call);
+    } else {
+        read_nvme_bdev(table, call);
+    }
+    table.finish();
+    return call;
+}
+
+SocketAddress endpoint(const TableReader& table,
+                       std::string_view key,
+                       const std::string& text,
+                       uint16_t port) {
+    const Result<SocketAddress> address = parse_endpoint(text, port);
+    if (!address) {
+        table.fail(key,
+                   "'" + text +
+                       "' is no address; write for example \"0.0.0.0:4420\" or "
+                       "\"[::]:4420\"");
+    }
+    return *address;
+}
+
+std::vector<SocketAddress> endpoints(TableReader& table, std::string_view key, uint16_t port) {
+    std::vector<SocketAddress> addresses;
+    for (const std::string& text : table.texts(key)) {
+        addresses.push_back(endpoint(table, key, text, port));
+    }
+    return addresses;
+}
+
+// What [nvmf] says: the call that makes the transport, and the addresses of subsystems that name
+// none.
+struct Transport {
+    StartupCall call;
+    std::vector<SocketAddress> listen;
+};
+
+Transport read_transport(TableReader& top, uint16_t port) {
+    Transport transport;
+    transport.call.method = "nvmf_create_transport";
+    transport.call.params = {{"trtype", "TCP"}};
+    transport.call.origin = top.origin();
+    if (std::optional<TableReader> table = top.table("nvmf")) {
+        Json& params = transport.call.params;
+        transport.call.origin = table->origin();
+        put(params, "max_queue_depth", table->number("max_queue_depth", 16, 4096));
+        put(params, "max_io_qpairs_per_ctrlr", table->number("max_io_qpairs_per_ctrlr", 1, 1024));
+        put(params, "in_capsule_data_size", table->number("in_capsule_data_size", 0, 8192));
+        put(params, "max_io_size", table->size_bytes("max_io_size"));
+        put(params, "c2h_success", table->flag("c2h_success"));
+        static_cast<void>(table->number("discovery_port", 0, UINT16_MAX));
+        transport.listen = endpoints(*table, "listen", port);
+        table->finish();
+    }
+    if (transport.listen.empty()) {
+        transport.listen.push_back(endpoint(top, "nvme_tcp_port", "0.0.0.0", port));
+    }
+    return transport;
+}
+
+Json namespace_params(TableReader table) {
+    Json params{{"bdev_name", required_text(table, "bdev")}};
+    put(params, "nsid", table.number("nsid", 1, 0xffff'fffe));
+    put(params, "uuid", table.text("uuid"));
+    put(params, "nguid", table.text("nguid"));
+    put(params, "eui64", table.text("eui64"));
+    table.finish();
+    return params;
+}
+
+void add_call(std::vector<StartupCall>& calls,
+              const std::string& origin,
+              const char* method,
+              Json params) {
+    calls.push_back({.method = method,
+                     .params = std::move(params),
+                     .origin = origin,
+                     .new_file = std::nullopt});
+}
+
+void read_subsystem(TableReader table,
+                    const Transport& transport,
+                    uint16_t port,
+                    std::vector<StartupCall>& calls) {
+    const std::string nqn = required_text(table, "nqn");
+    const std::vector<std::string> hosts = table.texts("hosts");
+    const std::optional<bool> allow_any_host = table.flag("allow_any_host");
+    if (hosts.empty() && !allow_any_host.value_or(false)) {
+        table.fail("hosts",
+                   "nobody could connect: list the hosts' NQNs, or set allow_any_host = true");
+    }
+    Json subsystem{{"nqn", nqn}, {"allow_any_host", allow_any_host.value_or(false)}};
+    put(subsystem, "serial_number", table.text("serial_number"));
+    put(subsystem, "model_number", table.text("model_number"));
+    add_call(calls, table.origin(), "nvmf_create_subsystem", std::move(subsystem));
+    for (const std::string& host : hosts) {
+        add_call(calls, table.origin(), "nvmf_subsystem_add_host", {{"nqn", nqn}, {"host", host}});
+    }
+    for (const TableReader& each : table.tables("namespace")) {
+        add_call(calls,
+                 each.origin(),
+                 "nvmf_subsystem_add_ns",
+                 {{"nqn", nqn}, {"namespace", namespace_params(each)}});
+    }
+    std::vector<SocketAddress> listen = endpoints(table, "listen", port);
+    for (const SocketAddress& address : listen.empty() ? transport.listen : listen) {
+        add_call(calls,
+                 table.origin(),
+                 "nvmf_subsystem_add_listener",
+                 {{"nqn", nqn},
+                  {"listen_address",
+                   {{"trtype", "TCP"},
+                    {"adrfam", address.is_ipv6() ? "IPv6" : "IPv4"},
+                    {"traddr", address.host()},
+                    {"trsvcid", std::to_string(address.port())}}}});
+    }
+    table.finish();
+}
+
+}  // namespace
+
+std::vector<StartupCall> read_volume_tables(TableReader& top, uint16_t nvme_tcp_port) {
+    std::vector<StartupCall> calls;
+    for (const TableReader& each : top.tables("bdev")) {
+        calls.push_back(read_bdev(each));
+    }
+    Transport transport = read_transport(top, nvme_tcp_port);
+    const std::vector<TableReader> subsystems = top.tables("subsystem");
+    if (top.has("nvmf") || !subsystems.empty()) {
+        calls.push_back(transport.call);
+    }
+    for (const TableReader& each : subsystems) {
+        read_subsystem(each, transport, nvme_tcp_port, calls);
+    }
+    return calls;
+}
+
+std::optional<uint16_t> read_discovery_port(TableReader& top) {
+    if (std::optional<TableReader> table = top.table("nvmf")) {
+        if (const auto port = table->number("discovery_port", 0, UINT16_MAX)) {
+            return static_cast<uint16_t>(*port);
+        }
+    }
+    return std::nullopt;
+}
+
+}  // namespace basalt::control
