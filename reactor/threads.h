@@ -24,7 +24,7 @@ namespace basalt {
 
 /// What a reactor needs of the outside, made for one thread.
 struct ReactorServices {
-    std::unique_ptr<Clock> clock;
+    Clock* clock = nullptr;  ///< Belongs to the factory.
     std::unique_ptr<IoDriver> driver;
     Waker* waker = nullptr;  ///< Belongs to the driver.
 };

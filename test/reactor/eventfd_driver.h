@@ -68,14 +68,15 @@ class EventfdServices final : public ReactorServicesFactory {
         if (core == fail_on) {
             return Errc::kPermissionDenied;
         }
-        auto clock = std::make_unique<SteadyClock>();
-        auto driver = std::make_unique<EventfdDriver>(*clock);
+        auto driver = std::make_unique<EventfdDriver>(clock_);
         Waker* const waker = driver.get();
-        return ReactorServices{
-            .clock = std::move(clock), .driver = std::move(driver), .waker = waker};
+        return ReactorServices{.clock = &clock_, .driver = std::move(driver), .waker = waker};
     }
 
     CoreId fail_on{UINT32_MAX};  ///< The reactor that gets an error instead.
+
+  private:
+    SteadyClock clock_;  // Stateless, so all threads share it.
 };
 
 }  // namespace basalt

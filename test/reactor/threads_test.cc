@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "reactor/base/allocation_counter.h"
+#include "reactor/uring_services.h"
 #include "test/reactor/eventfd_driver.h"
 #include "test/reactor/process_memory.h"
 
@@ -279,6 +280,30 @@ TEST_F(ReactorThreadsTest, IsWokenByAThreadThatIsNoReactor) {
     EXPECT_TRUE(inbox.is_set.load());
     other.join();
     Reactor::remove_poller(inbox);
+}
+
+TEST_F(ReactorThreadsTest, SleepsAndWakesOnIoUring) {
+    UringServices uring{UringOptions{}};
+    std::string problem;
+    auto started = ReactorThreads::start(
+        {.processors = {{.os_index = 0}, {.os_index = 0}}}, process_memory(), uring, problem);
+    ASSERT_TRUE(started) << problem;
+    threads_ = std::move(*started);
+    run_to_end([](ReactorThreadsTest& test) -> Task<void> {
+        ReactorThreads& threads = *test.threads_;
+        for (uint64_t i = 0; i < 200; ++i) {
+            co_await sleep_for(threads.control(),
+                               kIdleBeforeSleepNs - 20 * kNsPerUs + i % 40 * kNsPerUs);
+            static_cast<void>(co_await threads.read_counters(CoreId(i % 2)));
+        }
+        ThreadFacts before;
+        ThreadFacts after;
+        co_await visit<ThreadFacts>(threads.control(), CoreId(0), before, &look_around);
+        co_await sleep_for(threads.control(), 300 * kNsPerMs);
+        co_await visit<ThreadFacts>(threads.control(), CoreId(0), after, &look_around);
+        EXPECT_LT(after.cpu_ns - before.cpu_ns, 60 * kNsPerMs);
+    });
+    threads_.reset();
 }
 
 TEST_F(ReactorThreadsTest, ReadsTheCountersOfTheControlReactorToo) {
