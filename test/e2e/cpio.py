@@ -1,4 +1,4 @@
-"""Writes initramfs archives (cpio "newc", see the kernel's driver-api/early-userspace/buffer-format).
+"""Writes initramfs archives: cpio "newc", see driver-api/early-userspace/buffer-format in Linux.
 
 Written here because the archive needs device nodes and root's ownership, which `cpio` only makes
 for root, and because archives of this format can be put one behind the other: tools, modules and

@@ -91,8 +91,8 @@ class Guest:
     def _write_initrd(self, cache, path):
         """Tools, modules and this run's files, one archive after the other."""
         with open(path, "wb") as stream:
-            for archive in (cache / "userspace.cpio", cache / f"kernel-{self._kernel}/modules.cpio"):
-                with open(archive, "rb") as source:
+            for archive in "userspace.cpio", f"kernel-{self._kernel}/modules.cpio":
+                with open(cache / archive, "rb") as source:
                     shutil.copyfileobj(source, stream, 1 << 20)
             writer = CpioWriter(stream)
             variables = "".join(f"export {name}='{value}'\n"

@@ -312,7 +312,8 @@ class NvmetTarget(Target):
             lines += [f"mkdir {path}",
                       f"echo {int(subsystem.allowed_hosts is None)} >{path}/attr_allow_any_host"]
             for host in subsystem.allowed_hosts or []:
-                lines += [f"mkdir -p hosts/{host}", f"ln -s $PWD/hosts/{host} {path}/allowed_hosts/"]
+                lines += [f"mkdir -p hosts/{host}",
+                          f"ln -s $PWD/hosts/{host} {path}/allowed_hosts/"]
             for namespace in subsystem.namespaces:
                 lines += [f"mkdir {path}/namespaces/{namespace.nsid}",
                           f"cd {path}/namespaces/{namespace.nsid}",

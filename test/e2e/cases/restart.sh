@@ -15,8 +15,8 @@ blkdiscard -f -z -o 64M -l 16M "$second"
 step "load on both namespaces"
 block-journal run "$first" /tmp/journal >/tmp/journal.log 2>&1 &
 journal=$!
-fio --name=verify --eta=never --filename="$second" --offset=64m --size=16m --ioengine=libaio --direct=1 \
-    --rw=randrw --bsrange=4k-64k --iodepth=8 --verify=crc32c --verify_fatal=1 --do_verify=1 \
+fio --name=verify --filename="$second" --offset=64m --size=16m --ioengine=libaio --direct=1 \
+    --eta=never --rw=randrw --bsrange=4k-64k --iodepth=8 --verify=crc32c --verify_fatal=1 --do_verify=1 \
     --time_based --runtime=12 --output=/tmp/fio.log &
 fio=$!
 sleep 3

@@ -146,8 +146,8 @@ fio_verify() {
     fio_device=$1
     shift
     blkdiscard -f -z -o 64M -l 64M "$fio_device"
-    fio --name=verify --eta=never --filename="$fio_device" --offset=64m --ioengine=libaio --direct=1 \
-        --rw=randwrite --verify=crc32c --verify_fatal=1 --do_verify=1 --randseed=7 \
+    fio --name=verify --filename="$fio_device" --offset=64m --ioengine=libaio --direct=1 \
+        --eta=never --rw=randwrite --verify=crc32c --verify_fatal=1 --do_verify=1 --randseed=7 \
         --output-format=terse --output=/tmp/fio.out "$@" || { cat /tmp/fio.out; fail fio; }
 }
 
