@@ -82,6 +82,18 @@ uint32_t Reactor::run_events() {
     return count;
 }
 
+uint32_t Reactor::run_pollers() {
+    // A poller may remove or destroy any other, so nothing here remembers the next one.
+    PollerList batch;
+    batch.splice_back(pollers_);
+    uint32_t busy = 0;
+    while (Poller* poller = batch.pop_front()) {
+        pollers_.push_back(*poller);
+        busy += poller->poll() == PollResult::kBusy ? 1U : 0U;
+    }
+    return busy;
+}
+
 void Reactor::run_last_calls() {
     // Only those that are here now: one that calls again does so in the next turn.
     EventList batch;
@@ -104,11 +116,7 @@ PollResult Reactor::poll_once() {
     counters_.timers += timers;
     work += timers;
 
-    for (Poller* poller = pollers_.front(); poller != nullptr;) {
-        Poller* next = pollers_.next(*poller);
-        work += poller->poll() == PollResult::kBusy ? 1U : 0U;
-        poller = next;
-    }
+    work += run_pollers();
 
     work += run_events();
     const bool has_last_calls = !last_calls_.empty();

@@ -102,6 +102,7 @@ class Reactor {
     void start_timer(Timer& timer, uint64_t delay_ns) { timers_.start(timer, now_ns_ + delay_ns); }
     void stop_timer(Timer& timer) { timers_.stop(timer); }
 
+    /// Polled from the next turn on (or later in this one, if it has not come to the pollers yet).
     void add_poller(Poller& poller) { pollers_.push_back(poller); }
     static void remove_poller(Poller& poller) { PollerList::remove(poller); }
 
@@ -132,6 +133,7 @@ class Reactor {
 
     uint32_t receive_messages();
     uint32_t send_held_back();
+    uint32_t run_pollers();
     uint32_t run_events();
     void run_last_calls();
     void sleep();

@@ -1,0 +1,202 @@
+#include "reactor/buffer_pool.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "reactor/io/random.h"
+
+namespace basalt {
+namespace {
+
+constexpr BufferPool::Counts kCounts{4, 2, 1};
+
+/// A pool with a region of its own.
+class BufferPoolTest : public testing::Test {
+  protected:
+    BufferPoolTest()
+        : region_(
+              static_cast<std::byte*>(std::aligned_alloc(4096, BufferPool::region_bytes(kCounts)))),
+          pool_(std::make_unique<BufferPool>(
+              std::span<std::byte>(region_.get(), BufferPool::region_bytes(kCounts)), kCounts)) {}
+
+    struct Free {
+        void operator()(std::byte* memory) const { std::free(memory); }
+    };
+    struct Waiting {
+        Waiting()
+            : waiter([](void* self, Buffer b) { static_cast<Waiting*>(self)->got = b; }, this) {}
+        BufferWaiter waiter;
+        Buffer got;
+    };
+
+    std::unique_ptr<std::byte, Free> region_;
+    std::unique_ptr<BufferPool> pool_;
+};
+
+TEST_F(BufferPoolTest, GivesTheSmallestClassThatFits) {
+    for (const auto& [asked, given] :
+         std::vector<std::pair<uint32_t, uint32_t>>{{1, 4096},
+                                                    {4096, 4096},
+                                                    {4097, 32768},
+                                                    {32768, 32768},
+                                                    {32769, 131072},
+                                                    {131072, 131072}}) {
+        const Buffer buffer = pool_->try_acquire(asked);
+        ASSERT_TRUE(buffer.is_valid());
+        EXPECT_EQ(buffer.size_bytes, given);
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer.data) % 4096, 0U);
+        pool_->release(buffer);
+    }
+}
+
+TEST_F(BufferPoolTest, BuffersDoNotOverlapAndLieInTheRegion) {
+    std::vector<Buffer> buffers;
+    std::set<std::byte*> seen;
+    for (size_t i = 0; i < BufferPool::kClasses; ++i) {
+        while (true) {
+            const Buffer buffer = pool_->try_acquire(BufferPool::kClassBytes[i]);
+            if (!buffer.is_valid()) {
+                break;
+            }
+            std::memset(buffer.data, static_cast<int>(buffers.size()), buffer.size_bytes);
+            EXPECT_GE(buffer.data, region_.get());
+            EXPECT_LE(buffer.data + buffer.size_bytes,
+                      region_.get() + BufferPool::region_bytes(kCounts));
+            buffers.push_back(buffer);
+        }
+    }
+    ASSERT_EQ(buffers.size(), 7U);
+    for (size_t i = 0; i < buffers.size(); ++i) {
+        EXPECT_EQ(buffers[i].data[0], std::byte(i));
+        EXPECT_EQ(buffers[i].data[buffers[i].size_bytes - 1], std::byte(i));
+        pool_->release(buffers[i]);
+    }
+}
+
+TEST_F(BufferPoolTest, AnEmptyClassDoesNotTakeFromALargerOne) {
+    const Buffer large = pool_->try_acquire(131072);
+    EXPECT_FALSE(pool_->try_acquire(131072).is_valid());
+    EXPECT_TRUE(large.is_valid());
+    EXPECT_EQ(pool_->free_count(2), 0U);
+    EXPECT_EQ(pool_->free_count(1), 2U);
+    pool_->release(large);
+}
+
+TEST_F(BufferPoolTest, TheLastBufferBackIsTheFirstOut) {
+    const Buffer a = pool_->try_acquire(1);
+    const Buffer b = pool_->try_acquire(1);
+    pool_->release(a);
+    pool_->release(b);
+    const Buffer again = pool_->try_acquire(1);
+    EXPECT_EQ(again.data, b.data);
+    pool_->release(again);
+}
+
+TEST_F(BufferPoolTest, WaitersAreServedInOrderAndNobodyOvertakesThem) {
+    const Buffer buffer = pool_->try_acquire(131072);
+    Waiting first;
+    Waiting second;
+    pool_->wait(first.waiter, 131072);
+    pool_->wait(second.waiter, 100'000);
+    pool_->release(buffer);
+    EXPECT_EQ(first.got.data, buffer.data);
+    EXPECT_FALSE(first.waiter.is_waiting());
+    EXPECT_FALSE(second.got.is_valid());
+    EXPECT_FALSE(pool_->try_acquire(131072).is_valid());
+    pool_->release(first.got);
+    EXPECT_EQ(second.got.data, buffer.data);
+    pool_->release(second.got);
+    EXPECT_EQ(pool_->free_count(2), 1U);
+}
+
+TEST_F(BufferPoolTest, ACancelledWaiterGetsNothing) {
+    const Buffer buffer = pool_->try_acquire(131072);
+    Waiting waiting;
+    pool_->wait(waiting.waiter, 131072);
+    BufferPool::cancel(waiting.waiter);
+    BufferPool::cancel(waiting.waiter);
+    pool_->release(buffer);
+    EXPECT_FALSE(waiting.got.is_valid());
+    EXPECT_EQ(pool_->free_count(2), 1U);
+}
+
+TEST_F(BufferPoolTest, AWaiterMayGiveTheBufferBackAtOnce) {
+    struct Generous {
+        explicit Generous(BufferPool& p)
+            : pool(p),
+              waiter(
+                  [](void* context, Buffer buffer) {
+                      auto& self = *static_cast<Generous*>(context);
+                      ++self.count;
+                      self.pool.release(buffer);
+                  },
+                  this) {}
+        BufferPool& pool;
+        BufferWaiter waiter;
+        int count = 0;
+    };
+    Generous first(*pool_);
+    Generous second(*pool_);
+    const Buffer buffer = pool_->try_acquire(131072);
+    pool_->wait(first.waiter, 131072);
+    pool_->wait(second.waiter, 131072);
+    pool_->release(buffer);
+    EXPECT_EQ(first.count + second.count, 2);
+    EXPECT_EQ(pool_->free_count(2), 1U);
+}
+
+TEST_F(BufferPoolTest, CountsAreRightAfterRandomUse) {
+    Random random(1);
+    std::vector<Buffer> held;
+    for (int i = 0; i < 10'000; ++i) {
+        if (!held.empty() && random.chance(1, 2)) {
+            std::swap(held[random.below(held.size())], held.back());
+            pool_->release(held.back());
+            held.pop_back();
+        } else {
+            const auto size = static_cast<uint32_t>(1 + random.below(131072));
+            const Buffer buffer = pool_->try_acquire(size);
+            if (buffer.is_valid()) {
+                ASSERT_GE(buffer.size_bytes, size);
+                held.push_back(buffer);
+            }
+        }
+        std::set<std::byte*> distinct;
+        for (const Buffer& buffer : held) {
+            distinct.insert(buffer.data);
+        }
+        ASSERT_EQ(distinct.size(), held.size());
+        ASSERT_EQ(held.size() + pool_->free_count(0) + pool_->free_count(1) + pool_->free_count(2),
+                  7U);
+    }
+    for (const Buffer& buffer : held) {
+        pool_->release(buffer);
+    }
+}
+
+TEST_F(BufferPoolTest, MisuseIsCaught) {
+    EXPECT_DEATH(static_cast<void>(pool_->try_acquire(0)), "size_bytes > 0");
+    EXPECT_DEATH(static_cast<void>(pool_->try_acquire(131073)), "kBufferBytesMax");
+    EXPECT_DEATH(pool_->release(Buffer{}), "is_valid");
+    EXPECT_DEATH(
+        {
+            const Buffer buffer = pool_->try_acquire(1);
+            pool_->release(buffer);
+            pool_->release(buffer);
+        },
+        "total_count");
+    EXPECT_DEATH(
+        {
+            static_cast<void>(pool_->try_acquire(1));
+            pool_.reset();
+        },
+        "total_count");
+}
+
+}  // namespace
+}  // namespace basalt
