@@ -54,6 +54,21 @@ class FileSystem {
     virtual void close(FileHandle handle) = 0;
 };
 
+/// The event of a `Request` of storage: an Event that knows its request. Part of the request.
+template <typename Request>
+class DoneEvent : public Event {
+  public:
+    explicit DoneEvent(Request& request) : request_(request) {}
+
+    /// The request of `event`, which is the `done` of a Request.
+    [[nodiscard]] static Request& request_of(Event& event) {
+        return static_cast<DoneEvent&>(event).request_;
+    }
+
+  private:
+    Request& request_;
+};
+
 /// One request to a file. Pooled by its user; everything in it, and the memory that it points to,
 /// lives until `done` runs. `done` (an Event: set its run function) runs once from the poll loop of
 /// the core that submitted it.
@@ -67,7 +82,7 @@ struct FileRequest {
         kZeroRange,     ///< Zeroes and keeps the space allocated where the file system can.
     };
 
-    Event done;
+    DoneEvent<FileRequest> done{*this};
     Op op = Op::kRead;
     FileHandle file;
     uint64_t offset_bytes = 0;
@@ -82,7 +97,7 @@ struct FileRequest {
 /// One NVMe command through the character device: the submission queue entry as the specification
 /// lays it out, with PRP/SGL fields left zero. Lifetime as FileRequest.
 struct PassthroughRequest {
-    Event done;
+    DoneEvent<PassthroughRequest> done{*this};
     FileHandle device;
     bool is_admin = false;
     std::array<uint32_t, 16>
