@@ -39,6 +39,22 @@ inline constexpr uint64_t kDiscardStepBytes = 4 * 1024 * 1024;
 /// page faults that follow cost more than the memset.
 inline constexpr uint64_t kDiscardBytesMin = 64 * 1024;
 
+/// Requests to one file under way on one core; more wait in line. Beyond what a drive can do at
+/// once (NVMe drives peak at 128 to 256), and 256 operations of 300 bytes are little memory.
+inline constexpr uint32_t kFileOperations = 256;
+
+/// The largest transfer of a leaf that may have to copy: the largest buffer there is.
+inline constexpr uint32_t kCopiedTransferBytesMax = BufferPool::kBufferBytesMax;
+
+/// Buffers of a channel that has to copy, by size class: 16 x 4 KiB + 8 x 32 KiB + 8 x 128 KiB =
+/// 1.3 MiB, backed when first used. Who finds none waits in line.
+inline constexpr BufferPool::Counts kBounceBuffers{16, 8, 8};
+
+/// What one request to punch or zero covers, so that a huge unmap can't hold a file's lock for long
+/// and other requests pass in between.
+inline constexpr uint64_t kFilePunchBytes = uint64_t{64} * 1024 * 1024;
+inline constexpr uint64_t kFileZeroBytes = uint64_t{16} * 1024 * 1024;
+
 static_assert(kDiscardBytesMin <= kDiscardStepBytes);
 
 }  // namespace basalt::bdev

@@ -1,0 +1,90 @@
+#include "bdev/leaf/file_bdev.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "bdev/leaf/block_sizes.h"
+#include "bdev/limits.h"
+
+namespace basalt::bdev {
+
+namespace {
+
+// What the file has to be like. Errors: kInvalidArgument.
+Status check_file(const FileInfo& file, uint32_t block_bytes) {
+    const bool fits = file.size_bytes > 0 && file.size_bytes % block_bytes == 0 &&
+                      block_bytes % file.alignment_bytes == 0;
+    return fits ? kOk : Status(Errc::kInvalidArgument);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<FileBdev>> FileBdev::open(const FileOptions& options,
+                                                 FileSystem& file_system) {
+    if (!are_block_sizes(options.block_size_bytes, 0)) {
+        return Errc::kInvalidArgument;
+    }
+    OpenOptions how{.read_only = options.read_only,
+                    .direct = true,
+                    .create_size_bytes = options.create_size_bytes};
+    BASALT_TRY(FileInfo file, file_system.open(options.path, how));
+    if (file.alignment_bytes > options.block_size_bytes) {
+        file_system.close(file.handle);
+        how.direct = false;
+        BASALT_TRY(file, file_system.open(options.path, how));
+    }
+    const Status status = check_file(file, options.block_size_bytes);
+    if (!status) {
+        file_system.close(file.handle);
+        return status.error();
+    }
+    return std::unique_ptr<FileBdev>(new FileBdev(options, file_system, file));
+}
+
+FileBdev::FileBdev(const FileOptions& options, FileSystem& file_system, const FileInfo& file)
+    : file_system_(file_system), path_(options.path), method_(options.method) {
+    info_.name = options.name;
+    info_.product_name = "File disk";
+    info_.uuid = options.uuid.is_nil() ? Uuid::make_random() : options.uuid;
+    info_.block_size_bytes = options.block_size_bytes;
+    info_.physical_block_size_bytes = std::max(options.block_size_bytes, file.alignment_bytes);
+    info_.block_count = BlockCount(file.size_bytes / options.block_size_bytes);
+    info_.transfer_max = BlockCount(kCopiedTransferBytesMax / options.block_size_bytes);
+    info_.has_volatile_cache = true;
+    info_.reads_zeroes_after_unmap = file.can_punch;
+    info_.is_read_only = options.read_only;
+    info_.is_thin = file.can_punch && !file.is_block_device;
+    const auto set = [this](IoOp op, bool can) { info_.supports[static_cast<uint32_t>(op)] = can; };
+    set(IoOp::kRead, true);
+    set(IoOp::kCompare, true);
+    set(IoOp::kFlush, true);
+    set(IoOp::kWrite, !options.read_only);
+    set(IoOp::kWriteZeroes, !options.read_only);
+    set(IoOp::kUnmap, !options.read_only && file.can_punch);
+
+    shared_.handle = file.handle;
+    shared_.block_bytes = options.block_size_bytes;
+    shared_.alignment_bytes = file.alignment_bytes;
+    shared_.can_punch = file.can_punch;
+    shared_.has_lost_writes = &has_lost_writes_;
+}
+
+BdevConfig FileBdev::describe() const {
+    BdevConfig config{method_,
+                      {{"name", info_.name},
+                       {"filename", path_},
+                       {"block_size", uint64_t{info_.block_size_bytes}},
+                       {"uuid", info_.uuid.to_string()}}};
+    if (info_.is_read_only) {
+        config.parameters.push_back({"readonly", true});
+    }
+    return config;
+}
+
+Result<std::unique_ptr<BdevChannel>> FileBdev::open_channel(Reactor& here) {
+    BASALT_TRY(std::unique_ptr<BounceMemory> bounce, BounceMemory::make());
+    return std::unique_ptr<BdevChannel>(
+        std::make_unique<FileChannel>(here, shared_, std::move(bounce)));
+}
+
+}  // namespace basalt::bdev

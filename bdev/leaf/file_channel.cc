@@ -1,0 +1,280 @@
+#include "bdev/leaf/file_channel.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "bdev/leaf/deferred.h"
+#include "bdev/limits.h"
+#include "reactor/base/assert.h"
+
+namespace basalt::bdev {
+
+namespace {
+
+// Written where a file system can't zero a range by itself. Never changed.
+alignas(kPageBytes) std::array<std::byte, kCopiedTransferBytesMax> zero_memory{};
+
+void gather(std::byte* to, const IoRequest& request) {
+    for (const iovec& piece : std::span(request.pieces, request.piece_count)) {
+        std::memcpy(to, piece.iov_base, piece.iov_len);
+        to += piece.iov_len;
+    }
+}
+
+void scatter(const IoRequest& request, const std::byte* from) {
+    for (const iovec& piece : std::span(request.pieces, request.piece_count)) {
+        std::memcpy(piece.iov_base, from, piece.iov_len);
+        from += piece.iov_len;
+    }
+}
+
+bool equals(const IoRequest& request, const std::byte* stored) {
+    for (const iovec& piece : std::span(request.pieces, request.piece_count)) {
+        if (std::memcmp(piece.iov_base, stored, piece.iov_len) != 0) {
+            return false;
+        }
+        stored += piece.iov_len;
+    }
+    return true;
+}
+
+}  // namespace
+
+// ---- bounce memory
+
+Result<std::unique_ptr<BounceMemory>> BounceMemory::make() {
+    AnonymousMemory source;
+    BASALT_TRY(const std::span<std::byte> region,
+               source.allocate(BufferPool::region_bytes(kBounceBuffers)));
+    return std::unique_ptr<BounceMemory>(new BounceMemory(region));
+}
+
+BounceMemory::BounceMemory(std::span<std::byte> region) : region_(region) {
+    pool_.emplace(region, kBounceBuffers);
+}
+
+BounceMemory::~BounceMemory() {
+    pool_.reset();
+    source_.release(region_);
+}
+
+// ---- life
+
+FileChannel::Operation::Operation()
+    : waiter(
+          [](void* context, Buffer granted) {
+              auto& self = *static_cast<Operation*>(context);
+              self.buffer = granted;
+              self.channel->bounced(self);
+          },
+          this) {
+    done.set_run([](Event& event, Reactor&) {
+        auto& self = static_cast<Operation&>(DoneEvent<FileRequest>::request_of(event));
+        self.channel->step_done(self);
+    });
+}
+
+FileChannel::FileChannel(Reactor& here,
+                         const FileShared& shared,
+                         std::unique_ptr<BounceMemory> bounce)
+    : here_(here),
+      shared_(shared),
+      bounce_(std::move(bounce)),
+      operations_(std::make_unique<Operation[]>(kFileOperations)) {
+    for (uint32_t i = kFileOperations; i-- > 0;) {
+        operations_[i].channel = this;
+        operations_[i].file = shared.handle;
+        operations_[i].next_free = std::exchange(free_, &operations_[i]);
+    }
+}
+
+FileChannel::~FileChannel() {
+    // Only a loss of power leaves requests here; their buffers go home all the same.
+    BASALT_ASSERT(line_.empty() || here_.is_abandoned());
+    line_.clear();
+    for (uint32_t i = 0; i < kFileOperations; ++i) {
+        BufferPool::cancel(operations_[i].waiter);
+    }
+    for (uint32_t i = 0; i < kFileOperations; ++i) {
+        Operation& operation = operations_[i];
+        BASALT_ASSERT(operation.request == nullptr || here_.is_abandoned());
+        if (operation.buffer.is_valid()) {
+            bounce_->pool().release(std::exchange(operation.buffer, {}));
+        }
+    }
+}
+
+// ---- the way of a request
+
+void FileChannel::submit(IoRequest& request) {
+    const bool wants_durability = request.op == IoOp::kFlush || request.fua == Fua::kYes;
+    if (wants_durability && shared_.has_lost_writes->load(std::memory_order_relaxed)) [[unlikely]] {
+        complete_later(here_, request, Errc::kIo);
+        return;
+    }
+    if (free_ == nullptr) {
+        line_.push_back(request);
+        return;
+    }
+    Operation& operation = *free_;
+    free_ = operation.next_free;
+    start(operation, request);
+}
+
+void FileChannel::start(Operation& operation, IoRequest& request) {
+    operation.request = &request;
+    operation.done_bytes = 0;
+    operation.is_last_step = false;
+    operation.offset_bytes = request.first.raw() * shared_.block_bytes;
+    operation.length_bytes = request.count.raw() * shared_.block_bytes;
+    switch (request.op) {
+        case IoOp::kRead:
+        case IoOp::kWrite:
+        case IoOp::kCompare: transfer(operation); return;
+        case IoOp::kFlush: flush(operation); return;
+        case IoOp::kUnmap:
+        case IoOp::kWriteZeroes: zero_step(operation); return;
+    }
+}
+
+bool FileChannel::needs_bounce(const IoRequest& request) const {
+    if (request.op == IoOp::kCompare) {
+        return true;
+    }
+    // Lengths and offsets are whole blocks, and a block is a multiple of the alignment.
+    return std::any_of(
+        request.pieces, request.pieces + request.piece_count, [this](const iovec& p) {
+            return reinterpret_cast<uintptr_t>(p.iov_base) % shared_.alignment_bytes != 0;
+        });
+}
+
+void FileChannel::transfer(Operation& operation) {
+    IoRequest& request = *operation.request;
+    if (needs_bounce(request)) {
+        const auto size_bytes = static_cast<uint32_t>(operation.length_bytes);
+        operation.buffer = bounce_->pool().try_acquire(size_bytes);
+        if (operation.buffer.is_valid()) {
+            bounced(operation);
+        } else {
+            bounce_->pool().wait(operation.waiter, size_bytes);
+        }
+        return;
+    }
+    operation.pieces = request.pieces;
+    operation.piece_count = request.piece_count;
+    if (request.op == IoOp::kRead) {
+        issue(operation, FileRequest::Op::kRead);
+        return;
+    }
+    const bool is_durable = request.fua == Fua::kYes;
+    issue(operation, is_durable ? FileRequest::Op::kWriteDurable : FileRequest::Op::kWrite);
+}
+
+void FileChannel::bounced(Operation& operation) {
+    IoRequest& request = *operation.request;
+    operation.piece = iovec{operation.buffer.data, operation.length_bytes};
+    operation.pieces = &operation.piece;
+    operation.piece_count = 1;
+    if (request.op != IoOp::kWrite) {
+        issue(operation, FileRequest::Op::kRead);
+        return;
+    }
+    gather(operation.buffer.data, request);
+    const bool is_durable = request.fua == Fua::kYes;
+    issue(operation, is_durable ? FileRequest::Op::kWriteDurable : FileRequest::Op::kWrite);
+}
+
+void FileChannel::flush(Operation& operation) {
+    operation.is_last_step = true;
+    operation.offset_bytes = 0;
+    operation.length_bytes = 0;
+    operation.pieces = nullptr;
+    operation.piece_count = 0;
+    issue(operation, FileRequest::Op::kFlush);
+}
+
+void FileChannel::zero_step(Operation& operation) {
+    const IoRequest& request = *operation.request;
+    const uint64_t rest = request.count.raw() * shared_.block_bytes - operation.done_bytes;
+    operation.offset_bytes = request.first.raw() * shared_.block_bytes + operation.done_bytes;
+    operation.pieces = nullptr;
+    operation.piece_count = 0;
+    const bool may_punch = shared_.can_punch && request.may_deallocate;
+    if (request.op == IoOp::kUnmap || may_punch) {
+        operation.length_bytes = std::min(rest, kFilePunchBytes);
+        issue(operation, FileRequest::Op::kPunchHole);
+    } else if (!writes_zeroes_) {
+        operation.length_bytes = std::min(rest, kFileZeroBytes);
+        issue(operation, FileRequest::Op::kZeroRange);
+    } else {
+        operation.length_bytes = std::min<uint64_t>(rest, zero_memory.size());
+        operation.piece = iovec{zero_memory.data(), operation.length_bytes};
+        operation.pieces = &operation.piece;
+        operation.piece_count = 1;
+        issue(operation, FileRequest::Op::kWrite);
+    }
+}
+
+void FileChannel::issue(Operation& operation, FileRequest::Op op) {
+    operation.op = op;
+    here_.storage().submit(operation);
+}
+
+void FileChannel::step_done(Operation& operation) {
+    const IoRequest& request = *operation.request;
+    const bool is_range = request.op == IoOp::kUnmap || request.op == IoOp::kWriteZeroes;
+    if (!operation.status) {
+        const bool cannot = operation.status.error().code == Errc::kNotSupported;
+        if (cannot && operation.op == FileRequest::Op::kZeroRange) {
+            writes_zeroes_ = true;
+            zero_step(operation);
+            return;
+        }
+        if (operation.op == FileRequest::Op::kFlush ||
+            operation.op == FileRequest::Op::kWriteDurable) {
+            shared_.has_lost_writes->store(true, std::memory_order_relaxed);
+        }
+        finish(operation, operation.status);
+        return;
+    }
+    if (is_range && !operation.is_last_step) {
+        operation.done_bytes += operation.length_bytes;
+        if (operation.done_bytes < request.count.raw() * shared_.block_bytes) {
+            zero_step(operation);
+            return;
+        }
+        if (request.fua == Fua::kYes) {
+            flush(operation);
+            return;
+        }
+    }
+    finish(operation, take_out(operation));
+}
+
+Status FileChannel::take_out(const Operation& operation) const {
+    const IoRequest& request = *operation.request;
+    if (request.op == IoOp::kCompare) {
+        return equals(request, operation.buffer.data) ? kOk : Status(Errc::kCompareMismatch);
+    }
+    if (request.op == IoOp::kRead && operation.buffer.is_valid()) {
+        scatter(request, operation.buffer.data);
+    }
+    return kOk;
+}
+
+void FileChannel::finish(Operation& operation, Status outcome) {
+    IoRequest& request = *std::exchange(operation.request, nullptr);
+    if (operation.buffer.is_valid()) {
+        // May start the first operation that waits for one.
+        bounce_->pool().release(std::exchange(operation.buffer, {}));
+    }
+    if (IoRequest* next = line_.pop_front()) {
+        start(operation, *next);
+    } else {
+        operation.next_free = std::exchange(free_, &operation);
+    }
+    request.complete(outcome);
+}
+
+}  // namespace basalt::bdev
