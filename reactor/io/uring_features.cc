@@ -13,6 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "reactor/base/assert.h"
+
 namespace basalt {
 
 namespace {
@@ -42,7 +44,11 @@ class ProbeRing {
     }
 
     [[nodiscard]] io_uring& ring() { return ring_; }
-    [[nodiscard]] io_uring_sqe& next_sqe() { return *io_uring_get_sqe(&ring_); }
+    [[nodiscard]] io_uring_sqe& next_sqe() {
+        io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+        BASALT_ASSERT(sqe != nullptr);
+        return *sqe;
+    }
 
     /// Submits and returns the result that came at once, or -EINPROGRESS.
     [[nodiscard]] int submit_and_peek(uint32_t& flags) {
