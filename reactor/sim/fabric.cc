@@ -14,6 +14,7 @@ namespace basalt::sim {
 namespace {
 constexpr size_t kSegmentsPerPump = 256;  // Splits of one window; the rest goes in one piece.
 constexpr size_t kCompactBytes = 64 * 1024;
+constexpr uint32_t kLossesMax = 8;  // Of one segment in a row: 51 s, then it gets through.
 }  // namespace
 
 void Pipe::consume(size_t count_bytes) {
@@ -69,7 +70,7 @@ Result<std::unique_ptr<Socket>> Fabric::connect(SimNetwork& network,
     Endpoint& client = connection->ends[0];
     client.state = Endpoint::State::kConnecting;
     client.node = network.node();
-    const uint16_t port = next_port_[client.node.raw()]++;
+    const uint16_t port = take_port(client.node);
     client.address = Fabric::address(client.node, port, address.is_ipv6());
     client.network = &network;
     client.handler = &handler;
@@ -242,8 +243,11 @@ void Fabric::send_segments(Connection& connection, uint32_t side, size_t length_
 void Fabric::send_segment(Connection& connection, uint32_t side, size_t length_bytes, bool is_end) {
     Pipe& pipe = connection.pipes[side];
     uint64_t delay_ns = flight_ns();
-    for (uint64_t wait_ns = kRetransmitNs; timeline_.roll(timeline_.faults.segment_loss_ppm);
-         wait_ns *= 2) {
+    uint64_t wait_ns = kRetransmitNs;
+    for (uint32_t losses = 0; losses < kLossesMax; ++losses, wait_ns *= 2) {
+        if (!timeline_.roll(timeline_.faults.segment_loss_ppm)) {
+            break;
+        }
         delay_ns += wait_ns;
     }
     const uint64_t now_ns = timeline_.now_ns();

@@ -157,6 +157,7 @@ class Fabric final : public TimelineTarget {
 
     [[nodiscard]] Connection* find(uint64_t id);
     [[nodiscard]] std::optional<NodeId> resolve(const SocketAddress& address, NodeId from) const;
+    [[nodiscard]] uint16_t take_port(NodeId node);
     [[nodiscard]] SimListener* listener_at(NodeId node, const SocketAddress& address);
     [[nodiscard]] Path& path(NodeId from, NodeId to);
     [[nodiscard]] const Path& path(NodeId from, NodeId to) const;

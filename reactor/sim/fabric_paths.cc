@@ -14,6 +14,8 @@ namespace basalt::sim {
 
 namespace {
 
+constexpr uint16_t kFirstEphemeralPort = 32'768;
+
 const sockaddr_in& as_ipv4(const SocketAddress& address) {
     return *reinterpret_cast<const sockaddr_in*>(address.native());
 }
@@ -33,8 +35,15 @@ Fabric::~Fabric() {
 NodeId Fabric::add_node() {
     BASALT_ASSERT(has_power_.size() < kNodesMax);
     has_power_.push_back(true);
-    next_port_.push_back(32'768);
+    next_port_.push_back(kFirstEphemeralPort);
     return NodeId(static_cast<uint32_t>(has_power_.size() - 1));
+}
+
+uint16_t Fabric::take_port(NodeId node) {
+    uint16_t& next = next_port_[node.raw()];
+    const uint16_t port = next++;
+    next = std::max(next, kFirstEphemeralPort);  // Starts again after 65535.
+    return port;
 }
 
 SocketAddress Fabric::address(NodeId node, uint16_t port, bool is_ipv6) {
@@ -102,7 +111,7 @@ Result<std::unique_ptr<Listener>> Fabric::listen(SimNetwork& network,
         sockaddr_storage native{};
         std::memcpy(&native, address.native(), address.native_size());
         // sin_port and sin6_port lie at the same place.
-        reinterpret_cast<sockaddr_in&>(native).sin_port = htons(next_port_[node.raw()]++);
+        reinterpret_cast<sockaddr_in&>(native).sin_port = htons(take_port(node));
         actual = SocketAddress::from_native(native).value();
     }
     if (listener_at(node, actual) != nullptr) {

@@ -337,6 +337,23 @@ TEST_F(NetworkTest, EachNetworkFaultHappensWhenItsRateIsHigh) {
     EXPECT_EQ(parted.close_reason.code, Errc::kTimedOut);
 }
 
+TEST_F(NetworkTest, ASegmentThatIsAlwaysLostGetsThroughInTheEnd) {
+    start_server();
+    world_.faults().segment_loss_ppm = 1'000'000;
+    EchoClient& client = start_client(1);
+    ASSERT_TRUE(run_until_closed(client, 300 * kNsPerSecond));
+    EXPECT_TRUE(client.has_all());
+}
+
+TEST_F(NetworkTest, PortsAreUsedAgainWhenAllHaveBeen) {
+    for (int i = 0; i < 33'000; ++i) {
+        EchoClient& client = start_client(1);
+        EXPECT_GE(client.socket().local_address().port(), 32'768);
+        ASSERT_TRUE(run_until_closed(client));
+        clients_.clear();
+    }
+}
+
 TEST_F(NetworkTest, SplittingOffersSingleBytesAndWholeSegments) {
     struct Meter final : SocketHandler, ListenHandler {
         explicit Meter(Reactor& reactor) : reactor_(reactor) {}
