@@ -82,7 +82,7 @@ nvme changed-ns-list-log "/dev/$name" >/dev/null
 
 step "an invalid command fails and harms nothing"
 refuses_with 0x001 nvme admin-passthru "/dev/$name" --opcode=0xc7
-refuses_with 0x001 nvme io-passthru "$first" --opcode=0x7f --namespace-id=1
+refuses_with 0x001 nvme io-passthru "$first" --opcode=0x6f --namespace-id=1
 refuses_with 0x080 nvme read "$first" -s "$FIRST_BLOCKS" -c 0 -z 512 -d /tmp/beyond
 dd if="$first" of=/dev/null bs=4k count=1 iflag=direct
 
