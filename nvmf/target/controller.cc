@@ -205,8 +205,8 @@ void Controller::raise(AsyncEvent event) {
 }
 
 void Controller::rearm(AsyncEvent event) {
-    events_[static_cast<size_t>(event)].is_masked = false;
-    deliver_events();
+    // The log told all that has happened up to now, so what was held back is no news any more.
+    events_[static_cast<size_t>(event)] = {};
 }
 
 void Controller::deliver_events() {

@@ -1,0 +1,237 @@
+#include <gtest/gtest.h>
+
+#include "test/nvmf/target/scripted_host.h"
+
+namespace basalt::nvmf {
+namespace {
+
+class TargetAdmin : public testing::Test {
+  protected:
+    template <typename T>
+    T identify(ScriptedHost& host, uint8_t cns, uint32_t nsid) {
+        Bytes data;
+        const Cqe cqe = host.command(make_identify(CommandId(20), cns, Nsid(nsid)), {}, &data);
+        EXPECT_TRUE(cqe.status().ok());
+        return ScriptedHost::as<T>(data);
+    }
+    Bytes log_page(ScriptedHost& host, uint8_t lid, uint64_t offset, uint32_t bytes) {
+        Bytes data;
+        const Cqe cqe =
+            host.command(make_get_log_page(CommandId(21), lid, offset, bytes), {}, &data);
+        EXPECT_TRUE(cqe.status().ok());
+        return data;
+    }
+
+    TargetWorld world{2};
+};
+
+TEST_F(TargetAdmin, TellsLinuxWhatItInsistsOn) {
+    ScriptedHost admin(world);
+    const ControllerId cntlid = admin.become_admin();
+    const auto data = identify<nvme_id_ctrl>(admin, NVME_IDENTIFY_CNS_CTRL, 0);
+    EXPECT_EQ(data.cntlid, cntlid.raw());
+    EXPECT_NE(data.kas, 0);
+    EXPECT_GE(data.ioccsz, 4U);
+    EXPECT_GE(data.iorcsz, 1U);
+    EXPECT_NE(data.maxcmd, 0);
+    EXPECT_EQ(data.icdoff, 0);
+    EXPECT_NE(data.sgls, 0U);
+    EXPECT_EQ(data.mdts, 5) << "128 KiB in pages of 4 KiB";
+    EXPECT_STREQ(data.subnqn, std::string(TargetWorld::kNqn).c_str());
+    EXPECT_EQ(std::string(data.sn, 3), "S1 ");
+}
+
+TEST_F(TargetAdmin, DescribesNamespacesWithOneIdentity) {
+    ScriptedHost admin(world);
+    admin.become_admin();
+    const auto data = identify<nvme_id_ns>(admin, NVME_IDENTIFY_CNS_NS, 1);
+    EXPECT_EQ(data.nsze, TargetWorld::kBlocks);
+    EXPECT_EQ(data.lbaf[0].ds, 9);
+    EXPECT_EQ(data.dlfeat & 7, 1);
+    const bdev::Uuid uuid = world.registry->find("Malloc0")->info().uuid;
+    EXPECT_EQ(std::memcmp(data.nguid, uuid.bytes.data(), 16), 0);
+    const auto list =
+        identify<std::array<uint32_t, 1024>>(admin, NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, 0);
+    EXPECT_EQ(list[0], 1U);
+    EXPECT_EQ(list[1], 2U);
+    EXPECT_EQ(list[2], 0U);
+    const auto ids = identify<std::array<uint8_t, 64>>(admin, NVME_IDENTIFY_CNS_NS_DESC_LIST, 1);
+    EXPECT_EQ(ids[0], NVME_NIDT_NGUID) << "the EUI64, all zero, is left out";
+    EXPECT_EQ(ids[20], NVME_NIDT_UUID);
+    EXPECT_EQ(std::memcmp(ids.data() + 24, uuid.bytes.data(), 16), 0);
+}
+
+TEST_F(TargetAdmin, TellsOfANewNamespaceOnceUntilTheLogIsRead) {
+    ScriptedHost admin(world);
+    admin.become_admin();
+    constexpr uint32_t kNamespaceNotices = 1U << 8U;
+    ASSERT_TRUE(
+        admin.command(make_set_features(CommandId(3), NVME_FEAT_FID_ASYNC_EVENT, kNamespaceNotices))
+            .status()
+            .ok());
+    for (uint16_t i = 0; i < 2; ++i) {
+        admin.send(
+            admin.capsule(make_command(nvme_admin_async_event, CommandId(100 + i), Nsid(0))));
+    }
+    world.add_malloc("Malloc1", 64, 512);
+    EXPECT_EQ(world.add_namespace("Malloc1"), Nsid(3));
+    const Cqe event = admin.completion();
+    EXPECT_EQ(event.cid(), CommandId(100));
+    EXPECT_EQ(event.dw0.get(), async_event_result(2, 0, NVME_LOG_LID_CHANGED_NS));
+    world.expect_ok(world.target->remove_namespace(std::string(TargetWorld::kNqn), Nsid(3)));
+    EXPECT_TRUE(admin.next_pdu(kNsPerSecond).empty()) << "masked until its log is read";
+    const auto changed = ScriptedHost::as<std::array<uint32_t, 2>>(
+        log_page(admin, NVME_LOG_LID_CHANGED_NS, 0, 4096));
+    EXPECT_EQ(changed[0], 3U);
+    EXPECT_EQ(changed[1], 0U);
+    EXPECT_TRUE(admin.next_pdu(kNsPerSecond).empty()) << "the log told it all";
+    EXPECT_EQ(world.add_namespace("Malloc1"), Nsid(3));
+    EXPECT_EQ(admin.completion().cid(), CommandId(101));
+}
+
+TEST_F(TargetAdmin, RefusesMoreEventRequestsThanItSays) {
+    ScriptedHost admin(world);
+    admin.become_admin();
+    for (uint16_t i = 0; i < 5; ++i) {
+        admin.send(
+            admin.capsule(make_command(nvme_admin_async_event, CommandId(100 + i), Nsid(0))));
+    }
+    const Cqe refused = admin.completion();
+    EXPECT_EQ(refused.cid(), CommandId(104));
+    EXPECT_TRUE(refused.status().is(status::kAsyncEventLimitExceeded));
+}
+
+TEST_F(TargetAdmin, DropsAHostThatFallsSilent) {
+    ScriptedHost admin(world);
+    const ControllerId cntlid = admin.become_admin(TargetWorld::kNqn, 2000);
+    ScriptedHost io(world);
+    ASSERT_TRUE(io.handshake());
+    ASSERT_TRUE(io.connect(QueueId(1), cntlid).status().ok());
+    world.world.run_for(1500 * kNsPerMs);
+    EXPECT_TRUE(
+        admin.command(make_command(nvme_admin_keep_alive, CommandId(4), Nsid(0))).status().ok());
+    world.world.run_for(1500 * kNsPerMs);
+    EXPECT_FALSE(admin.is_closed);
+    EXPECT_TRUE(admin.wait_closed(kNsPerSecond));
+    EXPECT_TRUE(io.wait_closed(kNsPerSecond)) << "its I/O queues go with it";
+    EXPECT_TRUE(world.run(world.target->controllers(std::string(TargetWorld::kNqn)))->empty());
+}
+
+TEST_F(TargetAdmin, ClosesIoQueuesWhenTheControllerIsDisabled) {
+    ScriptedHost admin(world);
+    const ControllerId cntlid = admin.become_admin();
+    ScriptedHost io(world);
+    ASSERT_TRUE(io.handshake());
+    ASSERT_TRUE(io.connect(QueueId(1), cntlid).status().ok());
+    EXPECT_TRUE(admin.command(make_property_set(CommandId(5), NVME_REG_CC, 0)).status().ok());
+    EXPECT_TRUE(io.wait_closed());
+    const Cqe csts = admin.command(make_property_get(CommandId(6), NVME_REG_CSTS, false));
+    EXPECT_EQ(csts.result64(), 0U);
+    EXPECT_TRUE(admin.command(make_identify(CommandId(7), NVME_IDENTIFY_CNS_CTRL, Nsid(0)))
+                    .status()
+                    .is(status::kCommandSequenceError));
+}
+
+TEST_F(TargetAdmin, RefusesConnectsThatDoNotFit) {
+    ScriptedHost admin(world);
+    const ControllerId cntlid = admin.become_admin();
+    const auto refusal = [&](QueueId qid,
+                             ControllerId id,
+                             std::string_view nqn,
+                             std::string_view host,
+                             uint32_t entries) {
+        ScriptedHost other(world);
+        EXPECT_TRUE(other.handshake());
+        return other.connect(qid, id, nqn, host, entries).status();
+    };
+    const auto& nqn = TargetWorld::kNqn;
+    const auto& host = ScriptedHost::kHostNqn;
+    EXPECT_TRUE(refusal(QueueId(0), kControllerIdAny, "nqn.2026-11.io.basalt:none", host, 32)
+                    .is(status::kConnectInvalidParameters));
+    EXPECT_TRUE(
+        refusal(QueueId(0), ControllerId(5), nqn, host, 32).is(status::kConnectInvalidParameters));
+    EXPECT_TRUE(
+        refusal(QueueId(1), ControllerId(77), nqn, host, 32).is(status::kConnectInvalidParameters));
+    EXPECT_TRUE(refusal(QueueId(1), cntlid, nqn, host, 5000).is(status::kConnectInvalidParameters));
+    EXPECT_TRUE(refusal(QueueId(500), cntlid, nqn, host, 32).is(status::kConnectInvalidParameters));
+    EXPECT_TRUE(refusal(QueueId(1), cntlid, nqn, "nqn.2026-11.io.basalt:another-host", 32)
+                    .is(status::kConnectInvalidParameters));
+    EXPECT_TRUE(refusal(QueueId(1), cntlid, nqn, host, 32).ok());
+    ScriptedHost twice(world);
+    EXPECT_TRUE(twice.handshake());
+    EXPECT_TRUE(twice.connect(QueueId(2), cntlid).status().ok());
+    EXPECT_TRUE(twice.connect(QueueId(3), cntlid).status().is(status::kCommandSequenceError));
+}
+
+TEST_F(TargetAdmin, LetsInAllowedHostsAloneAndPutsOutTheOthers) {
+    const std::string nqn(TargetWorld::kNqn);
+    ScriptedHost admin(world);
+    admin.become_admin();
+    world.expect_ok(world.target->add_host(nqn, "nqn.2026-11.io.basalt:friend"));
+    world.expect_ok(world.target->allow_any_host(nqn, false));
+    EXPECT_TRUE(admin.wait_closed());
+    ScriptedHost stranger(world);
+    ASSERT_TRUE(stranger.handshake());
+    EXPECT_TRUE(
+        stranger.connect(kAdminQueueId, kControllerIdAny).status().is(status::kConnectInvalidHost));
+    ScriptedHost allowed(world);
+    ASSERT_TRUE(allowed.handshake());
+    EXPECT_TRUE(
+        allowed.connect(kAdminQueueId, kControllerIdAny, nqn, "nqn.2026-11.io.basalt:friend")
+            .status()
+            .ok());
+    world.expect_ok(world.target->remove_host(nqn, "nqn.2026-11.io.basalt:friend"));
+    EXPECT_TRUE(allowed.wait_closed());
+}
+
+TEST_F(TargetAdmin, ListsSubsystemsOnTheDiscoveryPortAndOnTheIoPort) {
+    for (const uint16_t port : {kDiscoveryPort, kIoPort}) {
+        ScriptedHost host(world, sim::World::address(world.server, port));
+        host.become_admin(kDiscoveryNqn);
+        const auto controller = identify<nvme_id_ctrl>(host, NVME_IDENTIFY_CNS_CTRL, 0);
+        EXPECT_EQ(controller.cntrltype, 2);
+        const Bytes page = log_page(host, NVME_LOG_LID_DISCOVER, 0, 2048);
+        nvmf_discovery_log head;
+        std::memcpy(&head, page.data(), sizeof(head));
+        ASSERT_EQ(head.numrec, 1U);
+        nvmf_disc_log_entry entry;
+        std::memcpy(&entry, page.data() + 1024, sizeof(entry));
+        EXPECT_EQ(std::string(entry.subnqn), TargetWorld::kNqn);
+        EXPECT_EQ(std::string(entry.trsvcid), "4420");
+        EXPECT_EQ(std::string(entry.traddr), world.address.host());
+        EXPECT_EQ(log_page(host, NVME_LOG_LID_DISCOVER, 1024, 1024),
+                  Bytes(page.begin() + 1024, page.end()))
+            << "a page read in parts is the same page";
+    }
+}
+
+TEST_F(TargetAdmin, DeletesASubsystemUnderItsHosts) {
+    ScriptedHost admin(world);
+    const ControllerId cntlid = admin.become_admin();
+    ScriptedHost io(world);
+    ASSERT_TRUE(io.handshake());
+    ASSERT_TRUE(io.connect(QueueId(1), cntlid).status().ok());
+    world.expect_ok(world.target->delete_subsystem(std::string(TargetWorld::kNqn)));
+    EXPECT_TRUE(admin.wait_closed());
+    EXPECT_TRUE(io.wait_closed());
+    EXPECT_TRUE(world.registry->remove("Malloc0").has_value()) << "its claim was given back";
+}
+
+TEST_F(TargetAdmin, SetsFeaturesAndSaysWhatItHas) {
+    ScriptedHost admin(world);
+    admin.become_admin();
+    const Cqe queues =
+        admin.command(make_set_features(CommandId(8), NVME_FEAT_FID_NUM_QUEUES, 0x00030003));
+    EXPECT_EQ(queues.dw0.get(), 0x00030003U);
+    EXPECT_TRUE(admin.command(make_set_features(CommandId(8), NVME_FEAT_FID_NUM_QUEUES, 0xffff))
+                    .status()
+                    .is(status::kInvalidField));
+    EXPECT_TRUE(
+        admin.command(make_set_features(CommandId(9), 0x7e, 0)).status().is(status::kInvalidField));
+    Sqe get = make_command(nvme_admin_get_features, CommandId(10), Nsid(0));
+    get.cdw10.set(NVME_FEAT_FID_NUM_QUEUES);
+    EXPECT_EQ(admin.command(get).dw0.get(), 0x00030003U);
+}
+
+}  // namespace
+}  // namespace basalt::nvmf

@@ -1,0 +1,189 @@
+#include <gtest/gtest.h>
+
+#include "test/nvmf/target/scripted_host.h"
+
+namespace basalt::nvmf {
+namespace {
+
+Bytes pattern(size_t bytes, uint32_t seed) {
+    Bytes out(bytes);
+    for (size_t i = 0; i < bytes; ++i) {
+        out[i] = static_cast<std::byte>((i * 31 + seed) >> 2U);
+    }
+    return out;
+}
+
+/// An admin queue and an I/O queue of one controller.
+class TargetIo : public testing::Test {
+  protected:
+    void connect(bool digests = false) {
+        cntlid = admin.become_admin();
+        ASSERT_TRUE(io.handshake(digests, digests));
+        ASSERT_TRUE(io.connect(QueueId(1), cntlid).status().ok());
+    }
+
+    Sqe transfer(uint8_t opcode, uint64_t first, uint64_t count, uint32_t nsid = 1) {
+        Sqe sqe = make_command(opcode, CommandId(next_cid++), Nsid(nsid));
+        set_range(sqe, Lba(first), BlockCount(count));
+        set_transport_data(sqe, static_cast<uint32_t>(count) * TargetWorld::kBlockBytes);
+        return sqe;
+    }
+    Cqe write_in_capsule(uint64_t first, std::span<const std::byte> data) {
+        Sqe sqe = transfer(nvme_cmd_write, first, data.size() / TargetWorld::kBlockBytes);
+        set_in_capsule_data(sqe, static_cast<uint32_t>(data.size()));
+        return io.command(sqe, data);
+    }
+    Cqe write_by_r2t(uint64_t first, const Bytes& data, size_t pdu_bytes) {
+        io.send(
+            io.capsule(transfer(nvme_cmd_write, first, data.size() / TargetWorld::kBlockBytes)));
+        const auto r2t = ScriptedHost::as<R2t>(io.next_pdu());
+        EXPECT_EQ(r2t.length_bytes.get(), data.size());
+        for (size_t at = 0; at < data.size(); at += pdu_bytes) {
+            const size_t bytes = std::min(pdu_bytes, data.size() - at);
+            io.send(io.h2c_data(r2t,
+                                static_cast<uint32_t>(at),
+                                std::span(data).subspan(at, bytes),
+                                at + bytes == data.size()));
+        }
+        return io.completion();
+    }
+    Bytes read(uint64_t first, uint64_t count) {
+        Bytes data;
+        EXPECT_TRUE(io.command(transfer(nvme_cmd_read, first, count), {}, &data).status().ok());
+        return data;
+    }
+
+    TargetWorld world{1};
+    ScriptedHost admin{world};
+    ScriptedHost io{world};
+    ControllerId cntlid;
+    uint16_t next_cid = 10;
+};
+
+TEST_F(TargetIo, ReadsBackWhatWasWrittenInTheCapsule) {
+    connect();
+    const Bytes data = pattern(4096, 1);
+    EXPECT_TRUE(write_in_capsule(8, data).status().ok());
+    EXPECT_EQ(read(8, 8), data);
+    EXPECT_EQ(read(16, 1), Bytes(512));
+}
+
+TEST_F(TargetIo, ReadsBackWhatWasSentOnRequest) {
+    connect();
+    const Bytes data = pattern(131072, 2);
+    EXPECT_TRUE(write_by_r2t(0, data, 50000).status().ok());
+    EXPECT_EQ(read(0, 256), data);
+}
+
+TEST_F(TargetIo, KeepsDataWholeWithDigests) {
+    connect(true);
+    const Bytes data = pattern(20480, 3);
+    EXPECT_TRUE(write_by_r2t(100, data, 4096).status().ok());
+    EXPECT_TRUE(write_in_capsule(200, pattern(512, 4)).status().ok());
+    EXPECT_EQ(read(100, 40), data);
+    EXPECT_EQ(read(200, 1), pattern(512, 4));
+}
+
+TEST_F(TargetIo, FailsTheCommandAloneWhenItsDataDigestIsWrong) {
+    connect(true);
+    Sqe sqe = transfer(nvme_cmd_write, 0, 1);
+    set_in_capsule_data(sqe, 512);
+    Bytes pdu = io.capsule(sqe, pattern(512, 5));
+    pdu.back() ^= std::byte{1};
+    io.send(pdu);
+    EXPECT_TRUE(io.completion().status().is(status::kTransientTransportError));
+    EXPECT_EQ(read(0, 1), Bytes(512));
+}
+
+TEST_F(TargetIo, ComparesAndReportsTheDifference) {
+    connect();
+    const Bytes data = pattern(1024, 6);
+    ASSERT_TRUE(write_in_capsule(0, data).status().ok());
+    Sqe same = transfer(nvme_cmd_compare, 0, 2);
+    set_in_capsule_data(same, 1024);
+    EXPECT_TRUE(io.command(same, data).status().ok());
+    EXPECT_TRUE(io.command(same, pattern(1024, 7)).status().is(status::kCompareFailure));
+}
+
+TEST_F(TargetIo, ZeroesByWriteZeroesAndByDeallocate) {
+    connect();
+    ASSERT_TRUE(write_in_capsule(0, pattern(4096, 8)).status().ok());
+    Sqe zero = make_command(nvme_cmd_write_zeroes, CommandId(900), Nsid(1));
+    set_range(zero, Lba(0), BlockCount(2));
+    EXPECT_TRUE(io.command(zero).status().ok());
+    std::array<nvme_dsm_range, 2> ranges{};
+    ranges[0].slba = 4;
+    ranges[0].nlb = 1;
+    ranges[1].slba = 6;
+    ranges[1].nlb = 2;
+    Sqe dsm = make_deallocate(CommandId(901), Nsid(1), 2);
+    set_in_capsule_data(dsm, sizeof(ranges));
+    EXPECT_TRUE(io.command(dsm, std::as_bytes(std::span(ranges))).status().ok());
+    const Bytes all = read(0, 8);
+    const Bytes before = pattern(4096, 8);
+    for (size_t block = 0; block < 8; ++block) {
+        const bool is_zero = block < 2 || block == 4 || block >= 6;
+        const auto at = static_cast<std::ptrdiff_t>(block * 512);
+        const Bytes got(all.begin() + at, all.begin() + at + 512);
+        EXPECT_EQ(got, is_zero ? Bytes(512) : Bytes(before.begin() + at, before.begin() + at + 512))
+            << block;
+    }
+}
+
+TEST_F(TargetIo, FlushesOneAndAllNamespaces) {
+    connect();
+    EXPECT_TRUE(io.command(make_command(nvme_cmd_flush, CommandId(5), Nsid(1))).status().ok());
+    EXPECT_TRUE(io.command(make_command(nvme_cmd_flush, CommandId(6), kNsidAll)).status().ok());
+    EXPECT_TRUE(io.command(make_command(nvme_cmd_flush, CommandId(7), Nsid(3)))
+                    .status()
+                    .is(status::kInvalidNamespace));
+}
+
+TEST_F(TargetIo, RefusesWhatDoesNotFitTheNamespace) {
+    connect();
+    const uint64_t end = TargetWorld::kBlocks;
+    EXPECT_TRUE(
+        io.command(transfer(nvme_cmd_read, end - 1, 2)).status().is(status::kLbaOutOfRange));
+    EXPECT_TRUE(
+        io.command(transfer(nvme_cmd_read, UINT64_MAX, 1)).status().is(status::kLbaOutOfRange));
+    EXPECT_TRUE(io.command(transfer(nvme_cmd_read, 0, 257)).status().is(status::kInvalidField));
+    EXPECT_TRUE(
+        io.command(transfer(nvme_cmd_read, 0, 1, 9)).status().is(status::kInvalidNamespace));
+    EXPECT_TRUE(
+        io.command(transfer(nvme_cmd_read, 0, 1, 0)).status().is(status::kInvalidNamespace));
+    EXPECT_TRUE(io.command(transfer(0x7d, 0, 1)).status().is(status::kInvalidOpcode));
+    Sqe short_sgl = transfer(nvme_cmd_read, 0, 2);
+    set_transport_data(short_sgl, 512);
+    EXPECT_TRUE(io.command(short_sgl).status().is(status::kDataSglLengthInvalid));
+    Sqe fused = transfer(nvme_cmd_read, 0, 1);
+    fused.flags = static_cast<uint8_t>(fused.flags | 1U);
+    EXPECT_TRUE(io.command(fused).status().is(status::kInvalidField));
+    EXPECT_EQ(read(0, 1), Bytes(512)) << "and the queue goes on";
+}
+
+TEST_F(TargetIo, ReadsZeroesFromANullDevice) {
+    connect();
+    Sqe sqe = make_command(nvme_cmd_read, CommandId(3), Nsid(2));
+    set_range(sqe, Lba(7), BlockCount(2));
+    set_transport_data(sqe, 8192);
+    Bytes data;
+    EXPECT_TRUE(io.command(sqe, {}, &data).status().ok());
+    EXPECT_EQ(data, Bytes(8192));
+}
+
+TEST_F(TargetIo, TakesMoreCommandsThanTheQueueIsDeep) {
+    connect();
+    Bytes burst;
+    constexpr uint16_t kCommands = 200;
+    for (uint16_t i = 0; i < kCommands; ++i) {
+        const Bytes one = io.capsule(transfer(nvme_cmd_read, i, 1));
+        burst.insert(burst.end(), one.begin(), one.end());
+    }
+    io.send(burst);
+    for (uint16_t i = 0; i < kCommands; ++i) {
+        ASSERT_TRUE(io.completion().status().ok()) << i;
+    }
+}
+
+}  // namespace
+}  // namespace basalt::nvmf
