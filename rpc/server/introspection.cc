@@ -159,7 +159,7 @@ void Introspection::rpc_get_methods(const v1::RpcGetMethodsRequest& request,
             continue;
         }
         if (request.include_descriptors()) {
-            describe(method, *reply.result().add_descriptors());
+            *reply.result().add_descriptors() = describe(method);
         } else {
             reply.result().add_methods(name);
         }
@@ -167,7 +167,8 @@ void Introspection::rpc_get_methods(const v1::RpcGetMethodsRequest& request,
     reply.send();
 }
 
-void Introspection::describe(const Method& method, v1::MethodDescription& out) const {
+v1::MethodDescription Introspection::describe(const Method& method) const {
+    v1::MethodDescription out;
     const auto* commented = commented_.FindMethodByName(method.descriptor->full_name());
     BASALT_ASSERT(commented != nullptr);
     const auto& options = method.descriptor->options();
@@ -177,6 +178,7 @@ void Introspection::describe(const Method& method, v1::MethodDescription& out) c
     out.set_grpc(method.grpc_path);
     out.set_params_from_file(options.GetExtension(v1::params_from_file));
     describe_fields(*commented->input_type(), "", out);
+    return out;
 }
 
 }  // namespace basalt::rpc

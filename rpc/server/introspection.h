@@ -24,9 +24,10 @@ class Introspection {
     void rpc_get_methods(const v1::RpcGetMethodsRequest& request,
                          Reply<v1::RpcGetMethodsResponse> reply);
 
-  private:
-    void describe(const Method& method, v1::MethodDescription& out) const;
+    /// What a method is for and what it takes, as rpc_get_methods tells it.
+    [[nodiscard]] v1::MethodDescription describe(const Method& method) const;
 
+  private:
     const MethodTable& table_;
     // The same descriptors as the linked ones, but with comments, which generated code leaves out.
     google::protobuf::DescriptorPool commented_;

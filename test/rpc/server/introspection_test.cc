@@ -19,14 +19,6 @@ class LastAnswer : public CallSink {
     OrderedJson result;
 };
 
-// Offers every method, and answers none.
-class Silent final : public Handler {
-  public:
-    void call(std::unique_ptr<Call> call) override {
-        call->fail(RpcError(RpcCode::kInternalError, "silent"));
-    }
-};
-
 class IntrospectionTest : public testing::Test {
   protected:
     OrderedJson ask(const Json& params) {
@@ -58,6 +50,52 @@ TEST_F(IntrospectionTest, DescribesAMethodWithTheCommentsOfItsFile) {
     EXPECT_EQ(all[0]["params"][0]["short"], "c");
     EXPECT_NE(all[0]["params"][2]["help"].get<std::string>().find("descriptions"),
               std::string::npos);
+}
+
+TEST_F(IntrospectionTest, FindsHelpAndAnExampleForEveryMethodAndParameter) {
+    for (const auto& [name, method] : table_.methods()) {
+        const auto description = introspection_.describe(method);
+        EXPECT_NE(description.help(), "") << name;
+        EXPECT_EQ(description.example().substr(0, name.size()), name);
+        for (const auto& param : description.params()) {
+            EXPECT_NE(param.help(), "") << name << " " << param.name();
+        }
+    }
+}
+
+// Where two parameters claimed one flag, rpc.py could not build the subcommand.
+TEST_F(IntrospectionTest, GivesEveryParameterFlagsOfItsOwn) {
+    for (const auto& [name, method] : table_.methods()) {
+        std::set<std::string> flags = {"-h", "--help"};
+        std::set<std::string> fields;
+        const auto description = introspection_.describe(method);
+        for (const auto& param : description.params()) {
+            const std::string leaf = param.name().substr(param.name().rfind('.') + 1);
+            fields.insert(leaf);
+            EXPECT_TRUE(flags.insert("--" + leaf).second) << name << " " << leaf;
+            for (const auto& letter : {param.short_(), param.short_false()}) {
+                EXPECT_LE(letter.size(), 1U) << name;
+                EXPECT_TRUE(letter.empty() || flags.insert("-" + letter).second)
+                    << name << " -" << letter;
+            }
+        }
+        for (const auto& param : description.params()) {
+            EXPECT_TRUE(param.mib_per().empty() || fields.count(param.mib_per()) == 1) << name;
+        }
+    }
+}
+
+TEST_F(IntrospectionTest, NumbersThePositionalParametersOfAMethodFromOne) {
+    for (const auto& [name, method] : table_.methods()) {
+        std::set<uint32_t> positions;
+        const auto description = introspection_.describe(method);
+        for (const auto& param : description.params()) {
+            if (param.has_position()) {
+                EXPECT_TRUE(positions.insert(param.position()).second) << name;
+            }
+        }
+        EXPECT_TRUE(positions.empty() || *positions.rbegin() == positions.size()) << name;
+    }
 }
 
 }  // namespace
