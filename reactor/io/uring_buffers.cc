@@ -1,5 +1,6 @@
 #include "reactor/io/uring_buffers.h"
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 
@@ -30,8 +31,9 @@ Result<std::byte*> map(size_t size_bytes) {
 Result<std::unique_ptr<UringBuffers>> UringBuffers::create(UringRing& ring,
                                                            const Options& options,
                                                            const UringFeatures& features) {
-    if (!std::has_single_bit(options.lent_count) || options.lent_count > 32768 ||
-        options.total_count < options.lent_count || options.total_count > 65536 ||
+    if (!std::has_single_bit(options.lent_max) || options.lent_max > 32768 ||
+        options.lent_start == 0 || options.lent_start > options.lent_max ||
+        options.total_count < options.lent_max || options.total_count > 65536 ||
         options.buffer_bytes == 0) {
         return Errc::kInvalidArgument;
     }
@@ -41,12 +43,12 @@ Result<std::unique_ptr<UringBuffers>> UringBuffers::create(UringRing& ring,
     buffers->spare_.reserve(options.total_count);
     buffers->held_.resize(options.total_count);
     if (features.buffer_ring) {
-        buffers->lent_ring_bytes_ = sizeof(io_uring_buf) * options.lent_count;
+        buffers->lent_ring_bytes_ = sizeof(io_uring_buf) * options.lent_max;
         BASALT_TRY(std::byte * memory, map(buffers->lent_ring_bytes_));
         buffers->lent_ring_ = reinterpret_cast<io_uring_buf*>(memory);
         io_uring_buf_reg registration{};
         registration.ring_addr = reinterpret_cast<uint64_t>(memory);
-        registration.ring_entries = options.lent_count;
+        registration.ring_entries = options.lent_max;
         registration.bgid = kGroup;
         const int error = io_uring_register_buf_ring(&ring.native(), &registration, 0);
         if (error < 0) {
@@ -67,13 +69,13 @@ UringBuffers::~UringBuffers() {
 }
 
 void UringBuffers::lend_first() {
-    fresh_ = options_.lent_count;
+    fresh_ = lent_target_;
     if (lent_ring_ == nullptr) {
-        lend_by_request(0, options_.lent_count);
-        lent_count_ = options_.lent_count;
+        lend_by_request(0, lent_target_);
+        lent_count_ = lent_target_;
         return;
     }
-    for (uint32_t index = 0; index < options_.lent_count; ++index) {
+    for (uint32_t index = 0; index < lent_target_; ++index) {
         lend(index);
     }
 }
@@ -98,7 +100,7 @@ void UringBuffers::lend(uint32_t index) {
     }
     // The ring's tail lies in the unused half of its first entry (io_uring_register(2),
     // IORING_REGISTER_PBUF_RING), so entries are written member by member.
-    io_uring_buf& entry = lent_ring_[lent_tail_ & (options_.lent_count - 1)];
+    io_uring_buf& entry = lent_ring_[lent_tail_ & (options_.lent_max - 1)];
     entry.addr = reinterpret_cast<uint64_t>(data(index));
     entry.len = options_.buffer_bytes;
     entry.bid = static_cast<uint16_t>(index);
@@ -116,6 +118,16 @@ void UringBuffers::replace() {
     }
 }
 
+void UringBuffers::expect_sockets(uint32_t count) {
+    if (count <= lent_target_) {
+        return;
+    }
+    lent_target_ = std::min(std::bit_ceil(count), options_.lent_max);
+    while (lent_count_ < lent_target_ && (!spare_.empty() || fresh_ < options_.total_count)) {
+        replace();
+    }
+}
+
 uint32_t UringBuffers::take(uint32_t completion_flags) {
     BASALT_ASSERT((completion_flags & IORING_CQE_F_BUFFER) != 0);
     const uint32_t index = completion_flags >> IORING_CQE_BUFFER_SHIFT;
@@ -127,7 +139,7 @@ uint32_t UringBuffers::take(uint32_t completion_flags) {
 
 void UringBuffers::release(uint32_t index) {
     BASALT_ASSERT(index < fresh_);
-    if (lent_count_ < options_.lent_count) {
+    if (lent_count_ < lent_target_) {
         lend(index);
     } else {
         spare_.push_back(index);

@@ -224,9 +224,8 @@ Result<std::unique_ptr<Socket>> UringNetwork::connect(const SocketAddress& addre
 uint32_t UringNetwork::run_pending() {
     uint32_t count = 0;
     if (buffers_.has_lent()) {
-        while (UringSocket* socket = starved_.pop_front()) {
+        while (UringSocket* socket = rearming_.pop_front()) {
             socket->arm_receive();
-            ++count;
         }
     }
     // Only those that are here now: a user that resumes again is served in the next turn.

@@ -35,7 +35,7 @@ class UringNetwork final : public Network {
 
     /// Whether run_pending() has something to do.
     [[nodiscard]] bool has_pending() const {
-        return !pending_.empty() || (!starved_.empty() && buffers_.has_lent());
+        return !pending_.empty() || (!rearming_.empty() && buffers_.has_lent());
     }
     /// Does what calls of users left to the poll loop. Returns how many sockets it served.
     uint32_t run_pending();
@@ -69,7 +69,8 @@ class UringNetwork final : public Network {
     UringBuffers& buffers_;
     const UringFeatures features_;
     IntrusiveList<UringSocket, &UringSocket::pending_link_> pending_;
-    IntrusiveList<UringSocket, &UringSocket::starved_link_> starved_;  // Found no buffer.
+    // Receive again in run_pending(); first those that found no buffer.
+    IntrusiveList<UringSocket, &UringSocket::rearming_link_> rearming_;
     IntrusiveList<AcceptOp, &AcceptOp::link> accepts_;
     uint32_t in_flight_ = 0;
     uint32_t socket_count_ = 0;

@@ -36,6 +36,7 @@ UringSocket::UringSocket(UringNetwork& network,
     BASALT_ASSERT(fd >= 0);
     BASALT_ASSERT(state == State::kConnecting || state == State::kOpen);
     ++network_.socket_count_;
+    network_.buffers_.expect_sockets(network_.socket_count_);
 }
 
 UringSocket::~UringSocket() {
@@ -158,8 +159,7 @@ void UringSocket::on_send(UringOp& op, UringCompletion completion) {
 // ---- receiving
 
 void UringSocket::arm_receive() {
-    if (state_ != State::kOpen || receive_.is_armed || has_held() || has_peer_closed_ ||
-        starved_link_.is_linked()) {
+    if (!wants_bytes()) {
         return;
     }
     io_uring_sqe& sqe = network_.ring_.next_sqe();
@@ -172,6 +172,7 @@ void UringSocket::arm_receive() {
     sqe.buf_group = UringBuffers::kGroup;
     sqe.user_data = receive_.user_data();
     receive_.is_armed = true;
+    has_received_ = false;
 }
 
 void UringSocket::on_receive(UringOp& op, UringCompletion completion) {
@@ -180,6 +181,7 @@ void UringSocket::on_receive(UringOp& op, UringCompletion completion) {
     self.receive_.is_armed = !is_last;
     if ((completion.flags & IORING_CQE_F_BUFFER) != 0) {
         const uint32_t buffer = self.network_.buffers_.take(completion.flags);
+        self.has_received_ = true;
         if (completion.result > 0 && self.state_ == State::kOpen) {
             self.handle_data(buffer, static_cast<uint32_t>(completion.result));
         } else {
@@ -218,17 +220,21 @@ void UringSocket::handle_data(uint32_t buffer, uint32_t length_bytes) {
 void UringSocket::handle_receive_end(int32_t result) {
     if (state_ == State::kClosing) {
         queue_if_quiet();
-    } else if (result == -ENOBUFS) {
-        network_.starved_.push_back(*this);
     } else if (result == 0) {
         has_peer_closed_ = true;
         if (!has_held()) {
             begin_close(Error(Errc::kConnectionClosed));
         }
-    } else if (result < 0 && result != -ECANCELED && !is_transient(result)) {
+    } else if (result < 0 && result != -ECANCELED && result != -ENOBUFS && !is_transient(result)) {
         begin_close(Error::from_errno(-result));
-    } else {
-        arm_receive();
+    } else if (wants_bytes()) {
+        // In line, not at once: the first to be armed may take every buffer there is, so those that
+        // found none are armed before those that got something.
+        if (has_received_) {
+            network_.rearming_.push_back(*this);
+        } else {
+            network_.rearming_.push_front(*this);
+        }
     }
 }
 
@@ -312,8 +318,8 @@ void UringSocket::begin_close(Error reason) {
             network_.ring_.cancel(op->user_data());
         }
     }
-    if (starved_link_.is_linked()) {
-        network_.starved_.remove(*this);
+    if (rearming_link_.is_linked()) {
+        network_.rearming_.remove(*this);
     }
     queue_if_quiet();
 }

@@ -75,8 +75,13 @@ class UringSocket final : public Socket {
     /// Does in the poll loop what close(), resume_receive() and the last completion left to it. May
     /// destroy this, by on_closed().
     void run_pending();
-    /// Asks for bytes if the socket wants some and no request is under way.
+    /// Asks for bytes if wants_bytes().
     void arm_receive();
+    /// Whether bytes should be asked for: nobody has, and nothing stands against it.
+    [[nodiscard]] bool wants_bytes() const {
+        return state_ == State::kOpen && !receive_.is_armed && !has_held() && !has_peer_closed_ &&
+               !rearming_link_.is_linked();
+    }
     void start_connect();
 
     void arm_send();
@@ -107,13 +112,14 @@ class UringSocket final : public Socket {
     const int fd_;
     State state_;
     bool has_peer_closed_ = false;  // To be reported when the held buffers are taken.
+    bool has_received_ = false;     // Since receiving was last asked for.
     Error close_reason_;
 
     Op receive_;
     Op send_;
     Op connect_;
     ListLink pending_link_;
-    ListLink starved_link_;
+    ListLink rearming_link_;
 
     // Received and not taken yet, oldest first. While there are any, nothing is asked for.
     uint32_t held_first_ = UringBuffers::kNone;

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "reactor/base/allocation_counter.h"
 #include "test/reactor/io/uring_test_support.h"
 
 namespace basalt {
@@ -68,8 +69,8 @@ class UringNetworkTest : public testing::TestWithParam<test::Kernel> {
     Peer& add_peer() { return *peers_.emplace_back(std::make_unique<Peer>()); }
 
     /// A connected pair: `first` the client's end, `second` the server's.
-    std::pair<Peer*, Peer*> connect() {
-        Peer& near = add_peer();
+    std::pair<Peer*, Peer*> connect() { return connect(add_peer()); }
+    std::pair<Peer*, Peer*> connect(Peer& near) {
         Peer& far = add_peer();
         auto socket = client_->network().connect(
             loopback(listener_->local_address().port(), is_ipv6_), SocketOptions(), near);
@@ -412,7 +413,7 @@ TEST_P(UringNetworkTest, TakesNewConnectionsAgainAfterDescriptorsRanOut) {
 }
 
 TEST_P(UringNetworkTest, GoesOnWhenReceiveBuffersRunOut) {
-    options_.buffers = {.buffer_bytes = 4096, .lent_count = 2, .total_count = 8};
+    options_.buffers = {.buffer_bytes = 4096, .lent_start = 1, .lent_max = 2, .total_count = 8};
     server_ = test::make_driver(options_);
     drivers_[1] = server_.get();
     listen();
@@ -431,6 +432,43 @@ TEST_P(UringNetworkTest, GoesOnWhenReceiveBuffersRunOut) {
     }
 }
 
+/// Sends for ever.
+class Flooder : public Peer {
+  public:
+    void on_sent() override {
+        Peer::on_sent();
+        if (!is_done) {
+            send_stream(1000000);
+        }
+    }
+    bool is_done = false;
+};
+
+TEST_P(UringNetworkTest, FloodsDoNotStarveOthers) {
+    options_.buffers = {.buffer_bytes = 4096, .lent_start = 1, .lent_max = 2, .total_count = 8};
+    server_ = test::make_driver(options_);
+    drivers_[1] = server_.get();
+    listen();
+    std::vector<Flooder*> flooders;
+    for (int i = 0; i < 2; ++i) {
+        flooders.push_back(
+            static_cast<Flooder*>(peers_.emplace_back(std::make_unique<Flooder>()).get()));
+        connect(*flooders.back());
+        flooders.back()->send_stream(1000000);
+    }
+    auto [near, far] = connect();
+    far->is_echo = true;
+    for (int i = 0; i < 300; ++i) {
+        near->send_stream(100);
+        ASSERT_TRUE(
+            poll([&, peer = near] { return peer->received == peer->sent && !peer->is_sending; }));
+    }
+    for (Flooder* flooder : flooders) {
+        flooder->is_done = true;
+        EXPECT_GT(flooder->sends_done, 0U);
+    }
+}
+
 TEST_P(UringNetworkTest, AnIdlePollMakesNoSystemCall) {
     listen();
     connect();
@@ -440,6 +478,44 @@ TEST_P(UringNetworkTest, AnIdlePollMakesNoSystemCall) {
         server_->poll();
     }
     EXPECT_EQ(server_->counters().enters, before);
+}
+
+/// Counts bytes and answers from memory of its own.
+class QuietPeer : public SocketHandler {
+  public:
+    size_t on_receive(std::span<const std::byte> data) override {
+        received += data.size();
+        return data.size();
+    }
+    void on_sent() override {}
+    void on_closed(Error /*reason*/) override { is_closed = true; }
+
+    std::unique_ptr<Socket> socket;
+    uint64_t received = 0;
+    bool is_closed = false;
+};
+
+TEST_P(UringNetworkTest, SendsAndReceivesWithoutAllocating) {
+    listen();
+    QuietPeer near;
+    QuietPeer far;
+    near.socket = *client_->network().connect(listener_->local_address(), SocketOptions(), near);
+    ASSERT_TRUE(poll([&] { return !tickets_.tickets.empty(); }));
+    far.socket = *server_->network().adopt(tickets_.tickets.front(), SocketOptions(), far);
+    const std::vector<std::byte> bytes = test::stream_bytes(0, 100000);
+    const iovec piece{const_cast<std::byte*>(bytes.data()), bytes.size()};
+    const uint64_t before = thread_allocations();
+    for (uint64_t round = 1; round <= 100; ++round) {
+        near.socket->send({&piece, 1});
+        far.socket->send({&piece, 1});
+        ASSERT_TRUE(poll([&] {
+            return near.received == round * bytes.size() && far.received == near.received &&
+                   client_->in_flight() == 0 && server_->in_flight() == 0;
+        }));
+    }
+    EXPECT_EQ(thread_allocations(), before);
+    near.socket->close();
+    EXPECT_TRUE(poll([&] { return near.is_closed && far.is_closed; }));
 }
 
 TEST_P(UringNetworkTest, AllSendsOfATurnGoInOneSystemCall) {
@@ -484,7 +560,7 @@ TEST_P(UringNetworkTest, AFullSubmissionQueueIsSubmittedAndLosesNothing) {
 
 TEST_P(UringNetworkTest, ACompletionQueueThatOverflowsLosesNothing) {
     options_.ring = {.submission_entries = 4, .completion_entries = 8};
-    options_.buffers = {.buffer_bytes = 512, .lent_count = 256, .total_count = 1024};
+    options_.buffers = {.buffer_bytes = 512, .lent_start = 1, .lent_max = 256, .total_count = 1024};
     server_ = test::make_driver(options_);
     drivers_[1] = server_.get();
     listen();

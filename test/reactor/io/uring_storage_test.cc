@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "reactor/base/allocation_counter.h"
 #include "reactor/io/posix_file_system.h"
 #include "reactor/reactor.h"
 #include "test/reactor/io/uring_test_support.h"
@@ -344,6 +345,21 @@ TEST_P(UringStorageTest, ManyRequestsAtOnceAllEnd) {
         EXPECT_TRUE(request.status);
     }
     EXPECT_TRUE(file_holds_stream(0, kArenaBytes));
+}
+
+TEST_P(UringStorageTest, TransfersWithoutAllocating) {
+    open();
+    const iovec piece{arena(), kBlockBytes};
+    TestRequest request;
+    request.op = FileRequest::Op::kRead;
+    request.length_bytes = kBlockBytes;
+    request.pieces = &piece;
+    request.piece_count = 1;
+    const uint64_t before = thread_allocations();
+    for (int i = 0; i < 100; ++i) {
+        ASSERT_TRUE(run(request));
+    }
+    EXPECT_EQ(thread_allocations(), before);
 }
 
 TEST_P(UringStorageTest, AnIoEndsTheSleep) {
