@@ -55,6 +55,13 @@ inline constexpr BufferPool::Counts kBounceBuffers{16, 8, 8};
 inline constexpr uint64_t kFilePunchBytes = uint64_t{64} * 1024 * 1024;
 inline constexpr uint64_t kFileZeroBytes = uint64_t{16} * 1024 * 1024;
 
+/// Blocks of one NVMe command: a 16-bit field, 0's based.
+inline constexpr uint64_t kNvmeBlocksMax = 65536;
+
+/// Blocks that one Dataset Management command deallocates: 1 GiB of 4 KiB blocks. A range may have
+/// 2^32 - 1, but drives take their time, and answer nobody else meanwhile.
+inline constexpr uint64_t kNvmeDeallocateBlocks = 262'144;
+
 static_assert(kDiscardBytesMin <= kDiscardStepBytes);
 
 }  // namespace basalt::bdev

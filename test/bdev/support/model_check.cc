@@ -179,7 +179,8 @@ class ModelCheck {
             return;
         }
         if (is_change) {
-            set_unknown(slot, 0);
+            const bool is_hint = request.op == IoOp::kUnmap && !info_.reads_zeroes_after_unmap;
+            set_unknown(slot, is_hint ? 1 : 0);
         }
         const uint64_t bytes = slot.count * info_.block_size_bytes;
         if (request.op == IoOp::kRead && is_known(slot) &&
