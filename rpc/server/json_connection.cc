@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -20,12 +21,12 @@ JsonConnection::~JsonConnection() {
 }
 
 bool JsonConnection::is_paused() const {
-    return exchanges_.size() >= kOutstandingPerConnectionMax || output_.size() >= kOutputBytesMax;
+    return exchanges_.size() >= kOutstandingPerConnectionMax || unsent_bytes() >= kOutputBytesMax;
 }
 
 uint32_t JsonConnection::wanted_events() const {
     const bool reads = !input_ended_ && (state_ == State::kDraining || !is_paused());
-    const bool writes = !output_.empty();
+    const bool writes = unsent_bytes() > 0;
     return (reads ? uint32_t{EPOLLIN} : 0U) | (writes ? uint32_t{EPOLLOUT} : 0U);
 }
 
@@ -97,6 +98,11 @@ void JsonConnection::break_stream(RpcCode code, std::string_view message) {
 
 void JsonConnection::exchange_done(JsonExchange& exchange, std::string_view text) {
     if (!text.empty()) {
+        // What is sent goes only once it is the larger part, so that a long answer that leaves in
+        // small pieces is not moved for each of them.
+        if (sent_bytes_ > output_.size() / 2) {
+            output_.erase(0, std::exchange(sent_bytes_, 0));
+        }
         output_ += text;
         output_ += '\n';
     }
@@ -108,17 +114,19 @@ void JsonConnection::exchange_done(JsonExchange& exchange, std::string_view text
 }
 
 void JsonConnection::write_output() {
-    while (!output_.empty() && state_ != State::kDead) {
+    while (unsent_bytes() > 0 && state_ != State::kDead) {
         const ssize_t count =
-            ::send(fd_, output_.data(), output_.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+            ::send(fd_, output_.data() + sent_bytes_, unsent_bytes(), MSG_DONTWAIT | MSG_NOSIGNAL);
         if (count >= 0) {
-            output_.erase(0, static_cast<size_t>(count));
+            sent_bytes_ += static_cast<size_t>(count);
         } else if (errno == EAGAIN) {
             return;
         } else if (errno != EINTR) {
             state_ = State::kDead;
         }
     }
+    output_ = std::string();
+    sent_bytes_ = 0;
 }
 
 // Decides what comes next once everything that could be done is done.

@@ -57,11 +57,12 @@ class JsonConnection {
     [[nodiscard]] int fd() const { return fd_; }
     [[nodiscard]] State state() const { return state_; }
     /// True if nothing is owed to the client, so that it can be closed to make room.
-    [[nodiscard]] bool is_idle() const { return exchanges_.empty() && output_.empty(); }
+    [[nodiscard]] bool is_idle() const { return exchanges_.empty() && unsent_bytes() == 0; }
 
   private:
     friend class JsonExchange;
 
+    [[nodiscard]] size_t unsent_bytes() const { return output_.size() - sent_bytes_; }
     [[nodiscard]] bool is_paused() const;
     void read_input();
     void start_requests();
@@ -81,6 +82,7 @@ class JsonConnection {
     bool is_shut_ = false;     // Our side of the socket is closed for writing.
     Framer framer_;
     std::string output_;
+    size_t sent_bytes_ = 0;  // Of output_, from its beginning.
     std::map<const JsonExchange*, std::unique_ptr<JsonExchange>> exchanges_;
 };
 
