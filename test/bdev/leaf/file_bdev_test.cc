@@ -8,7 +8,9 @@
 
 #include "bdev/core/registry.h"
 #include "bdev/limits.h"
+#include "test/bdev/support/manual_world.h"
 #include "test/bdev/support/model_check.h"
+#include "test/bdev/support/plain_files.h"
 #include "test/bdev/support/sim_node.h"
 #include "test/bdev/support/test_io.h"
 
@@ -321,6 +323,40 @@ TEST(FileBdev, LongRangesGoInSteps) {
     node.finish(io);
     EXPECT_TRUE(io.status());
     EXPECT_GE(node.world.now_ns() - start, 5 * sim::kStorageNs);
+}
+
+TEST(FileBdev, SmallBlocksGoThroughThePageCache) {
+    PlainFiles files(64 * 4096);
+    ManualWorld world(0, &files);
+    {
+        auto file = std::move(FileBdev::open(make_options(4096), files)).value();
+        EXPECT_TRUE(files.is_direct);
+    }
+    auto file = std::move(FileBdev::open(make_options(512), files)).value();
+    EXPECT_FALSE(files.is_direct);
+    EXPECT_EQ(file->info().block_count.raw(), 64U * 8);
+    EXPECT_FALSE(file->info().can(IoOp::kUnmap)) << "no holes here";
+    EXPECT_FALSE(file->info().reads_zeroes_after_unmap);
+}
+
+TEST(FileBdev, WritesZeroesWhereTheFileSystemCannotZero) {
+    PlainFiles files(100 * 4096);
+    ManualWorld world(0, &files);
+    const auto file = std::move(FileBdev::open(make_options(), files)).value();
+    const auto channel = std::move(file->open_channel(world.control())).value();
+    TestIo io;
+    for (uint32_t run = 0; run < 2; ++run) {
+        std::fill(files.contents.begin(), files.contents.end(), std::byte{0x5a});
+        io.prepare(IoOp::kWriteZeroes, 1, 98, 4096);
+        io.submit(*channel);
+        world.settle();
+        EXPECT_EQ(io.code(), Errc::kOk);
+        EXPECT_EQ(std::count(files.contents.begin(), files.contents.end(), std::byte{0}),
+                  98 * 4096);
+        EXPECT_EQ(files.contents[4095], std::byte{0x5a});
+        EXPECT_EQ(files.contents[99 * 4096], std::byte{0x5a});
+    }
+    EXPECT_EQ(files.refusals, 1U) << "asked once only";
 }
 
 TEST(FileBdev, RefusesFilesThatDoNotFit) {

@@ -59,15 +59,15 @@ class QueueMailbox final : public Mailbox {
 };
 
 /// Some reactors in one thread, turned one after the other: cores 0 … n-1, and the control thread's
-/// as core n. No I/O; what needs files runs in a sim::World.
+/// as core n. No I/O but that of `driver`, which all share; more runs in a sim::World.
 class ManualWorld {
   public:
-    explicit ManualWorld(uint32_t cores) : queues_(cores + 1) {
+    explicit ManualWorld(uint32_t cores, IoDriver* driver = nullptr) : queues_(cores + 1) {
         for (uint32_t i = 0; i <= cores; ++i) {
             mailboxes_.push_back(std::make_unique<QueueMailbox>(queues_, i));
             const ReactorOptions options{.core = CoreId(i), .random_seed = i + 1};
-            reactors_.push_back(
-                std::make_unique<Reactor>(options, clock, driver_, *mailboxes_.back()));
+            reactors_.push_back(std::make_unique<Reactor>(
+                options, clock, driver != nullptr ? *driver : driver_, *mailboxes_.back()));
             if (i < cores) {
                 cores_.emplace_back(i);
             }
