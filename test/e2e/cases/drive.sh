@@ -49,12 +49,12 @@ for options in "" "-g -G"; do
     equal "size" "$(blockdev --getsize64 "$first_drive")" "$(blockdev --getsize64 "$first")"
 
     step "fio with verification"
-    fio_verify "$first" --bsrange=4k-64k --size=4m --iodepth=16
-    fio_verify "$second" --bsrange=4k-1m --size=16m --iodepth=4
-    equal "what the first drive holds" "$(checksum_region "$first" 64 16)" \
-        "$(checksum_region "$first_drive" 64 16)"
-    equal "what the second drive holds" "$(checksum_region "$second" 64 16)" \
-        "$(checksum_region "$second_drive" 64 16)"
+    fio_verify "$first" --bsrange=4k-64k --size=2m --iodepth=16
+    fio_verify "$second" --bsrange=4k-1m --size=8m --iodepth=4
+    equal "what the first drive holds" "$(checksum_region "$first" 64 2)" \
+        "$(checksum_region "$first_drive" 64 2)"
+    equal "what the second drive holds" "$(checksum_region "$second" 64 8)" \
+        "$(checksum_region "$second_drive" 64 8)"
 
     if [ -z "$options" ]; then
         step "what is written to the drive is read over NVMe/TCP"
@@ -89,7 +89,7 @@ for options in "" "-g -G"; do
         step "ext4"
         mkfs.ext4 -q -F "$second"
         mount "$second" /mnt
-        dd if=/dev/urandom of=/mnt/big bs=1M count=8 2>/dev/null
+        dd if=/dev/urandom of=/mnt/big bs=1M count=4 2>/dev/null
         sum=$(sha256sum </mnt/big)
         drop_caches
         equal "checksum" "$sum" "$(sha256sum </mnt/big)"
