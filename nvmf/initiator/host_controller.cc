@@ -1,0 +1,368 @@
+#include "nvmf/initiator/host_controller.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstring>
+
+#include "nvmf/wire/command_build.h"
+#include "reactor/base/log.h"
+
+namespace basalt::nvmf {
+
+namespace {
+
+// CC: enabled, submission entries of 2^6 and completion entries of 2^4 bytes, the NVM command set.
+constexpr uint32_t kCcBase = (6U << 16U) | (4U << 20U);
+constexpr uint32_t kCcEnable = 1U;
+constexpr uint32_t kCcShutdownNormal = 1U << 14U;
+constexpr uint32_t kCstsReady = 1U;
+constexpr uint32_t kCstsFatal = 1U << 1U;
+constexpr uint32_t kCstsShutdownMask = 3U << 2U;
+constexpr uint32_t kCstsShutdownDone = 2U << 2U;
+
+/// CAP.TO counts in half seconds.
+constexpr uint64_t kCapTimeoutUnitNs = 500 * kNsPerMs;
+
+/// Where MDTS says "no limit": more than one command of 16-bit block counts ever moves.
+constexpr uint32_t kTransferBytesUnlimited = 32U << 20U;
+
+/// The capsule's command comes out of IOCCSZ, which counts 16 bytes.
+constexpr uint32_t kCapsuleUnitBytes = 16;
+
+constexpr size_t kNamespaceListEntries = kIdentifyBytes / sizeof(uint32_t);
+
+}  // namespace
+
+HostController::HostController(Reactor& reactor,
+                               const HostOptions& options,
+                               HostControllerUser* user)
+    : reactor_(reactor),
+      options_(options),
+      user_(user),
+      admin_(reactor, HostQueueOptions{.host = options}) {
+    keep_alive_timer_.set(&HostController::on_keep_alive_timer, this);
+    admin_.set_closed(&HostController::on_admin_closed, this);
+}
+
+bool HostController::is_discovery() const {
+    return identity_.cntrltype == NVME_CTRL_CNTRLTYPE_DISCOVERY;
+}
+
+uint32_t HostController::transfer_bytes_max() const {
+    // MDTS is a power of two of CAP.MPSMIN's page, which is 4096 bytes on every fabrics controller.
+    constexpr uint32_t kPageBits = 12;
+    if (identity_.mdts == 0 || identity_.mdts + kPageBits >= 25) {
+        return kTransferBytesUnlimited;
+    }
+    return 1U << (identity_.mdts + kPageBits);
+}
+
+// --- Life ------------------------------------------------------------------------------------
+
+Task<Status> HostController::connect() {
+    const Result<ControllerId> connected = co_await admin_.connect();
+    if (!connected) {
+        co_return connected.error();
+    }
+    id_ = *connected;
+    const Status ready = co_await set_up();
+    if (!ready) {
+        co_await admin_.end();
+        co_return ready;
+    }
+    is_connected_ = true;
+    start_keep_alive();
+    if (!is_discovery()) {
+        request_events();
+    }
+    co_return kOk;
+}
+
+Task<Status> HostController::set_up() {
+    const Status enabled = co_await enable();
+    if (!enabled) {
+        co_return enabled;
+    }
+    const Sqe identify = make_identify(CommandId(0), NVME_IDENTIFY_CNS_CTRL, Nsid(0));
+    const std::span<std::byte> data = std::as_writable_bytes(std::span(&identity_, 1));
+    co_return co_await read(identify, data);
+}
+
+Task<Status> HostController::enable() {
+    const Result<uint64_t> cap = co_await get_property(NVME_REG_CAP, true);
+    if (!cap) {
+        co_return cap.error();
+    }
+    queue_entries_max_ = static_cast<uint32_t>(NVME_CAP_MQES(*cap)) + 1;
+    if (queue_entries_max_ < kHostQueueEntriesMin) {
+        co_return Errc::kNotSupported;
+    }
+    ready_timeout_ns_ =
+        std::max<uint64_t>(kReadyTimeoutNsMin, NVME_CAP_TO(*cap) * kCapTimeoutUnitNs);
+    const Status set = co_await set_property(NVME_REG_CC, kCcBase | kCcEnable);
+    if (!set) {
+        co_return set;
+    }
+    co_return co_await wait_for_status(kCstsReady, kCstsReady, ready_timeout_ns_);
+}
+
+Task<Status> HostController::wait_for_status(uint32_t mask, uint32_t value, uint64_t timeout_ns) {
+    const uint64_t end_ns = reactor_.now_ns() + timeout_ns;
+    for (;;) {
+        const Result<uint64_t> csts = co_await get_property(NVME_REG_CSTS, false);
+        if (!csts) {
+            co_return csts.error();
+        }
+        if ((*csts & kCstsFatal) != 0) {
+            co_return Errc::kDeviceGone;
+        }
+        if ((*csts & mask) == value) {
+            co_return kOk;
+        }
+        if (reactor_.now_ns() >= end_ns) {
+            co_return Errc::kTimedOut;
+        }
+        co_await sleep_for(reactor_, kReadyPollNs);
+    }
+}
+
+Task<void> HostController::end() {
+    const bool was_connected = is_connected_;
+    is_connected_ = false;
+    reactor_.stop_timer(keep_alive_timer_);
+    if (was_connected && admin_.is_live()) {
+        // A courtesy: if it fails the controller notices that the connection has ended.
+        const Status asked =
+            co_await set_property(NVME_REG_CC, kCcBase | kCcEnable | kCcShutdownNormal);
+        if (asked) {
+            const Status done =
+                co_await wait_for_status(kCstsShutdownMask, kCstsShutdownDone, kShutdownTimeoutNs);
+            if (!done) {
+                BASALT_LOG(kInfo,
+                           "nvmf",
+                           "controller {} does not report its shutdown: {}",
+                           id_.raw(),
+                           describe(done.error().code));
+            }
+        }
+    }
+    co_await admin_.end();
+}
+
+void HostController::on_admin_closed(void* self, Error reason) {
+    auto& controller = *static_cast<HostController*>(self);
+    controller.reactor_.stop_timer(controller.keep_alive_timer_);
+    if (controller.is_connected_) {
+        controller.is_connected_ = false;
+        if (controller.user_ != nullptr) {
+            controller.user_->on_controller_lost(reason);
+        }
+    }
+}
+
+// --- Commands --------------------------------------------------------------------------------
+
+Task<Result<uint64_t>> HostController::get_property(uint32_t offset, bool is_8_bytes) {
+    HostCommand command;
+    command.sqe = make_property_get(CommandId(0), offset, is_8_bytes);
+    co_await execute(admin_, command);
+    if (!command.status) {
+        co_return command.status.error();
+    }
+    co_return is_8_bytes ? command.cqe.result64() : command.cqe.dw0.get();
+}
+
+Task<Status> HostController::set_property(uint32_t offset, uint32_t value) {
+    HostCommand command;
+    command.sqe = make_property_set(CommandId(0), offset, value);
+    co_await execute(admin_, command);
+    co_return command.status;
+}
+
+Task<Status> HostController::read(Sqe sqe, std::span<std::byte> data) {
+    const iovec piece{data.data(), data.size()};
+    HostCommand command;
+    command.sqe = sqe;
+    command.pieces = {&piece, 1};
+    command.data_bytes = static_cast<uint32_t>(data.size());
+    co_await execute(admin_, command);
+    co_return command.status;
+}
+
+Task<Status> HostController::read_log(uint8_t lid, uint64_t offset, std::span<std::byte> data) {
+    const auto bytes = static_cast<uint32_t>(data.size());
+    const Sqe sqe = make_get_log_page(CommandId(0), lid, offset, bytes);
+    co_return co_await read(sqe, data);
+}
+
+Task<Result<uint32_t>> HostController::set_io_queue_count(uint32_t wanted) {
+    BASALT_ASSERT(wanted >= 1);
+    BASALT_ASSERT(wanted <= 65535);
+    const uint32_t count_0based = wanted - 1;
+    HostCommand command;
+    command.sqe = make_set_features(
+        CommandId(0), NVME_FEAT_FID_NUM_QUEUES, count_0based | (count_0based << 16U));
+    co_await execute(admin_, command);
+    if (!command.status) {
+        co_return command.status.error();
+    }
+    const uint32_t granted = command.cqe.dw0.get();
+    co_return std::min({(granted & 0xffffU) + 1, (granted >> 16U) + 1, wanted});
+}
+
+Task<Result<HostNamespace>> HostController::identify_namespace(Nsid nsid) {
+    HostNamespace found{.nsid = nsid};
+    const Sqe sqe = make_identify(CommandId(0), NVME_IDENTIFY_CNS_NS, nsid);
+    const std::span<std::byte> data = std::as_writable_bytes(std::span(&found.id, 1));
+    const Status status = co_await read(sqe, data);
+    if (!status) {
+        co_return status.error();
+    }
+    if (found.id.nsze == 0) {
+        co_return Errc::kNotFound;  // An inactive namespace is all zero.
+    }
+    // FLBAS has the format's index in bits 3:0 and, above 16 formats, in bits 6:5.
+    const uint32_t format = (found.id.flbas & 0xfU) | ((found.id.flbas >> 1U) & 0x30U);
+    const nvme_lbaf& lbaf = found.id.lbaf[format];
+    if (lbaf.ds < 9 || lbaf.ds > 16 || lbaf.ms != 0) {
+        co_return Errc::kNotSupported;
+    }
+    found.block_bytes = 1U << lbaf.ds;
+    found.block_count = found.id.nsze;
+    co_return found;
+}
+
+Task<Result<std::vector<Nsid>>> HostController::list_namespaces() {
+    std::vector<uint32_t> list(kNamespaceListEntries);
+    const Sqe sqe = make_identify(CommandId(0), NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, Nsid(0));
+    const std::span<std::byte> data = std::as_writable_bytes(std::span(list));
+    const Status status = co_await read(sqe, data);
+    if (!status) {
+        co_return status.error();
+    }
+    std::vector<Nsid> found;
+    for (const uint32_t nsid : list) {
+        if (nsid == 0) {
+            break;
+        }
+        found.emplace_back(nsid);
+    }
+    co_return found;
+}
+
+Task<Result<HostController::DiscoveryHead>> HostController::read_discovery_head() {
+    // The page's header as bytes: libnvme's structure of it ends in a flexible array, which can't
+    // live in a coroutine's frame.
+    std::array<std::byte, sizeof(nvmf_discovery_log)> page{};
+    const std::span<std::byte> data(page);
+    const Status status = co_await read_log(NVME_LOG_LID_DISCOVER, 0, data);
+    if (!status) {
+        co_return status.error();
+    }
+    DiscoveryHead head;
+    std::memcpy(&head.generation, &page[offsetof(nvmf_discovery_log, genctr)], sizeof(uint64_t));
+    std::memcpy(&head.records, &page[offsetof(nvmf_discovery_log, numrec)], sizeof(uint64_t));
+    if (head.records > kDiscoveryRecordsMax) {
+        BASALT_LOG(kWarn, "nvmf", "a discovery log of {} records is refused", head.records);
+        co_return Errc::kProtocol;
+    }
+    co_return head;
+}
+
+Task<Result<std::vector<nvmf_disc_log_entry>>> HostController::read_discovery_log() {
+    for (uint32_t attempt = 0; attempt < kDiscoveryAttempts; ++attempt) {
+        // The generation is read before and after the records: if it stayed the same, they are of
+        // one log (NVMe Base Specification, Discovery log page).
+        const Result<DiscoveryHead> before = co_await read_discovery_head();
+        if (!before) {
+            co_return before.error();
+        }
+        std::vector<nvmf_disc_log_entry> records(before->records);
+        const std::span<std::byte> all = std::as_writable_bytes(std::span(records));
+        for (size_t at = 0; at < all.size(); at += kDiscoveryReadBytes) {
+            const size_t bytes = std::min<size_t>(kDiscoveryReadBytes, all.size() - at);
+            const std::span<std::byte> part = all.subspan(at, bytes);
+            const uint64_t offset = sizeof(nvmf_discovery_log) + at;
+            const Status status = co_await read_log(NVME_LOG_LID_DISCOVER, offset, part);
+            if (!status) {
+                co_return status.error();
+            }
+        }
+        const Result<DiscoveryHead> after = co_await read_discovery_head();
+        if (!after) {
+            co_return after.error();
+        }
+        if (before->generation == after->generation) {
+            co_return records;
+        }
+    }
+    co_return Errc::kTryAgain;
+}
+
+HostQueueOptions HostController::io_queue_options(QueueId qid, uint32_t entries) const {
+    BASALT_ASSERT(qid != kAdminQueueId);
+    const uint32_t capsule_bytes = identity_.ioccsz * kCapsuleUnitBytes;
+    const uint32_t entries_max = std::min(queue_entries_max_, kHostQueueEntriesMax);
+    return {.host = options_,
+            .qid = qid,
+            .cntlid = id_,
+            .entries = std::clamp(entries, kHostQueueEntriesMin, entries_max),
+            // Data that does not begin right behind the command (ICDOFF) is not worth the trouble.
+            .capsule_data_bytes = identity_.icdoff == 0 && capsule_bytes > sizeof(Sqe)
+                                      ? capsule_bytes - static_cast<uint32_t>(sizeof(Sqe))
+                                      : 0};
+}
+
+// --- Keep alive and events -------------------------------------------------------------------
+
+void HostController::start_keep_alive() {
+    if (options_.keep_alive_ms != 0 && is_connected_) {
+        // Twice in the time granted, so that one late command does no harm.
+        reactor_.start_timer(keep_alive_timer_, options_.keep_alive_ms * kNsPerMs / 2);
+    }
+}
+
+void HostController::send_keep_alive() {
+    keep_alive_.sqe = make_command(nvme_admin_keep_alive, CommandId(0), Nsid(0));
+    keep_alive_.set_done(
+        [](HostCommand& command, void* self) {
+            auto& controller = *static_cast<HostController*>(self);
+            if (!command.status && controller.admin_.is_live()) {
+                BASALT_LOG(kWarn,
+                           "nvmf",
+                           "controller {}: keep alive failed: {}",
+                           controller.id_.raw(),
+                           describe(command.status.error().code));
+            }
+            controller.start_keep_alive();
+        },
+        this);
+    // Refused only when the connection is ending, which has its own notice.
+    static_cast<void>(admin_.submit(keep_alive_));
+}
+
+void HostController::on_keep_alive_timer(Timer& /*timer*/, void* self) {
+    static_cast<HostController*>(self)->send_keep_alive();
+}
+
+void HostController::request_events() {
+    event_.sqe = make_command(nvme_admin_async_event, CommandId(0), Nsid(0));
+    event_.never_times_out = true;
+    event_.set_done(&HostController::on_event, this);
+    static_cast<void>(admin_.submit(event_));
+}
+
+void HostController::on_event(HostCommand& command, void* self) {
+    auto& controller = *static_cast<HostController*>(self);
+    if (!command.status || !controller.is_connected_) {
+        return;  // The controller takes no requests, or it ends: no events then.
+    }
+    const uint32_t result = command.cqe.dw0.get();
+    controller.request_events();
+    if (controller.user_ != nullptr) {
+        controller.user_->on_async_event(result);
+    }
+}
+
+}  // namespace basalt::nvmf

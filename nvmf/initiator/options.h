@@ -1,0 +1,37 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "nvmf/initiator/limits.h"
+#include "nvmf/wire/ids.h"
+#include "reactor/io/socket_address.h"
+
+namespace basalt::nvmf {
+
+/// How to reach a subsystem, and as whom: the same for all queues of one controller. A value.
+struct HostOptions {
+    SocketAddress address;
+    std::string subsystem_nqn;  ///< A valid NQN.
+    std::string host_nqn;       ///< A valid NQN.
+    std::array<uint8_t, 16> host_id{};
+    bool header_digest = false;
+    bool data_digest = false;
+    bool disable_sq_flow_control = false;  ///< Lets the controller leave responses of reads out.
+    uint32_t keep_alive_ms = 10'000;       ///< 0: none.
+    uint64_t command_timeout_ns = 30 * kNsPerSecond;  ///< 0: none. The connection ends with it.
+    uint32_t user_timeout_ms = 30'000;                ///< TCP_USER_TIMEOUT.
+};
+
+/// One queue pair.
+struct HostQueueOptions {
+    HostOptions host;
+    QueueId qid = kAdminQueueId;
+    ControllerId cntlid = kControllerIdAny;  ///< From the admin queue's Connect.
+    uint32_t entries = kHostAdminQueueEntries;
+    /// In-capsule data that an I/O command may carry (from IOCCSZ); longer data waits for an R2T.
+    uint32_t capsule_data_bytes = 0;
+};
+
+}  // namespace basalt::nvmf
