@@ -17,6 +17,7 @@ set(BASALT_HEIGHT_bdev 1)
 set(BASALT_HEIGHT_nvmf 2)
 set(BASALT_HEIGHT_replication 2)
 set(BASALT_HEIGHT_control 3)
+set(BASALT_HEIGHT_perf 4)
 
 # Compiler flags that every target of ours has. -Werror comes from the presets.
 add_library(basalt_flags INTERFACE)
