@@ -4,7 +4,7 @@
 #   basalt_program(NAME SOURCES … LINK …)    a program, lands in build/<preset>/bin
 #   basalt_test(NAME SOURCES … LINK …)       a GoogleTest program, run by ctest
 #
-# Every room says at which height it stands (basalt_room_height); linking upwards fails to configure.
+# BASALT_HEIGHT_<room> says at which height a room stands; linking upwards fails to configure.
 
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
@@ -24,8 +24,9 @@ add_library(basalt_flags INTERFACE)
 target_include_directories(basalt_flags INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_options(basalt_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast -Wcast-align
-  -Wnon-virtual-dtor -Wswitch-enum -Wduplicated-cond -Wlogical-op -Wnull-dereference
-  -fno-omit-frame-pointer)
+  -Wnon-virtual-dtor -Wswitch-enum
+  $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-cond> $<$<CXX_COMPILER_ID:GNU>:-Wlogical-op>
+  -Wnull-dereference -fno-omit-frame-pointer)
 
 # What the dataplane rooms add: an error is a value there, and running out of memory aborts.
 add_library(basalt_dataplane_flags INTERFACE)
