@@ -196,11 +196,12 @@ void ReactorThreads::stop() {
 
 Task<ReactorCounters> ReactorThreads::read_counters(CoreId core) {
     CountersVisit object;
-    co_await visit<CountersVisit>(
+    visit<CountersVisit> trip(
         *control_, core, object, [](Reactor& there, CountersVisit& read) -> Task<void> {
             read.counters = there.counters();
             co_return;
         });
+    co_await trip;
     co_return object.counters;
 }
 

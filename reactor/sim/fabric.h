@@ -87,6 +87,7 @@ struct Endpoint {
     [[nodiscard]] bool is_alive() const { return state != State::kNone && state != State::kGone; }
 };
 
+/// Two sockets and the two pipes between them, from the connect until both have gone.
 struct Connection {
     uint64_t id = 0;
     std::array<Endpoint, 2> ends;  // 0 connects, 1 accepts.
