@@ -16,8 +16,8 @@ step "load on both namespaces"
 block-journal run "$first" /tmp/journal >/tmp/journal.log 2>&1 &
 journal=$!
 fio --name=verify --filename="$second" --offset=64m --size=16m --ioengine=libaio --direct=1 \
-    --eta=never --rw=randrw --bsrange=4k-64k --iodepth=8 --verify=crc32c --verify_fatal=1 --do_verify=1 \
-    --time_based --runtime=12 --output=/tmp/fio.log &
+    --eta=never --rw=randrw --bsrange=4k-64k --iodepth=8 --verify=crc32c --verify_fatal=1 \
+    --do_verify=1 --time_based --runtime=12 --output=/tmp/fio.log &
 fio=$!
 sleep 3
 
