@@ -129,6 +129,13 @@ Task<IoStats> Device::read_stats(Reactor& control) {
     co_return request.sum;
 }
 
+Task<IoStats> Device::read_stats_on(Reactor& control, CoreId core) {
+    StatsVisit request{counters_};
+    visit<StatsVisit> there(control, core, request, &collect);
+    co_await there;
+    co_return request.sum;
+}
+
 Task<void> Device::reset_stats(Reactor& control) {
     StatsVisit request{counters_};
     co_await visit_cores(control, cores_, request, &clear);

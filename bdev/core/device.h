@@ -120,6 +120,9 @@ class Device final : public Bdev {
     /// thread, whose reactor is `control`; the device lives until it ends.
     [[nodiscard]] Task<IoStats> read_stats(Reactor& control);
 
+    /// The statistics of one core alone.
+    [[nodiscard]] Task<IoStats> read_stats_on(Reactor& control, CoreId core);
+
     /// Sets all statistics but in_flight, and the histogram, to zero.
     [[nodiscard]] Task<void> reset_stats(Reactor& control);
 
