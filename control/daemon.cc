@@ -1,0 +1,232 @@
+#include "control/daemon.h"
+
+#include <utility>
+#include <vector>
+
+#include "control/config/endpoint.h"
+#include "control/replay.h"
+#include "control/version.h"
+#include "reactor/base/log.h"
+
+namespace basalt::control {
+
+namespace {
+
+constexpr uint64_t kMib = uint64_t{1} << 20;
+// Address space without huge pages: rings and what is rare, and for each reactor its I/O buffers.
+constexpr uint64_t kOrdinaryBytesBase = 64 * kMib;
+constexpr uint64_t kOrdinaryBytesPerReactor = 64 * kMib;
+constexpr uint64_t kDrainPollNs = kNsPerMs;
+
+std::vector<CoreId> cores_of(const ReactorThreads& threads) {
+    std::vector<CoreId> cores;
+    for (uint32_t i = 0; i < threads.count(); ++i) {
+        cores.emplace_back(i);
+    }
+    return cores;
+}
+
+Result<std::vector<Processor>> choose_processors(const Config& config, std::string& problem) {
+    BASALT_TRY(const Topology topology, Topology::load(problem));
+    if (config.cores.empty()) {
+        return std::vector<Processor>{topology.processors().front()};
+    }
+    return topology.select(config.cores, problem);
+}
+
+}  // namespace
+
+Result<std::span<std::byte>> PooledBuffers::allocate(CoreId core, size_t bytes) {
+    constexpr size_t kPageBytes = 4096;
+    return memory_.allocate(bytes, kPageBytes, threads_.processor(core).numa_node);
+}
+
+Result<std::unique_ptr<Daemon>> Daemon::start(Config config, std::string& problem) {
+    BASALT_TRY(const std::vector<Processor> processors, choose_processors(config, problem));
+    BASALT_TRY(HugeMemory * memory,
+               HugeMemory::init({.hugepages = config.hugepages,
+                                 .ordinary_bytes = kOrdinaryBytesBase +
+                                                   processors.size() * kOrdinaryBytesPerReactor},
+                                problem));
+    auto services = std::make_unique<UringServices>(UringOptions{});
+    BASALT_TRY(std::unique_ptr<ReactorThreads> threads,
+               ReactorThreads::start({.processors = processors,
+                                      .mode = config.poll,
+                                      .idle_before_sleep_ns = config.idle_before_sleep_ns},
+                                     *memory,
+                                     *services,
+                                     problem));
+    std::unique_ptr<Daemon> daemon(
+        new Daemon(std::move(config), *memory, std::move(services), std::move(threads)));
+    BASALT_CHECK(daemon->open_servers(problem));
+    return daemon;
+}
+
+Daemon::Daemon(Config config,
+               HugeMemory& memory,
+               std::unique_ptr<UringServices> services,
+               std::unique_ptr<ReactorThreads> threads)
+    : config_(std::move(config)),
+      services_(std::move(services)),
+      threads_(std::move(threads)),
+      buffers_(memory, *threads_),
+      devices_(cores_of(*threads_)),
+      target_(threads_->control(), threads_->count(), buffers_),
+      context_{.threads = *threads_,
+               .devices = devices_,
+               .target = target_,
+               .files = files_,
+               .device_memory = device_memory_,
+               .discovery_port = config_.discovery_port.value_or(nvmf::kDiscoveryPort),
+               .device_sequences = {}},
+      introspection_(table_),
+      app_handlers_(context_, *this),
+      bdev_device_handlers_(context_),
+      bdev_drive_handlers_(context_),
+      bdev_info_handlers_(context_),
+      nvmf_subsystem_handlers_(context_),
+      nvmf_info_handlers_(context_),
+      config_handlers_(context_, table_) {
+    app_handlers_.add_to(table_);
+    bdev_device_handlers_.add_to(table_);
+    bdev_drive_handlers_.add_to(table_);
+    bdev_info_handlers_.add_to(table_);
+    nvmf_subsystem_handlers_.add_to(table_);
+    nvmf_info_handlers_.add_to(table_);
+    config_handlers_.add_to(table_);
+}
+
+Status Daemon::open_servers(std::string& problem) {
+    auto server = rpc::JsonRpcServer::create(table_);
+    if (!server) {
+        problem = "the API does not start: " + std::string(describe(server.error().code));
+        return server.error();
+    }
+    json_server_ = std::move(*server);
+    if (const Status listening = json_server_->listen_unix(config_.rpc_socket); !listening) {
+        const Errc code = listening.error().code;
+        problem = "the API can't listen on " + config_.rpc_socket + ": " +
+                  std::string(describe(code)) +
+                  (code == Errc::kAddressInUse
+                       ? "; another daemon has it (take a different rpc_socket, or stop that one)"
+                       : "");
+        return listening.error();
+    }
+    if (!config_.rpc_tcp.empty()) {
+        BASALT_TRY(const SocketAddress address, parse_endpoint(config_.rpc_tcp, std::nullopt));
+        const Status listening = json_server_->listen_tcp(address.host(), address.port());
+        if (!listening) {
+            problem = "the API can't listen on " + config_.rpc_tcp + ": " +
+                      std::string(describe(listening.error().code));
+            return listening.error();
+        }
+    }
+    return config_.grpc_port ? open_grpc(problem) : kOk;
+}
+
+Status Daemon::open_grpc(std::string& problem) {
+    const std::string address = "127.0.0.1:" + std::to_string(*config_.grpc_port);
+    auto server = rpc::GrpcServer::start(table_, address);
+    if (!server) {
+        problem =
+            "gRPC can't listen on " + address + ": " + std::string(describe(server.error().code));
+        return server.error();
+    }
+    grpc_server_ = std::move(*server);
+    return kOk;
+}
+
+int Daemon::run() {
+    UringDriver& driver = services_->driver(threads_->control_core());
+    Stopper& stopper = *this;  // The base is private, so only we can name it.
+    signal_watcher_.emplace(driver, stopper);
+    begin().detach();
+    threads_->run_control();
+    signal_watcher_.reset();
+    return exit_status_;
+}
+
+Task<void> Daemon::begin() {
+    auto replaying = replay(table_, config_.calls, context_.is_stopping);
+    const std::optional<ReplayError> error = co_await replaying;
+    has_begun_ = true;
+    if (error) {
+        BASALT_LOG(kError, "control", "{}", error->text);
+        exit_status_ = 1;
+        context_.is_stopping = true;
+    }
+    if (context_.is_stopping) {
+        end().detach();
+        co_return;
+    }
+    serve();
+    log_ready();
+}
+
+void Daemon::serve() {
+    UringDriver& driver = services_->driver(threads_->control_core());
+    json_watcher_.emplace(driver, *json_server_);
+    if (grpc_server_) {
+        grpc_watcher_.emplace(driver, *grpc_server_);
+    }
+}
+
+void Daemon::log_ready() {
+    std::string processors;
+    for (uint32_t i = 0; i < threads_->count(); ++i) {
+        processors += (i == 0 ? "" : ",") + std::to_string(threads_->processor(CoreId(i)).os_index);
+    }
+    BASALT_LOG(kInfo,
+               "control",
+               "{} is ready: reactors on processors {}; {}; API on {}{}{}{}",
+               version_text(),
+               processors,
+               config_.hugepages > 0 ? std::to_string(config_.hugepages) + " huge pages"
+                                     : std::string("no huge pages"),
+               config_.rpc_socket,
+               config_.rpc_tcp.empty() ? "" : " and ",
+               config_.rpc_tcp,
+               grpc_server_ ? ", gRPC on port " + std::to_string(grpc_server_->port()) : "");
+}
+
+void Daemon::request_stop() {
+    if (context_.is_stopping) {
+        return;
+    }
+    context_.is_stopping = true;
+    // Before that, begin() notices by itself.
+    if (has_begun_) {
+        end().detach();
+    }
+}
+
+Task<void> Daemon::drain_calls() {
+    while (context_.running_calls > 0) {
+        co_await sleep_for(threads_->control(), kDrainPollNs);
+    }
+}
+
+Task<void> Daemon::end() {
+    // This may be inside the call that asked for the end: its server must not go under it.
+    co_await sleep_for(threads_->control(), 0);
+    json_server_->stop_listening();
+    if (grpc_server_) {
+        grpc_server_->stop_accepting();
+    }
+    // Calls under way are answered before their connections go; those that clients still begin
+    // meanwhile are ended after the servers.
+    auto draining = drain_calls();
+    co_await draining;
+    json_watcher_.reset();
+    grpc_watcher_.reset();
+    json_server_.reset();
+    grpc_server_.reset();
+    auto draining_rest = drain_calls();
+    co_await draining_rest;
+    auto closing = target_.shut_down();
+    co_await closing;
+    BASALT_LOG(kInfo, "control", "stopped");
+    threads_->control().stop();
+}
+
+}  // namespace basalt::control

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "bdev/core/registry.h"
+#include "bdev/leaf/memory_source.h"
+#include "nvmf/target/target.h"
+#include "reactor/async_mutex.h"
+#include "reactor/io/storage.h"
+#include "reactor/threads.h"
+
+namespace basalt::control {
+
+/// What the handlers of the API work on. Owner: the daemon; everything in it outlives the handlers.
+/// Core: the control thread. Dataplane objects are reached by messages only.
+struct Context {
+    ReactorThreads& threads;
+    bdev::BdevRegistry& devices;
+    nvmf::Target& target;
+    FileSystem& files;
+    bdev::MemorySource& device_memory;
+    uint16_t discovery_port;  ///< For nvmf_create_transport, which SPDK gives no such setting.
+    /// Held by each sequence that visits the reactors about a device, and by each that removes one,
+    /// so that no device goes while a visit is on its way.
+    AsyncMutex device_sequences;
+    bool is_stopping = false;    ///< Handlers that wait for something give up.
+    uint32_t running_calls = 0;  ///< Handlers that wait for a reactor; see RunningCall.
+
+    [[nodiscard]] Reactor& control() { return threads.control(); }
+};
+
+/// Counts a handler's sequence while it runs, so that the daemon takes nothing apart under it. The
+/// first local variable of each handler that is a coroutine.
+class RunningCall {
+  public:
+    explicit RunningCall(Context& context) : context_(context) { ++context_.running_calls; }
+    RunningCall(const RunningCall&) = delete;
+    RunningCall& operator=(const RunningCall&) = delete;
+    ~RunningCall() { --context_.running_calls; }
+
+  private:
+    Context& context_;
+};
+
+/// The number by which the API names the thread of a reactor; the control thread comes after them.
+[[nodiscard]] inline uint64_t thread_id_of(CoreId core) {
+    return uint64_t{core.raw()} + 1;
+}
+
+/// And its name.
+[[nodiscard]] inline std::string thread_name_of(CoreId core) {
+    return "basalt-r" + std::to_string(core.raw());
+}
+
+/// Times of the API are in nanoseconds, which it calls ticks.
+inline constexpr uint64_t kTicksPerSecond = kNsPerSecond;
+
+}  // namespace basalt::control

@@ -1,0 +1,47 @@
+#include "control/handlers/device_calls.h"
+
+namespace basalt::control {
+
+std::string bdev_words(std::string_view name) {
+    return "bdev '" + std::string(name) + "'";
+}
+
+bdev::Device* find_made_by(Context& context,
+                           const std::string& name,
+                           std::string_view method,
+                           rpc::Reply<v1::Done>& reply) {
+    bdev::Device* device = context.devices.find(name);
+    if (device == nullptr) {
+        reply.fail(Error(Errc::kDeviceGone), bdev_words(name));
+        return nullptr;
+    }
+    if (device->describe().method != method) {
+        reply.fail(rpc::RpcError(
+            rpc::RpcCode::kInvalidParams,
+            bdev_words(name) + " is a " + device->info().product_name + ", not of that kind"));
+        return nullptr;
+    }
+    return device;
+}
+
+Task<void> remove_device(Context& context,
+                         std::string name,
+                         std::string_view method,
+                         rpc::Reply<v1::Done> reply) {
+    const RunningCall running(context);
+    co_await context.device_sequences.acquire();
+    const AsyncMutex::Turn turn(context.device_sequences);
+    const bdev::Device* device = find_made_by(context, name, method, reply);
+    if (device == nullptr) {
+        co_return;
+    }
+    const std::string user = device->user();
+    const Status removed = context.devices.remove(name);
+    if (!removed) {
+        reply.fail(removed.error(), bdev_words(name) + (user.empty() ? "" : ", used by " + user));
+        co_return;
+    }
+    reply.send();
+}
+
+}  // namespace basalt::control

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "bdev/core/uuid.h"
+#include "control/handlers/context.h"
+#include "rpc/proto/app.pb.h"
+#include "rpc/server/method_table.h"
+
+namespace basalt::control {
+
+/// "bdev 'Malloc0'", for messages.
+[[nodiscard]] std::string bdev_words(std::string_view name);
+
+/// The uuid of a request, which its rules have checked already; nil if it has none.
+template <typename Request>
+[[nodiscard]] bdev::Uuid uuid_of(const Request& request) {
+    if (!request.has_uuid()) {
+        return {};
+    }
+    const Result<bdev::Uuid> parsed = bdev::Uuid::parse(request.uuid());
+    return parsed ? *parsed : bdev::Uuid{};
+}
+
+/// Adds a device that was made, and answers with its name; or answers why not.
+template <typename Device, typename Response>
+void finish_create(Context& context,
+                   Result<std::unique_ptr<Device>> made,
+                   const std::string& name,
+                   rpc::Reply<Response>& reply) {
+    if (!made) {
+        reply.fail(made.error(), bdev_words(name));
+        return;
+    }
+    const Result<bdev::Device*> added = context.devices.add(std::move(*made));
+    if (!added) {
+        reply.fail(added.error(), bdev_words(name));
+        return;
+    }
+    if constexpr (!std::is_same_v<Response, v1::Done>) {
+        reply.result().set_name((*added)->info().name);
+    }
+    reply.send();
+}
+
+/// The device `name` if `method` made it; else answers, and returns null.
+[[nodiscard]] bdev::Device* find_made_by(Context& context,
+                                         const std::string& name,
+                                         std::string_view method,
+                                         rpc::Reply<v1::Done>& reply);
+
+/// Removes the device `name` if `method` (static text) made it and nobody uses it, and answers.
+Task<void> remove_device(Context& context,
+                         std::string name,
+                         std::string_view method,
+                         rpc::Reply<v1::Done> reply);
+
+}  // namespace basalt::control

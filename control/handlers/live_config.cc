@@ -1,0 +1,98 @@
+#include "control/handlers/live_config.h"
+
+#include <algorithm>
+
+#include "control/handlers/convert.h"
+
+namespace basalt::control {
+
+namespace {
+
+using Json = nlohmann::json;
+
+bool has_digits(std::span<const uint8_t> bytes) {
+    return std::any_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte != 0; });
+}
+
+Json namespace_params(const nvmf::NamespaceConfig& config) {
+    Json params{{"nsid", config.nsid.raw()},
+                {"bdev_name", config.bdev->info().name},
+                {"uuid", config.uuid.to_string()}};
+    if (has_digits(config.nguid)) {
+        params["nguid"] = to_hex(config.nguid);
+    }
+    if (has_digits(config.eui64)) {
+        params["eui64"] = to_hex(config.eui64);
+    }
+    return params;
+}
+
+SavedCall transport_call(const nvmf::TransportOptions& options) {
+    return {.method = "nvmf_create_transport",
+            .params = {{"trtype", "TCP"},
+                       {"max_queue_depth", options.queue_entries_max},
+                       {"max_io_qpairs_per_ctrlr", options.io_queues_max},
+                       {"in_capsule_data_size", options.capsule_data_bytes},
+                       {"max_io_size", options.io_bytes_max},
+                       {"c2h_success", options.c2h_success}}};
+}
+
+void add_subsystem(const nvmf::SubsystemConfig& config, std::vector<SavedCall>& calls) {
+    const bool is_discovery = config.type == nvmf::SubsystemType::kDiscovery;
+    // The discovery subsystem is always there.
+    if (!is_discovery) {
+        calls.push_back({.method = "nvmf_create_subsystem",
+                         .params = {{"nqn", config.nqn},
+                                    {"allow_any_host", config.allow_any_host},
+                                    {"serial_number", config.serial_number},
+                                    {"model_number", config.model_number},
+                                    {"max_namespaces", config.namespaces_max},
+                                    {"min_cntlid", config.cntlid_min},
+                                    {"max_cntlid", config.cntlid_max}}});
+        for (const std::string& host : config.hosts) {
+            calls.push_back({.method = "nvmf_subsystem_add_host",
+                             .params = {{"nqn", config.nqn}, {"host", host}}});
+        }
+        for (const nvmf::NamespaceConfig& space : config.namespaces) {
+            calls.push_back(
+                {.method = "nvmf_subsystem_add_ns",
+                 .params = {{"nqn", config.nqn}, {"namespace", namespace_params(space)}}});
+        }
+    }
+    // Last, so that no host finds the subsystem half made.
+    for (const nvmf::ListenerConfig& listener : config.listeners) {
+        calls.push_back({.method = "nvmf_subsystem_add_listener",
+                         .params = {{"nqn", config.nqn},
+                                    {"listen_address",
+                                     {{"trtype", "TCP"},
+                                      {"adrfam", listener.address.is_ipv6() ? "IPv6" : "IPv4"},
+                                      {"traddr", listener.address.host()},
+                                      {"trsvcid", std::to_string(listener.address.port())}}}}});
+    }
+}
+
+}  // namespace
+
+std::vector<SavedCall> bdev_calls(const Context& context) {
+    std::vector<SavedCall> calls;
+    for (const auto& device : context.devices.devices()) {
+        const bdev::BdevConfig config = device->describe();
+        if (!config.method.empty()) {
+            calls.push_back({.method = config.method, .params = to_json(config)});
+        }
+    }
+    return calls;
+}
+
+std::vector<SavedCall> nvmf_calls(const Context& context) {
+    std::vector<SavedCall> calls;
+    if (const nvmf::TransportOptions* options = context.target.transport()) {
+        calls.push_back(transport_call(*options));
+    }
+    for (const nvmf::SubsystemConfig* config : context.target.subsystems()) {
+        add_subsystem(*config, calls);
+    }
+    return calls;
+}
+
+}  // namespace basalt::control

@@ -1,0 +1,222 @@
+#include "control/handlers/nvmf_info_handlers.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "bdev/core/uuid.h"
+#include "control/handlers/convert.h"
+#include "control/handlers/nvmf_subsystem_handlers.h"
+#include "nvmf/wire/nqn.h"
+
+namespace basalt::control {
+
+namespace {
+
+using rpc::Reply;
+
+void fill(const SocketAddress& address, v1::ListenAddress& out) {
+    out.set_trtype("TCP");
+    out.set_adrfam(address.is_ipv6() ? "IPv6" : "IPv4");
+    out.set_traddr(address.host());
+    out.set_trsvcid(std::to_string(address.port()));
+}
+
+template <size_t Size>
+bool is_zero(const std::array<uint8_t, Size>& bytes) {
+    return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
+}
+
+void fill(const nvmf::NamespaceConfig& config, v1::SubsystemInfo::Namespace& out) {
+    out.set_nsid(config.nsid.raw());
+    out.set_bdev_name(config.bdev->info().name);
+    out.set_name(config.bdev->info().name);
+    if (!is_zero(config.nguid)) {
+        out.set_nguid(to_hex(config.nguid));
+    }
+    if (!is_zero(config.eui64)) {
+        out.set_eui64(to_hex(config.eui64));
+    }
+    out.set_uuid(config.uuid.to_string());
+    out.set_anagrpid(config.nsid.raw());
+}
+
+void fill(const nvmf::SubsystemConfig& config, v1::SubsystemInfo& out) {
+    out.set_nqn(config.nqn);
+    for (const nvmf::ListenerConfig& listener : config.listeners) {
+        fill(listener.address, *out.add_listen_addresses());
+    }
+    out.set_allow_any_host(config.allow_any_host);
+    for (const std::string& host : config.hosts) {
+        out.add_hosts()->set_nqn(host);
+    }
+    if (config.type == nvmf::SubsystemType::kDiscovery) {
+        out.set_subtype("Discovery");
+        return;
+    }
+    out.set_subtype("NVMe");
+    out.set_serial_number(config.serial_number);
+    out.set_model_number(config.model_number);
+    out.set_max_namespaces(config.namespaces_max);
+    out.set_min_cntlid(config.cntlid_min);
+    out.set_max_cntlid(config.cntlid_max);
+    for (const nvmf::NamespaceConfig& space : config.namespaces) {
+        fill(space, *out.add_namespaces());
+    }
+}
+
+}  // namespace
+
+void NvmfInfoHandlers::add_to(rpc::MethodTable& table) {
+    using Self = NvmfInfoHandlers;
+    table.add("nvmf_get_transports", *this, &Self::get_transports);
+    table.add("nvmf_get_subsystems", *this, &Self::get_subsystems);
+    table.add("nvmf_subsystem_get_listeners", *this, &Self::get_listeners);
+    table.add("nvmf_subsystem_get_controllers", *this, &Self::get_controllers);
+    table.add("nvmf_subsystem_get_qpairs", *this, &Self::get_qpairs);
+    table.add("nvmf_get_stats", *this, &Self::get_stats);
+}
+
+void NvmfInfoHandlers::get_transports(const v1::NvmfGetTransportsRequest& request,
+                                      Reply<v1::NvmfGetTransportsResponse> reply) {
+    if (refuse_other_target(request, reply)) {
+        return;
+    }
+    const nvmf::TransportOptions* options = context_.target.transport();
+    if (request.has_trtype() && (options == nullptr || request.trtype() != "TCP")) {
+        reply.fail(Error(Errc::kDeviceGone), "transport '" + request.trtype() + "'");
+        return;
+    }
+    if (options != nullptr) {
+        v1::NvmfGetTransportsResponse::Transport& out = *reply.result().add_transports();
+        out.set_trtype("TCP");
+        out.set_max_queue_depth(options->queue_entries_max);
+        out.set_max_io_qpairs_per_ctrlr(options->io_queues_max);
+        out.set_in_capsule_data_size(options->capsule_data_bytes);
+        out.set_max_io_size(options->io_bytes_max);
+        out.set_io_unit_size(options->io_bytes_max);
+        out.set_max_aq_depth(options->queue_entries_max);
+        out.set_num_shared_buffers(
+            context_.threads.count() *
+            (options->small_buffers + options->medium_buffers + options->large_buffers));
+        out.set_c2h_success(options->c2h_success);
+    }
+    reply.send();
+}
+
+void NvmfInfoHandlers::get_subsystems(const v1::NvmfGetSubsystemsRequest& request,
+                                      Reply<v1::NvmfGetSubsystemsResponse> reply) {
+    if (refuse_other_target(request, reply)) {
+        return;
+    }
+    if (request.has_nqn() && context_.target.find(request.nqn()) == nullptr) {
+        reply.fail(Error(Errc::kDeviceGone), subsystem_words(request.nqn()));
+        return;
+    }
+    for (const nvmf::SubsystemConfig* config : context_.target.subsystems()) {
+        if (!request.has_nqn() || request.nqn() == config->nqn) {
+            fill(*config, *reply.result().add_subsystems());
+        }
+    }
+    reply.send();
+}
+
+void NvmfInfoHandlers::get_listeners(const v1::NvmfSubsystemGetListenersRequest& request,
+                                     Reply<v1::NvmfSubsystemGetListenersResponse> reply) {
+    if (refuse_other_target(request, reply)) {
+        return;
+    }
+    const nvmf::SubsystemConfig* config = context_.target.find(request.nqn());
+    if (config == nullptr) {
+        reply.fail(Error(Errc::kNotFound), subsystem_words(request.nqn()));
+        return;
+    }
+    for (const nvmf::ListenerConfig& listener : config->listeners) {
+        fill(listener.address, *reply.result().add_listeners()->mutable_address());
+    }
+    reply.send();
+}
+
+void NvmfInfoHandlers::get_controllers(const v1::NvmfSubsystemGetControllersRequest& request,
+                                       Reply<v1::NvmfSubsystemGetControllersResponse> reply) {
+    if (!refuse_other_target(request, reply)) {
+        read_controllers(request.nqn(), std::move(reply)).detach();
+    }
+}
+
+Task<void> NvmfInfoHandlers::read_controllers(
+    std::string nqn, Reply<v1::NvmfSubsystemGetControllersResponse> reply) {
+    const RunningCall running(context_);
+    auto reading = context_.target.controllers(nqn);
+    const Result<std::vector<nvmf::ControllerInfo>> read = co_await reading;
+    if (!read) {
+        reply.fail(read.error(), subsystem_words(nqn));
+        co_return;
+    }
+    const bool is_discovery = nqn == nvmf::kDiscoveryNqn;
+    for (const nvmf::ControllerInfo& info : *read) {
+        v1::NvmfSubsystemGetControllersResponse::Controller& out =
+            *reply.result().add_controllers();
+        out.set_cntlid(info.cntlid.raw());
+        out.set_cntrltype(is_discovery ? "discovery" : "io");
+        out.set_hostnqn(info.host_nqn);
+        out.set_hostid(bdev::Uuid{info.host_id}.to_string());
+        out.set_num_io_qpairs(info.io_queues);
+    }
+    reply.send();
+}
+
+void NvmfInfoHandlers::get_qpairs(const v1::NvmfSubsystemGetQpairsRequest& request,
+                                  Reply<v1::NvmfSubsystemGetQpairsResponse> reply) {
+    if (!refuse_other_target(request, reply)) {
+        read_qpairs(request.nqn(), std::move(reply)).detach();
+    }
+}
+
+Task<void> NvmfInfoHandlers::read_qpairs(std::string nqn,
+                                         Reply<v1::NvmfSubsystemGetQpairsResponse> reply) {
+    const RunningCall running(context_);
+    auto reading = context_.target.queues(nqn);
+    const Result<std::vector<nvmf::QueueInfo>> read = co_await reading;
+    if (!read) {
+        reply.fail(read.error(), subsystem_words(nqn));
+        co_return;
+    }
+    for (const nvmf::QueueInfo& info : *read) {
+        v1::NvmfSubsystemGetQpairsResponse::Qpair& out = *reply.result().add_qpairs();
+        out.set_cntlid(info.cntlid.raw());
+        out.set_qid(info.qid.raw());
+        out.set_state("enabled");
+        out.set_thread(thread_name_of(info.core));
+        out.set_hostnqn(info.host_nqn);
+        fill(info.local, *out.mutable_listen_address());
+        fill(info.peer, *out.mutable_peer_address());
+    }
+    reply.send();
+}
+
+void NvmfInfoHandlers::get_stats(const v1::NvmfGetStatsRequest& request,
+                                 Reply<v1::NvmfGetStatsResponse> reply) {
+    if (!refuse_other_target(request, reply)) {
+        read_stats(std::move(reply)).detach();
+    }
+}
+
+Task<void> NvmfInfoHandlers::read_stats(Reply<v1::NvmfGetStatsResponse> reply) {
+    const RunningCall running(context_);
+    auto reading = context_.target.stats();
+    const std::vector<nvmf::PollGroupStats> groups = co_await reading;
+    reply.result().set_tick_rate(kTicksPerSecond);
+    for (uint32_t i = 0; i < groups.size(); ++i) {
+        v1::NvmfGetStatsResponse::PollGroup& out = *reply.result().add_poll_groups();
+        out.set_name(thread_name_of(CoreId(i)));
+        out.set_admin_qpairs(static_cast<uint32_t>(groups[i].admin_queues_total));
+        out.set_io_qpairs(static_cast<uint32_t>(groups[i].io_queues_total));
+        out.set_current_admin_qpairs(groups[i].admin_queues);
+        out.set_current_io_qpairs(groups[i].io_queues);
+        out.set_completed_nvme_io(groups[i].completed_io);
+        out.add_transports()->set_trtype("TCP");
+    }
+    reply.send();
+}
+
+}  // namespace basalt::control

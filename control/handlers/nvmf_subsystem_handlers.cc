@@ -1,0 +1,340 @@
+#include "control/handlers/nvmf_subsystem_handlers.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <optional>
+#include <utility>
+
+#include "bdev/core/uuid.h"
+#include "control/handlers/convert.h"
+#include "control/handlers/device_calls.h"
+#include "nvmf/wire/spec.h"
+
+namespace basalt::control {
+
+namespace {
+
+using rpc::Reply;
+using rpc::RpcCode;
+using rpc::RpcError;
+
+constexpr uint16_t kNvmeTcpPort = 4420;
+
+bool is_word(std::string_view text, std::string_view word) {
+    return std::equal(text.begin(), text.end(), word.begin(), word.end(), [](char a, char b) {
+        return std::tolower(static_cast<unsigned char>(a)) ==
+               std::tolower(static_cast<unsigned char>(b));
+    });
+}
+
+// Reads an address; nothing if it was wrong and has been answered.
+std::optional<SocketAddress> read_address(const v1::ListenAddress& address,
+                                          Reply<v1::Done>& reply) {
+    const auto fail = [&reply](std::string message) {
+        reply.fail(RpcError(RpcCode::kInvalidParams, std::move(message)));
+        return std::nullopt;
+    };
+    if (!is_word(address.trtype(), "TCP")) {
+        return fail("trtype: must be TCP, not '" + address.trtype() + "'");
+    }
+    uint16_t port = kNvmeTcpPort;
+    const std::string& text = address.trsvcid();
+    if (address.has_trsvcid()) {
+        const auto parsed = std::from_chars(text.data(), text.data() + text.size(), port);
+        if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) {
+            return fail("trsvcid: '" + text + "' is no TCP port");
+        }
+    }
+    const Result<SocketAddress> parsed = SocketAddress::parse(address.traddr(), port);
+    if (!parsed) {
+        return fail("traddr: '" + address.traddr() + "' is no IP address");
+    }
+    if (address.has_adrfam() && !is_word(address.adrfam(), parsed->is_ipv6() ? "IPv6" : "IPv4")) {
+        return fail("adrfam: '" + address.adrfam() + "' does not fit the address " +
+                    address.traddr());
+    }
+    return *parsed;
+}
+
+nvmf::TransportOptions to_options(const v1::NvmfCreateTransportRequest& request,
+                                  uint16_t discovery_port) {
+    nvmf::TransportOptions options;
+    options.discovery_port = discovery_port;
+    if (request.has_max_queue_depth()) {
+        options.queue_entries_max = request.max_queue_depth();
+    }
+    if (request.has_max_io_qpairs_per_ctrlr()) {
+        options.io_queues_max = request.max_io_qpairs_per_ctrlr();
+    }
+    if (request.has_in_capsule_data_size()) {
+        options.capsule_data_bytes = request.in_capsule_data_size();
+    }
+    if (request.has_max_io_size()) {
+        options.io_bytes_max = request.max_io_size();
+    }
+    if (request.has_c2h_success()) {
+        options.c2h_success = request.c2h_success();
+    }
+    return options;
+}
+
+// What the target could not do, said with the names of the API's parameters.
+RpcError transport_error(Error error) {
+    if (error.code == Errc::kInvalidArgument) {
+        return {RpcCode::kInvalidParams,
+                "max_queue_depth must be 16 to 4096, max_io_qpairs_per_ctrlr 1 to 1024, "
+                "max_io_size a power of two from 4096 to 131072, in_capsule_data_size a multiple "
+                "of 16 up to 8192"};
+    }
+    return rpc::to_rpc_error(error, "transport 'TCP'");
+}
+
+RpcError subsystem_error(Error error, const std::string& nqn) {
+    if (error.code == Errc::kInvalidArgument) {
+        return {RpcCode::kInvalidParams,
+                subsystem_words(nqn) +
+                    ": nqn must be like nqn.2026-01.io.basalt:vol1, serial_number at most 20 and "
+                    "model_number at most 40 printable characters, max_namespaces at most 1024, "
+                    "min_cntlid not above max_cntlid"};
+    }
+    return rpc::to_rpc_error(error, subsystem_words(nqn));
+}
+
+Task<void> begin_transport(Context& context,
+                           nvmf::TransportOptions options,
+                           Reply<v1::Done> reply) {
+    const RunningCall running(context);
+    auto creating = context.target.create_transport(options);
+    const Status created = co_await creating;
+    if (!created) {
+        reply.fail(transport_error(created.error()));
+        co_return;
+    }
+    reply.send();
+}
+
+Task<void> begin_subsystem(Context& context,
+                           nvmf::SubsystemOptions options,
+                           Reply<v1::Done> reply) {
+    const RunningCall running(context);
+    const std::string nqn = options.nqn;
+    auto creating = context.target.create_subsystem(std::move(options));
+    const Status created = co_await creating;
+    if (!created) {
+        reply.fail(subsystem_error(created.error(), nqn));
+        co_return;
+    }
+    reply.send();
+}
+
+}  // namespace
+
+std::string subsystem_words(std::string_view nqn) {
+    return "subsystem '" + std::string(nqn) + "'";
+}
+
+void NvmfSubsystemHandlers::add_to(rpc::MethodTable& table) {
+    using Self = NvmfSubsystemHandlers;
+    table.add("nvmf_create_transport", *this, &Self::create_transport);
+    table.add("nvmf_create_subsystem", *this, &Self::create_subsystem);
+    table.add("nvmf_delete_subsystem", *this, &Self::delete_subsystem);
+    table.add("nvmf_subsystem_add_ns", *this, &Self::add_ns);
+    table.add("nvmf_subsystem_remove_ns", *this, &Self::remove_ns);
+    table.add("nvmf_subsystem_add_listener", *this, &Self::add_listener);
+    table.add("nvmf_subsystem_remove_listener", *this, &Self::remove_listener);
+    table.add("nvmf_subsystem_add_host", *this, &Self::add_host);
+    table.add("nvmf_subsystem_remove_host", *this, &Self::remove_host);
+    table.add("nvmf_subsystem_allow_any_host", *this, &Self::allow_any_host);
+}
+
+template <typename Value>
+Task<void> NvmfSubsystemHandlers::answer(Task<Result<Value>> change,
+                                         std::string what,
+                                         Reply<v1::Done> reply) {
+    const RunningCall running(context_);
+    const Result<Value> outcome = co_await change;
+    if (!outcome) {
+        reply.fail(outcome.error(), what);
+        co_return;
+    }
+    reply.send();
+}
+
+void NvmfSubsystemHandlers::create_transport(const v1::NvmfCreateTransportRequest& request,
+                                             Reply<v1::Done> reply) {
+    if (refuse_other_target(request, reply)) {
+        return;
+    }
+    if (!is_word(request.trtype(), "TCP")) {
+        reply.fail(RpcError(RpcCode::kInvalidParams,
+                            "trtype: must be TCP, not '" + request.trtype() + "'"));
+        return;
+    }
+    begin_transport(context_, to_options(request, context_.discovery_port), std::move(reply))
+        .detach();
+}
+
+void NvmfSubsystemHandlers::create_subsystem(const v1::NvmfCreateSubsystemRequest& request,
+                                             Reply<v1::Done> reply) {
+    if (refuse_other_target(request, reply)) {
+        return;
+    }
+    nvmf::SubsystemOptions options;
+    options.nqn = request.nqn();
+    options.serial_number = request.serial_number();
+    if (request.has_model_number() && !request.model_number().empty()) {
+        options.model_number = request.model_number();
+    }
+    options.allow_any_host = request.allow_any_host();
+    if (request.max_namespaces() > 0) {
+        options.namespaces_max = request.max_namespaces();
+    }
+    if (request.has_min_cntlid()) {
+        options.cntlid_min = static_cast<uint16_t>(request.min_cntlid());
+    }
+    if (request.has_max_cntlid()) {
+        options.cntlid_max = static_cast<uint16_t>(request.max_cntlid());
+    }
+    begin_subsystem(context_, std::move(options), std::move(reply)).detach();
+}
+
+void NvmfSubsystemHandlers::delete_subsystem(const v1::NvmfDeleteSubsystemRequest& request,
+                                             Reply<v1::Done> reply) {
+    if (!refuse_other_target(request, reply)) {
+        answer(context_.target.delete_subsystem(request.nqn()),
+               subsystem_words(request.nqn()),
+               std::move(reply))
+            .detach();
+    }
+}
+
+void NvmfSubsystemHandlers::add_ns(const v1::NvmfSubsystemAddNsRequest& request,
+                                   Reply<v1::NvmfSubsystemAddNsResponse> reply) {
+    if (refuse_other_target(request, reply)) {
+        return;
+    }
+    const v1::NamespaceParams& params = request.namespace_();
+    nvmf::NamespaceOptions options;
+    options.device = context_.devices.find(params.bdev_name());
+    if (options.device == nullptr) {
+        reply.fail(Error(Errc::kDeviceGone), bdev_words(params.bdev_name()));
+        return;
+    }
+    options.nsid = nvmf::Nsid(params.nsid());
+    if (params.has_uuid()) {
+        const Result<bdev::Uuid> uuid = bdev::Uuid::parse(params.uuid());
+        options.uuid = uuid ? *uuid : bdev::Uuid{};
+    }
+    if (params.has_nguid() && !from_hex(params.nguid(), options.nguid)) {
+        reply.fail(RpcError(RpcCode::kInvalidParams, "nguid: must be 32 hexadecimal digits"));
+        return;
+    }
+    if (params.has_eui64() && !from_hex(params.eui64(), options.eui64)) {
+        reply.fail(RpcError(RpcCode::kInvalidParams, "eui64: must be 16 hexadecimal digits"));
+        return;
+    }
+    Result<bdev::Claim> claim =
+        context_.devices.claim(*options.device, "a namespace of " + subsystem_words(request.nqn()));
+    if (!claim) {
+        reply.fail(claim.error(),
+                   bdev_words(params.bdev_name()) + ", used by " + options.device->user());
+        return;
+    }
+    options.claim = std::move(*claim);
+    add_namespace(request.nqn(), std::move(options), std::move(reply)).detach();
+}
+
+Task<void> NvmfSubsystemHandlers::add_namespace(std::string nqn,
+                                                nvmf::NamespaceOptions options,
+                                                Reply<v1::NvmfSubsystemAddNsResponse> reply) {
+    const RunningCall running(context_);
+    auto adding = context_.target.add_namespace(nqn, std::move(options));
+    const Result<nvmf::Nsid> added = co_await adding;
+    if (!added) {
+        reply.fail(added.error(), "a namespace of " + subsystem_words(nqn));
+        co_return;
+    }
+    reply.result().set_nsid(added->raw());
+    reply.send();
+}
+
+void NvmfSubsystemHandlers::remove_ns(const v1::NvmfSubsystemRemoveNsRequest& request,
+                                      Reply<v1::Done> reply) {
+    if (!refuse_other_target(request, reply)) {
+        answer(
+            context_.target.remove_namespace(request.nqn(), nvmf::Nsid(request.nsid())),
+            "namespace " + std::to_string(request.nsid()) + " of " + subsystem_words(request.nqn()),
+            std::move(reply))
+            .detach();
+    }
+}
+
+void NvmfSubsystemHandlers::add_listener(const v1::NvmfSubsystemAddListenerRequest& request,
+                                         Reply<v1::Done> reply) {
+    if (refuse_other_target(request, reply)) {
+        return;
+    }
+    if (request.has_ana_state() && request.ana_state() != v1::ANA_STATE_OPTIMIZED) {
+        reply.fail(RpcError(RpcCode::kInvalidParams, "ana_state: only optimized is possible"));
+        return;
+    }
+    if (context_.target.transport() == nullptr) {
+        reply.fail(RpcError(RpcCode::kInvalidParams,
+                            "there is no TCP transport yet; nvmf_create_transport makes it"));
+        return;
+    }
+    const std::optional<SocketAddress> address = read_address(request.listen_address(), reply);
+    if (address) {
+        answer(context_.target.add_listener(request.nqn(), *address),
+               "listener " + address->to_string() + " of " + subsystem_words(request.nqn()),
+               std::move(reply))
+            .detach();
+    }
+}
+
+void NvmfSubsystemHandlers::remove_listener(const v1::NvmfSubsystemRemoveListenerRequest& request,
+                                            Reply<v1::Done> reply) {
+    if (refuse_other_target(request, reply)) {
+        return;
+    }
+    const std::optional<SocketAddress> address = read_address(request.listen_address(), reply);
+    if (address) {
+        answer(context_.target.remove_listener(request.nqn(), *address),
+               "listener " + address->to_string() + " of " + subsystem_words(request.nqn()),
+               std::move(reply))
+            .detach();
+    }
+}
+
+void NvmfSubsystemHandlers::add_host(const v1::NvmfSubsystemAddHostRequest& request,
+                                     Reply<v1::Done> reply) {
+    if (!refuse_other_target(request, reply)) {
+        answer(context_.target.add_host(request.nqn(), request.host()),
+               "host '" + request.host() + "' of " + subsystem_words(request.nqn()),
+               std::move(reply))
+            .detach();
+    }
+}
+
+void NvmfSubsystemHandlers::remove_host(const v1::NvmfSubsystemRemoveHostRequest& request,
+                                        Reply<v1::Done> reply) {
+    if (!refuse_other_target(request, reply)) {
+        answer(context_.target.remove_host(request.nqn(), request.host()),
+               "host '" + request.host() + "' of " + subsystem_words(request.nqn()),
+               std::move(reply))
+            .detach();
+    }
+}
+
+void NvmfSubsystemHandlers::allow_any_host(const v1::NvmfSubsystemAllowAnyHostRequest& request,
+                                           Reply<v1::Done> reply) {
+    if (!refuse_other_target(request, reply)) {
+        answer(context_.target.allow_any_host(request.nqn(), request.allow_any_host()),
+               subsystem_words(request.nqn()),
+               std::move(reply))
+            .detach();
+    }
+}
+
+}  // namespace basalt::control

@@ -1,0 +1,54 @@
+#include "control/replay.h"
+
+#include <utility>
+
+#include "control/config/file.h"
+#include "rpc/server/invoke.h"
+
+namespace basalt::control {
+
+bool ApiCall::await_ready() {
+    // Refused here, or answered later, which may be before invoke() returns.
+    if (std::optional<rpc::RpcError> refused = rpc::invoke(table_, method_, params_, *this, 0)) {
+        error_ = std::move(refused);
+        is_done_ = true;
+    }
+    return is_done_;
+}
+
+void ApiCall::call_done(const rpc::Call& /*call*/, const rpc::RpcError* error) {
+    if (error != nullptr) {
+        error_ = *error;
+    }
+    is_done_ = true;
+    if (awaiter_) {
+        awaiter_.resume();
+    }
+}
+
+Task<std::optional<ReplayError>> replay(const rpc::MethodTable& table,
+                                        const std::vector<StartupCall>& calls,
+                                        const bool& is_stopping) {
+    for (const StartupCall& call : calls) {
+        if (is_stopping) {
+            break;
+        }
+        std::string problem;
+        if (call.new_file) {
+            const Status made =
+                make_sparse_file(call.new_file->path, call.new_file->size_bytes, problem);
+            if (!made) {
+                co_return ReplayError{.text = call.origin + ": " + problem};
+            }
+        }
+        ApiCall making(table, call.method, call.params);
+        const std::optional<rpc::RpcError> error = co_await making;
+        if (error) {
+            co_return ReplayError{.text = call.origin + ": " + call.method + ": " + error->message,
+                                  .code = error->code};
+        }
+    }
+    co_return std::nullopt;
+}
+
+}  // namespace basalt::control
