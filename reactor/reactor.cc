@@ -147,24 +147,25 @@ void Reactor::abandon() {
 
 void Reactor::run() {
     is_stopping_ = false;
-    uint64_t turn_start_ns = clock_.now_ns();
-    idle_since_ns_ = turn_start_ns;
+    // One look at the clock a turn: a turn's start is the end of the one before.
+    uint64_t charged_until_ns = clock_.now_ns();
+    idle_since_ns_ = charged_until_ns;
+    PollResult last = PollResult::kIdle;
     while (!is_stopping_) {
         const PollResult result = poll_once();
-        const uint64_t turn_end_ns = clock_.now_ns();
+        (last == PollResult::kBusy ? counters_.busy_ns : counters_.idle_ns) +=
+            now_ns_ - charged_until_ns;
+        charged_until_ns = now_ns_;
+        last = result;
         if (result == PollResult::kBusy) {
-            counters_.busy_ns += turn_end_ns - turn_start_ns;
-            idle_since_ns_ = turn_end_ns;
-        } else {
-            counters_.idle_ns += turn_end_ns - turn_start_ns;
-        }
-        turn_start_ns = turn_end_ns;
-        if (options_.mode == PollMode::kAdaptive &&
-            turn_end_ns - idle_since_ns_ >= options_.idle_before_sleep_ns) {
+            idle_since_ns_ = now_ns_;
+        } else if (options_.mode == PollMode::kAdaptive &&
+                   now_ns_ - idle_since_ns_ >= options_.idle_before_sleep_ns) {
+            const uint64_t before_ns = clock_.now_ns();
             sleep();
-            turn_start_ns = clock_.now_ns();
-            counters_.sleep_ns += turn_start_ns - turn_end_ns;
-            idle_since_ns_ = turn_start_ns;
+            charged_until_ns = clock_.now_ns();
+            counters_.sleep_ns += charged_until_ns - before_ns;
+            idle_since_ns_ = charged_until_ns;
         }
     }
 }
