@@ -392,12 +392,27 @@ void Connection::flush_later() {
 }
 
 void Connection::flush() {
-    if (phase_ < Phase::kClosing && !output_.is_sending() && output_.has_work()) {
-        socket_->send(output_.begin_send(format_));
+    if (phase_ >= Phase::kClosing || output_.is_sending() || !output_.has_work()) {
+        return;
     }
+    if (group_.reactor().now_ns() < next_send_ns_) {
+        flush_later();
+        return;
+    }
+    socket_->send(output_.begin_send(format_));
+}
+
+void Connection::pace_sends() {
+    // What this turn has taken until now is, nearly all of it, the send itself.
+    const uint64_t now_ns = group_.reactor().clock().now_ns();
+    const uint64_t took_ns = now_ns - group_.reactor().now_ns();
+    next_send_ns_ = now_ns + std::min(took_ns * kSendPauseFactor, kSendPauseNsMax);
 }
 
 void Connection::on_sent() {
+    if (output_.sent_count() >= kSendPauseResponses) {
+        pace_sends();
+    }
     output_.finish_send([this](Request& request) { free_request(request); });
     if (output_.has_work()) {
         flush_later();

@@ -109,6 +109,8 @@ class Connection final : public SocketHandler, private PduHandler {
     void add_requests(uint32_t count);
     void flush_later();
     void flush();
+    /// Sets when the next send may start; see kSendPauseFactor.
+    void pace_sends();
     void resume_later();
     void resume();
     void abandon_requests();
@@ -140,6 +142,7 @@ class Connection final : public SocketHandler, private PduHandler {
     BufferWaiter capsule_waiter_;
     bool is_short_of_requests_ = false;
 
+    uint64_t next_send_ns_ = 0;
     uint32_t queue_entries_ = 0;
     uint32_t sq_head_ = 0;
     bool has_sq_flow_control_ = true;

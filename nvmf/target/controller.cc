@@ -212,13 +212,17 @@ void Controller::rearm(AsyncEvent event) {
 void Controller::deliver_events() {
     for (size_t i = 0; i < kAsyncEventKinds; ++i) {
         Pending& pending = events_[i];
-        if (!pending.is_raised || pending.is_masked || event_requests_.empty()) {
+        if (!pending.is_raised || pending.is_masked) {
             continue;
+        }
+        Request* next = event_requests_.pop_front();
+        if (next == nullptr) {
+            return;
         }
         pending.is_raised = false;
         pending.is_masked = true;
         --event_request_count_;
-        Request& request = *event_requests_.pop_front();
+        Request& request = *next;
         const EventTraits& traits = kEventTraits[i];
         request.cqe.dw0.set(async_event_result(traits.type, traits.info, traits.log_page));
         request.connection.complete(request, status::kSuccess);

@@ -25,6 +25,17 @@ inline constexpr uint32_t kSendHeaderBytes = 8192;
 inline constexpr uint32_t kSendPieces = 128;
 static_assert(kSendPieces <= kSendPiecesMax);
 
+/// A connection's next send starts no sooner than this many times as long after the last one as
+/// that one took. A deep queue's responses then leave in fewer and larger sends, which cost both
+/// ends less (4 KiB reads at depth 128: 776 thousand a second without the pause, 807 with a factor
+/// of 1, 840 with 2, 787 with 4, medians of four).
+inline constexpr uint64_t kSendPauseFactor = 2;
+/// Only after a send of this many responses: a shallow queue gets each at once (with a pause after
+/// every send, a round trip at depth 1 took 9.5 us and not 8.4).
+inline constexpr uint32_t kSendPauseResponses = 4;
+/// And no longer than this, whatever the last one took.
+inline constexpr uint64_t kSendPauseNsMax = 20 * kNsPerUs;
+
 /// The headers that one response may need at most: data header, digest, response.
 inline constexpr uint32_t kResponseHeaderBytesMax = 2 * kPduHeadBytesMax + kDigestBytes;
 static_assert(kSendHeaderBytes >= 2 * kResponseHeaderBytesMax);

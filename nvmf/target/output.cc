@@ -79,6 +79,7 @@ std::span<const iovec> Output::begin_send(const PduFormat& format) {
     is_sending_ = true;
     header_bytes_ = 0;
     piece_count_ = 0;
+    sent_count_ = 0;
     if (control_bytes_ > 0) {
         add_header([&](std::span<std::byte> out) {
             std::memcpy(out.data(), control_.data(), control_bytes_);
@@ -102,6 +103,7 @@ std::span<const iovec> Output::begin_send(const PduFormat& format) {
             BASALT_ASSERT(request->state() == Request::State::kResponding);
             add_response(*request, format);
             sent_.push_back(*request);
+            ++sent_count_;
         }
     }
     return {pieces_.data(), piece_count_};

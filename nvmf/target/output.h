@@ -40,6 +40,9 @@ class Output {
     [[nodiscard]] bool has_work() const { return control_bytes_ > 0 || !waiting_.empty(); }
     [[nodiscard]] bool is_sending() const { return is_sending_; }
 
+    /// Responses in the send under way.
+    [[nodiscard]] uint32_t sent_count() const { return sent_count_; }
+
     /// Makes the next send of what is queued. has_work() and not is_sending(). The pieces stay
     /// until finish_send().
     [[nodiscard]] std::span<const iovec> begin_send(const PduFormat& format);
@@ -74,6 +77,7 @@ class Output {
     size_t header_bytes_ = 0;
     std::array<iovec, kSendPieces> pieces_;
     size_t piece_count_ = 0;
+    uint32_t sent_count_ = 0;
     bool is_sending_ = false;
 };
 
