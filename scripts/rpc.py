@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Calls the methods of a running basaltd over JSON-RPC, from the command line.
 
-It knows no method itself: it asks the daemon (rpc_get_methods) which there are, what their parameters
-mean and how SPDK's rpc.py spells them, so commands that people have for SPDK work as they are. Every
-parameter also has a flag of its own name. Results go to standard output as JSON; errors to standard
-error, with exit status 1.
+It knows no method itself: it asks the daemon (rpc_get_methods) which there are, what their
+parameters mean and how SPDK's rpc.py spells them, so commands that people have for SPDK work as
+they are. Every parameter also has a flag of its own name. Results go to standard output as JSON;
+errors to standard error, with exit status 1.
 """
 
 import argparse

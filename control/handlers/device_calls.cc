@@ -24,6 +24,7 @@ bdev::Device* find_made_by(Context& context,
     return device;
 }
 
+// tidy: allow(coroutine): `method` is a literal
 Task<void> remove_device(Context& context,
                          std::string name,
                          std::string_view method,

@@ -17,7 +17,8 @@ class RpcPyTest(unittest.TestCase):
     def setUp(self):
         self.directory = tempfile.TemporaryDirectory()
         self.socket = os.path.join(self.directory.name, "rpc.sock")
-        self.daemon = subprocess.Popen([FAKE_DAEMON, self.socket], stdout=subprocess.PIPE, text=True)
+        self.daemon = subprocess.Popen([FAKE_DAEMON, self.socket], stdout=subprocess.PIPE,
+                                       text=True)
         word, port = self.daemon.stdout.readline().split()  # It listens when it has said so.
         self.assertEqual(word, "port")
         self.port = int(port)
@@ -110,7 +111,8 @@ class RpcPyTest(unittest.TestCase):
         self.assertIn("(code -19)", self.fails("bdev_malloc_delete", "x"))
         self.assertIn("parameter 'block_size' must be from 512 to 65536",
                       self.fails("bdev_malloc_create", "1", "100"))
-        self.assertIn("'uuid' must be a UUID", self.fails("bdev_malloc_create", "1", "512", "-u", "x"))
+        self.assertIn("'uuid' must be a UUID",
+                      self.fails("bdev_malloc_create", "1", "512", "-u", "x"))
 
     def test_reports_wrong_arguments_before_asking(self):
         for words, text in ((["bdev_malloc_create", "64"], "total_size needs block_size"),
