@@ -30,14 +30,14 @@ inline constexpr uint32_t kMemoryTransferBytesMax = 1024 * 1024;
 
 /// What the malloc leaf zeroes in one go; it lets other requests pass before it goes on. 1 MiB
 /// takes 40 to 100 us.
-inline constexpr uint64_t kZeroStepBytes = 1024 * 1024;
+inline constexpr uint64_t kZeroStepBytes = uint64_t{1024} * 1024;
 
 /// What it gives back to the kernel in one go. 4 MiB are 1024 pages and take about 150 us.
-inline constexpr uint64_t kDiscardStepBytes = 4 * 1024 * 1024;
+inline constexpr uint64_t kDiscardStepBytes = uint64_t{4} * 1024 * 1024;
 
 /// The shortest range worth giving back instead of zeroing: below 64 KiB the system call and the
 /// page faults that follow cost more than the memset.
-inline constexpr uint64_t kDiscardBytesMin = 64 * 1024;
+inline constexpr uint64_t kDiscardBytesMin = uint64_t{64} * 1024;
 
 /// Requests to one file under way on one core; more wait in line. Beyond what a drive can do at
 /// once (NVMe drives peak at 128 to 256), and 256 operations of 300 bytes are little memory.
