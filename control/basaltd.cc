@@ -109,6 +109,7 @@ Result<Config> make_config(const Arguments& arguments, std::string& problem) {
 }
 
 int fail(const std::string& problem) {
+    // tidy: allow(banned): the log is not set up yet, and this is for the operator's terminal.
     std::fprintf(stderr, "basaltd: %s\n", problem.c_str());
     return 1;
 }

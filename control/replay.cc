@@ -28,7 +28,7 @@ void ApiCall::call_done(const rpc::Call& /*call*/, const rpc::RpcError* error) {
 
 // tidy: allow(coroutine): the arguments live until it is done, as the header says
 Task<std::optional<ReplayError>> replay(const rpc::MethodTable& table,
-                                        const std::vector<StartupCall>& calls,
+                                        std::vector<StartupCall> calls,
                                         const bool& is_stopping) {
     for (const StartupCall& call : calls) {
         if (is_stopping) {

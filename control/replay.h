@@ -43,9 +43,9 @@ struct ReplayError {
 };
 
 /// Makes the calls one after the other, and stops at the first that fails, or when `is_stopping`
-/// becomes true. What was done before stays. `table`, `calls` and `is_stopping` live until it ends.
+/// becomes true. What was done before stays. `table` and `is_stopping` live until it ends.
 [[nodiscard]] Task<std::optional<ReplayError>> replay(const rpc::MethodTable& table,
-                                                      const std::vector<StartupCall>& calls,
+                                                      std::vector<StartupCall> calls,
                                                       const bool& is_stopping);
 
 }  // namespace basalt::control

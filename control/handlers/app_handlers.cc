@@ -99,9 +99,9 @@ void AppHandlers::get_version(const v1::SpdkGetVersionRequest& /*request*/,
                               Reply<v1::SpdkGetVersionResponse> reply) {
     v1::SpdkGetVersionResponse& result = reply.result();
     result.set_version(version_text());
-    result.mutable_fields()->set_major(kVersionMajor);
-    result.mutable_fields()->set_minor(kVersionMinor);
-    result.mutable_fields()->set_patch(kVersionPatch);
+    result.mutable_fields()->set_major(version().major);
+    result.mutable_fields()->set_minor(version().minor);
+    result.mutable_fields()->set_patch(version().patch);
     reply.send();
 }
 

@@ -33,7 +33,7 @@ template <typename Response>
 bdev::Device* find_base(Context& context, const std::string& name, Reply<Response>& reply) {
     bdev::Device* base = context.devices.find(name);
     if (base == nullptr) {
-        reply.fail(Error(Errc::kDeviceGone), bdev_words(name));
+        reply.fail(Error(Errc::kNotFound), bdev_words(name));
     }
     return base;
 }

@@ -141,7 +141,7 @@ std::vector<bdev::Device*> BdevInfoHandlers::find(const std::vector<std::string>
     for (const std::string& name : names) {
         bdev::Device* device = context_.devices.find(name);
         if (device == nullptr) {
-            reply.fail(Error(Errc::kDeviceGone), bdev_words(name));
+            reply.fail(Error(Errc::kNotFound), bdev_words(name));
             return {};
         }
         found.push_back(device);
@@ -180,7 +180,7 @@ Task<void> BdevInfoHandlers::wait_for_bdev(const v1::BdevGetBdevsRequest& reques
         device = context_.devices.find(request.name());
     }
     if (device == nullptr) {
-        reply.fail(Error(Errc::kDeviceGone), bdev_words(request.name()));
+        reply.fail(Error(Errc::kNotFound), bdev_words(request.name()));
         co_return;
     }
     describe(*device, *reply.result().add_bdevs());
@@ -292,7 +292,7 @@ Task<void> BdevInfoHandlers::switch_histogram(const v1::BdevEnableHistogramReque
     const AsyncMutex::Turn turn(context_.device_sequences);
     bdev::Device* device = context_.devices.find(request.name());
     if (device == nullptr) {
-        reply.fail(Error(Errc::kDeviceGone), bdev_words(request.name()));
+        reply.fail(Error(Errc::kNotFound), bdev_words(request.name()));
         co_return;
     }
     auto switching = device->enable_histogram(context_.control(), request.enable());
@@ -312,7 +312,7 @@ Task<void> BdevInfoHandlers::read_histogram(const v1::BdevGetHistogramRequest& r
     const AsyncMutex::Turn turn(context_.device_sequences);
     bdev::Device* device = context_.devices.find(request.name());
     if (device == nullptr) {
-        reply.fail(Error(Errc::kDeviceGone), bdev_words(request.name()));
+        reply.fail(Error(Errc::kNotFound), bdev_words(request.name()));
         co_return;
     }
     auto reading = device->read_histogram(context_.control());

@@ -88,7 +88,7 @@ void ConfigHandlers::load_config(const v1::SavedConfig& request, Reply<v1::Done>
 
 Task<void> ConfigHandlers::load(std::vector<StartupCall> calls, Reply<v1::Done> reply) {
     const RunningCall running(context_);
-    auto replaying = replay(table_, calls, context_.is_stopping);
+    auto replaying = replay(table_, std::move(calls), context_.is_stopping);
     const std::optional<ReplayError> error = co_await replaying;
     if (error) {
         reply.fail(RpcError(error->code, error->text));

@@ -12,7 +12,7 @@ bdev::Device* find_made_by(Context& context,
                            rpc::Reply<v1::Done>& reply) {
     bdev::Device* device = context.devices.find(name);
     if (device == nullptr) {
-        reply.fail(Error(Errc::kDeviceGone), bdev_words(name));
+        reply.fail(Error(Errc::kNotFound), bdev_words(name));
         return nullptr;
     }
     if (device->describe().method != method) {
@@ -27,7 +27,7 @@ bdev::Device* find_made_by(Context& context,
 // tidy: allow(coroutine): `method` is a literal
 Task<void> remove_device(Context& context,
                          std::string name,
-                         std::string_view method,
+                         std::string method,
                          rpc::Reply<v1::Done> reply) {
     const RunningCall running(context);
     co_await context.device_sequences.acquire();

@@ -53,10 +53,10 @@ void finish_create(Context& context,
                                          std::string_view method,
                                          rpc::Reply<v1::Done>& reply);
 
-/// Removes the device `name` if `method` (static text) made it and nobody uses it, and answers.
+/// Removes the device `name` if `method` made it and nobody uses it, and answers.
 Task<void> remove_device(Context& context,
                          std::string name,
-                         std::string_view method,
+                         std::string method,
                          rpc::Reply<v1::Done> reply);
 
 }  // namespace basalt::control

@@ -83,7 +83,7 @@ void NvmfInfoHandlers::get_transports(const v1::NvmfGetTransportsRequest& reques
     }
     const nvmf::TransportOptions* options = context_.target.transport();
     if (request.has_trtype() && (options == nullptr || request.trtype() != "TCP")) {
-        reply.fail(Error(Errc::kDeviceGone), "transport '" + request.trtype() + "'");
+        reply.fail(Error(Errc::kNotFound), "transport '" + request.trtype() + "'");
         return;
     }
     if (options != nullptr) {
@@ -109,7 +109,7 @@ void NvmfInfoHandlers::get_subsystems(const v1::NvmfGetSubsystemsRequest& reques
         return;
     }
     if (request.has_nqn() && context_.target.find(request.nqn()) == nullptr) {
-        reply.fail(Error(Errc::kDeviceGone), subsystem_words(request.nqn()));
+        reply.fail(Error(Errc::kNotFound), subsystem_words(request.nqn()));
         return;
     }
     for (const nvmf::SubsystemConfig* config : context_.target.subsystems()) {
@@ -127,7 +127,7 @@ void NvmfInfoHandlers::get_listeners(const v1::NvmfSubsystemGetListenersRequest&
     }
     const nvmf::SubsystemConfig* config = context_.target.find(request.nqn());
     if (config == nullptr) {
-        reply.fail(Error(Errc::kNotFound), subsystem_words(request.nqn()));
+        reply.fail(target_error(Error(Errc::kNotFound), subsystem_words(request.nqn())));
         return;
     }
     for (const nvmf::ListenerConfig& listener : config->listeners) {
@@ -149,7 +149,7 @@ Task<void> NvmfInfoHandlers::read_controllers(
     auto reading = context_.target.controllers(nqn);
     const Result<std::vector<nvmf::ControllerInfo>> read = co_await reading;
     if (!read) {
-        reply.fail(read.error(), subsystem_words(nqn));
+        reply.fail(target_error(read.error(), subsystem_words(nqn)));
         co_return;
     }
     const bool is_discovery = nqn == nvmf::kDiscoveryNqn;
@@ -178,7 +178,7 @@ Task<void> NvmfInfoHandlers::read_qpairs(std::string nqn,
     auto reading = context_.target.queues(nqn);
     const Result<std::vector<nvmf::QueueInfo>> read = co_await reading;
     if (!read) {
-        reply.fail(read.error(), subsystem_words(nqn));
+        reply.fail(target_error(read.error(), subsystem_words(nqn)));
         co_return;
     }
     for (const nvmf::QueueInfo& info : *read) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <charconv>
 #include <optional>
 #include <utility>
@@ -87,6 +88,10 @@ RpcError transport_error(Error error) {
                 "max_io_size a power of two from 4096 to 131072, in_capsule_data_size a multiple "
                 "of 16 up to 8192"};
     }
+    if (error.code == Errc::kNoMemory) {
+        return {-ENOMEM,
+                "no memory for the I/O buffers, 32 MiB a reactor: take more hugepages, or none"};
+    }
     return rpc::to_rpc_error(error, "transport 'TCP'");
 }
 
@@ -148,6 +153,14 @@ void NvmfSubsystemHandlers::add_to(rpc::MethodTable& table) {
     table.add("nvmf_subsystem_allow_any_host", *this, &Self::allow_any_host);
 }
 
+rpc::RpcError target_error(Error error, const std::string& what) {
+    rpc::RpcError translated = rpc::to_rpc_error(error, what);
+    if (error.code == Errc::kNotFound) {
+        translated.code = static_cast<int32_t>(RpcCode::kInvalidParams);
+    }
+    return translated;
+}
+
 template <typename Value>
 Task<void> NvmfSubsystemHandlers::answer(Task<Result<Value>> change,
                                          std::string what,
@@ -155,7 +168,7 @@ Task<void> NvmfSubsystemHandlers::answer(Task<Result<Value>> change,
     const RunningCall running(context_);
     const Result<Value> outcome = co_await change;
     if (!outcome) {
-        reply.fail(outcome.error(), what);
+        reply.fail(target_error(outcome.error(), what));
         co_return;
     }
     reply.send();
@@ -218,7 +231,7 @@ void NvmfSubsystemHandlers::add_ns(const v1::NvmfSubsystemAddNsRequest& request,
     nvmf::NamespaceOptions options;
     options.device = context_.devices.find(params.bdev_name());
     if (options.device == nullptr) {
-        reply.fail(Error(Errc::kDeviceGone), bdev_words(params.bdev_name()));
+        reply.fail(Error(Errc::kNotFound), bdev_words(params.bdev_name()));
         return;
     }
     options.nsid = nvmf::Nsid(params.nsid());
@@ -252,7 +265,7 @@ Task<void> NvmfSubsystemHandlers::add_namespace(std::string nqn,
     auto adding = context_.target.add_namespace(nqn, std::move(options));
     const Result<nvmf::Nsid> added = co_await adding;
     if (!added) {
-        reply.fail(added.error(), "a namespace of " + subsystem_words(nqn));
+        reply.fail(target_error(added.error(), "a namespace of " + subsystem_words(nqn)));
         co_return;
     }
     reply.result().set_nsid(added->raw());

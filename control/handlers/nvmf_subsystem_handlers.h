@@ -62,4 +62,8 @@ template <typename Request, typename Response>
 /// "subsystem 'nqn…'", for messages.
 [[nodiscard]] std::string subsystem_words(std::string_view nqn);
 
+/// The RpcError for a failed operation on a part of the target. As with SPDK, a subsystem or part
+/// of one that does not exist is a wrong parameter.
+[[nodiscard]] rpc::RpcError target_error(Error error, const std::string& what);
+
 }  // namespace basalt::control
