@@ -178,8 +178,9 @@ void Daemon::log_ready() {
     }
     BASALT_LOG(kInfo,
                "control",
-               "{} is ready: reactors on processors {}; {}; API on {}{}{}{}",
+               "{}{} is ready: reactors on processors {}; {}; API on {}{}{}{}",
                version_text(),
+               config_.uuid.empty() ? "" : ", node " + config_.uuid + ",",
                processors,
                config_.hugepages > 0 ? std::to_string(config_.hugepages) + " huge pages"
                                      : std::string("no huge pages"),

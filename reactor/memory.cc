@@ -147,6 +147,7 @@ Status start_eal(const MemoryOptions& options, std::string& problem) {
     const CallerState caller;
     std::vector<std::string> arguments = eal_arguments(options, caller.first_processor());
     std::vector<char*> pointers;
+    pointers.reserve(arguments.size() + 1);
     for (std::string& argument : arguments) {
         pointers.push_back(argument.data());
     }

@@ -109,6 +109,7 @@ TEST(Basaltd, ReportsItsReactorsAndThreads) {
 TEST(Basaltd, ServesTheVolumesOfATomlFile) {
     DaemonProcess daemon;
     const std::string config = daemon.write_file("b.toml", R"(
+uuid = "00000000-0000-0000-0000-00000000000a"
 [nvmf]
 discovery_port = 0
 [[bdev]]
@@ -125,6 +126,7 @@ bdev = "f"
 )");
     daemon.start({"-c", config});
     ASSERT_TRUE(daemon.wait_until_ready());
+    EXPECT_NE(daemon.output().find("node 00000000-0000-0000-0000-00000000000a"), std::string::npos);
     EXPECT_EQ(std::filesystem::file_size(daemon.path("f.img")), 8U << 20U);
     const Json subsystem = daemon.result("nvmf_get_subsystems", {{"nqn", kNqn}})[0];
     EXPECT_EQ(subsystem["namespaces"][0]["bdev_name"], "f");
