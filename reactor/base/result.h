@@ -32,65 +32,101 @@ struct Error {
 };
 static_assert(sizeof(Error) == 8);
 
-/// Holds a T or an Error. Names follow std::expected, which GCC 12 lacks in C++20 and clang 14
-/// can't read at all. Trivially copyable for trivial T, so that it travels in registers.
+namespace detail {
+
+/// What a Result holds: a value or an error. Two classes, because clang 14 knows no destructor with
+/// a requires clause: this one for a trivial T is trivial itself.
+template <typename T, bool kIsTrivial = std::is_trivially_copyable_v<T>>
+class ResultStorage {
+  protected:
+    explicit ResultStorage(bool has_value) : has_value_(has_value) {}
+    union {
+        T value_;
+        Error error_;
+    };
+    bool has_value_;
+};
+
 template <typename T>
-class [[nodiscard]] Result {
+class ResultStorage<T, false> {
+  public:
+    ResultStorage(const ResultStorage&) = delete;
+    ResultStorage& operator=(const ResultStorage&) = delete;
+    ResultStorage(ResultStorage&& other) noexcept : has_value_(other.has_value_) {
+        take(std::move(other));
+    }
+    ResultStorage& operator=(ResultStorage&& other) noexcept {
+        if (this != &other) {
+            clear();
+            has_value_ = other.has_value_;
+            take(std::move(other));
+        }
+        return *this;
+    }
+    ~ResultStorage() { clear(); }
+
+  protected:
+    explicit ResultStorage(bool has_value) : has_value_(has_value) {}
+    union {
+        T value_;
+        Error error_;
+    };
+    bool has_value_;
+
+  private:
+    void take(ResultStorage&& other) {
+        if (has_value_) {
+            ::new (&value_) T(std::move(other.value_));
+        } else {
+            ::new (&error_) Error(other.error_);
+        }
+    }
+    void clear() {
+        if (has_value_) {
+            value_.~T();
+        }
+    }
+};
+
+}  // namespace detail
+
+/// Holds a T or an Error. Names follow std::expected, which GCC 12 lacks in C++20 and clang 14
+/// can't read at all. Trivially copyable for trivial T, so that it travels in registers; else it
+/// can be moved and not copied.
+template <typename T>
+class [[nodiscard]] Result : private detail::ResultStorage<T> {
     static_assert(!std::is_reference_v<T> && !std::is_same_v<T, Error>);
+    using Storage = detail::ResultStorage<T>;
+    using Storage::error_;
+    using Storage::has_value_;
+    using Storage::value_;
 
   public:
     // Implicit on purpose, as in std::expected: `return value;` and `return error;` both read well.
     // NOLINTNEXTLINE(google-explicit-constructor)
-    Result(T value) : has_value_(true) { ::new (&storage_.value) T(std::move(value)); }
+    Result(T value) : Storage(true) { ::new (&value_) T(std::move(value)); }
     // NOLINTNEXTLINE(google-explicit-constructor)
-    Result(Error error) : has_value_(false) {
+    Result(Error error) : Storage(false) {
         BASALT_ASSERT(error.code != Errc::kOk);
-        storage_.error = error;
+        ::new (&error_) Error(error);
     }
     // NOLINTNEXTLINE(google-explicit-constructor)
     Result(Errc code) : Result(Error(code)) {}
-
-    Result(const Result& other) requires std::is_trivially_copyable_v<T>
-    = default;
-    Result& operator=(const Result& other) requires std::is_trivially_copyable_v<T>
-    = default;
-    ~Result() requires std::is_trivially_destructible_v<T>
-    = default;
-
-    Result(Result&& other) noexcept : has_value_(other.has_value_) {
-        if (has_value_) {
-            ::new (&storage_.value) T(std::move(other.storage_.value));
-        } else {
-            storage_.error = other.storage_.error;
-        }
-    }
-    Result& operator=(Result&& other) noexcept {
-        if (this != &other) {
-            this->~Result();
-            ::new (this) Result(std::move(other));
-        }
-        return *this;
-    }
-    ~Result() {
-        if (has_value_) {
-            storage_.value.~T();
-        }
-    }
 
     [[nodiscard]] bool has_value() const { return has_value_; }
     explicit operator bool() const { return has_value_; }
 
     [[nodiscard]] T& value() & {
         BASALT_ASSERT(has_value_);
-        return storage_.value;
+        return value_;
     }
     [[nodiscard]] const T& value() const& {
         BASALT_ASSERT(has_value_);
-        return storage_.value;
+        return value_;
     }
     [[nodiscard]] T&& value() && {
         BASALT_ASSERT(has_value_);
-        return std::move(storage_.value);
+        return std::move(value_);
     }
     T& operator*() & { return value(); }
     const T& operator*() const& { return value(); }
@@ -100,19 +136,8 @@ class [[nodiscard]] Result {
 
     [[nodiscard]] Error error() const {
         BASALT_ASSERT(!has_value_);
-        return storage_.error;
+        return error_;
     }
-
-  private:
-    union Storage {
-        Storage() {}
-        ~Storage() requires std::is_trivially_destructible_v<T>
-        = default;
-        ~Storage() {}
-        T value;
-        Error error;
-    } storage_;
-    bool has_value_;
 };
 
 /// A Result without a value. A default-constructed one is success.

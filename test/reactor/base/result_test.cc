@@ -11,6 +11,9 @@ namespace {
 
 static_assert(sizeof(Result<uint64_t>) == 16);
 static_assert(std::is_trivially_copyable_v<Status>);
+static_assert(std::is_trivially_copyable_v<Result<uint64_t>>);
+static_assert(!std::is_copy_constructible_v<Result<std::unique_ptr<int>>>);
+static_assert(std::is_nothrow_move_assignable_v<Result<std::unique_ptr<int>>>);
 
 Result<int> half(int value) {
     if (value % 2 != 0) {
