@@ -79,8 +79,7 @@ NvmeStatus identify_controller(Request& request) {
     const Subsystem& subsystem = *connection.link.subsystem;
     const Controller& controller = *connection.link.controller;
     PollGroup& group = connection.group();
-    nvme_id_ctrl data;
-    std::memset(&data, 0, sizeof(data));
+    nvme_id_ctrl data{};
     put_text(data.sn, subsystem.config().serial_number);
     put_text(data.mn, subsystem.config().model_number);
     put_text(data.fr, "0.1.0");
@@ -109,8 +108,7 @@ NvmeStatus identify_controller(Request& request) {
 NvmeStatus identify_namespace(Request& request) {
     const Nsid nsid = request.sqe.nsid();
     Subsystem& subsystem = *request.connection.link.subsystem;
-    nvme_id_ns data;
-    std::memset(&data, 0, sizeof(data));
+    nvme_id_ns data{};
     if (nsid.raw() == 0 || (nsid != kNsidAll && nsid.raw() > subsystem.config().namespaces_max)) {
         return status::kInvalidNamespace.with_dnr();
     }
@@ -196,8 +194,7 @@ NvmeStatus identify_descriptors(Request& request) {
 
 /// CNS 06h, NVM command set: limits that MDTS does not cover.
 NvmeStatus identify_nvm_controller(Request& request) {
-    nvme_id_ctrl_nvm data;
-    std::memset(&data, 0, sizeof(data));
+    nvme_id_ctrl_nvm data{};
     if (any_namespace(*request.connection.link.subsystem,
                       [](const bdev::BdevInfo& info) { return info.can(IoOp::kUnmap); })) {
         data.dmrl = kDsmRangesMax - 1;  // A byte: 255 is the most it can say.
@@ -213,8 +210,7 @@ NvmeStatus identify_independent_namespace(Request& request) {
     if (found == nullptr) {
         return status::kInvalidNamespace.with_dnr();
     }
-    nvme_id_independent_id_ns data;
-    std::memset(&data, 0, sizeof(data));
+    nvme_id_independent_id_ns data{};
     data.nmic = 1;
     data.nsattr = found->info().is_read_only ? 1 : 0;
     data.nstat = 1;  // Ready.

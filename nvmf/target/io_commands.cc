@@ -163,7 +163,7 @@ void execute_flush(Request& request) {
 // --- Dataset management ----------------------------------------------------------------------
 
 nvme_dsm_range range_at(const Request& request, uint32_t index) {
-    nvme_dsm_range range;
+    nvme_dsm_range range{};
     std::memcpy(&range, request.payload().data() + size_t{index} * sizeof(range), sizeof(range));
     return range;
 }

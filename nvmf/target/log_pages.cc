@@ -78,8 +78,7 @@ void add_supported_pages(PageWindow& page, bool is_discovery) {
 }
 
 void add_smart(PageWindow& page) {
-    nvme_smart_log data;
-    std::memset(&data, 0, sizeof(data));
+    nvme_smart_log data{};
     constexpr uint16_t kRoomTemperatureKelvin = 298;  // There is no thermometer in a socket.
     std::memcpy(data.temperature, &kRoomTemperatureKelvin, sizeof(kRoomTemperatureKelvin));
     data.avail_spare = 100;
@@ -88,8 +87,7 @@ void add_smart(PageWindow& page) {
 }
 
 void add_firmware_slots(PageWindow& page) {
-    nvme_firmware_slot data;
-    std::memset(&data, 0, sizeof(data));
+    nvme_firmware_slot data{};
     data.afi = 1;
     std::memcpy(data.frs[0], "0.1.0   ", sizeof(data.frs[0]));
     page.add(data);
@@ -102,8 +100,7 @@ void add_changed_namespaces(PageWindow& page, Controller& controller, bool retai
 }
 
 void add_effects(PageWindow& page) {
-    nvme_cmd_effects_log data;
-    std::memset(&data, 0, sizeof(data));
+    nvme_cmd_effects_log data{};
     for (const uint8_t opcode : {nvme_admin_get_log_page,
                                  nvme_admin_identify,
                                  nvme_admin_abort_cmd,
@@ -127,8 +124,7 @@ void add_effects(PageWindow& page) {
 nvmf_disc_log_entry discovery_entry(const SubsystemConfig& subsystem,
                                     const ListenerConfig& listener,
                                     const SocketAddress& reached_at) {
-    nvmf_disc_log_entry entry;
-    std::memset(&entry, 0, sizeof(entry));
+    nvmf_disc_log_entry entry{};
     entry.trtype = NVMF_TRTYPE_TCP;
     entry.adrfam = listener.address.is_ipv6() ? NVMF_ADDR_FAMILY_IP6 : NVMF_ADDR_FAMILY_IP4;
     entry.subtype = subsystem.type == SubsystemType::kDiscovery ? NVME_NQN_CURR : NVME_NQN_NVME;
@@ -164,8 +160,7 @@ void add_discovery(PageWindow& page, Request& request) {
     uint64_t count = 0;
     for_each_discovery_entry(connection,
                              [&](const SubsystemConfig&, const ListenerConfig&) { ++count; });
-    nvmf_discovery_log head;
-    std::memset(&head, 0, sizeof(head));
+    nvmf_discovery_log head{};
     head.genctr = connection.group().discovery_generation();
     head.numrec = count;
     page.add(head);

@@ -75,7 +75,7 @@ class Output {
     size_t control_bytes_ = 0;
     std::unique_ptr<std::byte[]> headers_;
     size_t header_bytes_ = 0;
-    std::array<iovec, kSendPieces> pieces_;
+    std::array<iovec, kSendPieces> pieces_{};
     size_t piece_count_ = 0;
     uint32_t sent_count_ = 0;
     bool is_sending_ = false;

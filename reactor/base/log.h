@@ -33,7 +33,7 @@ class Log {
                       std::string_view room,
                       fmt::format_string<Args...> format,
                       Args&&... args) {
-        std::array<char, kTextBytesMax> text;
+        std::array<char, kTextBytesMax> text{};
         const auto end =
             fmt::format_to_n(text.data(), text.size(), format, std::forward<Args>(args)...);
         write_text(level, room, {text.data(), std::min(end.size, text.size())});

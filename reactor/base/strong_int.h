@@ -17,6 +17,8 @@ class StrongInt {
     constexpr StrongInt() = default;
     constexpr explicit StrongInt(Rep value) : value_(value) {}
     [[nodiscard]] constexpr Rep raw() const { return value_; }
+    // clang-tidy 14 takes the 0 that a defaulted <=> compares with for a null pointer.
+    // NOLINTNEXTLINE(modernize-use-nullptr)
     constexpr auto operator<=>(const StrongInt&) const = default;
 
   private:
