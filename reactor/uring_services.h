@@ -13,8 +13,10 @@ namespace basalt {
 /// outlives the ReactorThreads that it serves.
 class UringServices final : public ReactorServicesFactory {
   public:
-    /// Calibrates the clock, for about 10 ms.
-    explicit UringServices(const UringOptions& options) : options_(options) {}
+    /// Calibrates the clock, for about 10 ms, and asks the kernel what it can do, once for all
+    /// reactors; if it can't do enough, make() says so.
+    explicit UringServices(const UringOptions& options)
+        : options_(options), probed_(UringFeatures::probe()) {}
     UringServices(const UringServices&) = delete;
     UringServices& operator=(const UringServices&) = delete;
 
@@ -28,6 +30,7 @@ class UringServices final : public ReactorServicesFactory {
 
   private:
     const UringOptions options_;
+    const Result<UringFeatures> probed_;
     TscClock clock_;
     std::array<UringDriver*, kReactorsMax> drivers_{};  // Each touched by its own thread only.
 };

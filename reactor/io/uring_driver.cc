@@ -19,8 +19,8 @@ constexpr uint32_t kCompletionsPerPoll = 512;
 }  // namespace
 
 Result<std::unique_ptr<UringDriver>> UringDriver::create(Clock& clock,
-                                                         const UringOptions& options) {
-    BASALT_TRY(const UringFeatures probed, UringFeatures::probe());
+                                                         const UringOptions& options,
+                                                         const UringFeatures& probed) {
     const UringFeatures features = probed & options.allowed;
     BASALT_TRY(std::unique_ptr<UringRing> ring, UringRing::create(options.ring, features));
     BASALT_TRY(std::unique_ptr<UringBuffers> buffers,

@@ -42,9 +42,10 @@ struct UringOptions {
 /// Owner: ReactorThreads, or a test.
 class UringDriver final : public IoDriver, public Waker {
   public:
-    /// Errors: those of UringFeatures::probe(), UringRing and UringBuffers.
+    /// `probed` is what UringFeatures::probe() said. Errors: those of UringRing and UringBuffers.
     [[nodiscard]] static Result<std::unique_ptr<UringDriver>> create(Clock& clock,
-                                                                     const UringOptions& options);
+                                                                     const UringOptions& options,
+                                                                     const UringFeatures& probed);
     UringDriver(const UringDriver&) = delete;
     UringDriver& operator=(const UringDriver&) = delete;
     ~UringDriver() override;

@@ -55,7 +55,12 @@ inline TscClock& test_clock() {
 }
 
 inline std::unique_ptr<UringDriver> make_driver(const UringOptions& options) {
-    auto driver = UringDriver::create(test_clock(), options);
+    const auto probed = UringFeatures::probe();
+    EXPECT_TRUE(probed) << describe(probed.error().code);
+    if (!probed) {
+        return nullptr;
+    }
+    auto driver = UringDriver::create(test_clock(), options, *probed);
     EXPECT_TRUE(driver) << describe(driver.error().code);
     return driver ? std::move(*driver) : nullptr;
 }
