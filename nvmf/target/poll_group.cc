@@ -36,7 +36,10 @@ PollGroup::PollGroup(Reactor& reactor,
       options_(options),
       io_pool_(buffers, io_counts(options)),
       capsule_pool_(buffers.subspan(BufferPool::region_bytes(io_counts(options))),
-                    capsule_counts(options)) {}
+                    capsule_counts(options)) {
+    // Direct I/O to a file then need not pin the pages of each request.
+    reactor_.storage().register_memory(buffers.first(buffer_bytes(options)));
+}
 
 PollGroup::~PollGroup() {
     BASALT_ASSERT(connections_.empty());
