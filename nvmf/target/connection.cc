@@ -201,7 +201,7 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
     request->is_buffer_from_capsule_pool = true;
     capsule_buffer_ = {};
     const uint32_t offset = pointer ? pointer->offset : 0;
-    request->piece = iovec{request->buffer.data + offset, capsule_bytes - offset};
+    request->piece = iovec{request->buffer.data + offset, request->data_bytes};
     request->destination = {request->buffer.data, capsule_bytes};
     return PayloadPlan::store({&request->destination, 1});
 }
@@ -210,7 +210,9 @@ PayloadPlan Connection::on_h2c_data(const H2cData& data) {
     // The tag alone finds the request: the command id in the PDU is the host's claim, and trusting
     // it has crashed a target before.
     const uint16_t tag = data.transfer_tag.get();
-    if (tag >= requests_.size() || requests_[tag]->state() != Request::State::kAwaitingData) {
+    if (tag >= requests_.size() || requests_[tag]->state() != Request::State::kAwaitingData ||
+        requests_[tag]->link.is_linked()) {
+        // A request that is linked has its R2T in the output still: the host guesses tags.
         return PayloadPlan::reject(Fes::kInvalidHeaderField, offsetof(H2cData, transfer_tag));
     }
     Request& request = *requests_[tag];
@@ -466,14 +468,15 @@ void Connection::abandon_requests() {
         group_.capsule_pool().release(capsule_buffer_);
         capsule_buffer_ = {};
     }
+    // Before any buffer goes back, or the pool would grant it to another of these requests.
+    for (const auto& request : requests_) {
+        BufferPool::cancel(request->waiter);
+    }
     for (const auto& request : requests_) {
         switch (request->state()) {
             case Request::State::kFree:
             case Request::State::kExecuting: break;  // Executing: the device still has it.
             case Request::State::kNeedsBuffer:
-                BufferPool::cancel(request->waiter);
-                free_request(*request);
-                break;
             case Request::State::kReceiving:
             case Request::State::kAwaitingData:
             case Request::State::kResponding: free_request(*request); break;

@@ -31,8 +31,16 @@ NvmeStatus check_transfer(Request& request, const RwView& command, const bdev::B
     if (bytes > request.connection.group().options().io_bytes_max) {
         return status::kInvalidField.with_dnr();
     }
+    if (info.transfer_max.raw() != 0 && command.nlb() > info.transfer_max) {
+        return status::kInvalidField.with_dnr();
+    }
     if (request.data_bytes != bytes) {
         return status::kDataSglLengthInvalid.with_dnr();
+    }
+    // The host chooses where in the capsule its data lies; the device has a say in that.
+    if (request.is_data_in_capsule &&
+        reinterpret_cast<uintptr_t>(request.piece.iov_base) % info.memory_alignment_bytes != 0) {
+        return status::kSglOffsetInvalid.with_dnr();
     }
     return check_range(command, info);
 }

@@ -28,9 +28,11 @@ class Output {
 
     /// Queues a complete PDU of the connection itself (ICResp, a terminate request). Between sends
     /// and before any request's: it is the first thing or, for a terminate request, the last.
-    /// `encode` writes at most kPduHeadBytesMax bytes to its argument and returns how many.
+    /// `encode` writes at most kPduHeadBytesMax bytes to its argument and returns how many. Twice
+    /// at most before a send: a host's first bytes may be an ICReq with rubbish behind it.
     template <typename Encode>
     void queue_control(Encode encode) {
+        BASALT_ASSERT(control_.size() - control_bytes_ >= kPduHeadBytesMax);
         control_bytes_ += encode(std::span(control_).subspan(control_bytes_));
     }
 
@@ -71,7 +73,7 @@ class Output {
 
     RequestList waiting_;
     RequestList sent_;
-    std::array<std::byte, kPduHeadBytesMax> control_{};
+    std::array<std::byte, 2 * kPduHeadBytesMax> control_{};
     size_t control_bytes_ = 0;
     std::unique_ptr<std::byte[]> headers_;
     size_t header_bytes_ = 0;
