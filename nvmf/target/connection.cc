@@ -78,6 +78,7 @@ void Connection::go_live(uint32_t queue_entries, bool disables_sq_flow_control) 
     group_.reactor().stop_timer(connect_timer_);
     queue_entries_ = queue_entries;
     has_sq_flow_control_ = !disables_sq_flow_control;
+    sq_head_ = 1;  // Behind Connect.
     add_requests(queue_entries + kRequestSlack - kRequestsBeforeConnect);
     if (is_short_of_requests_) {
         is_short_of_requests_ = false;
@@ -358,7 +359,7 @@ void Connection::complete(Request& request, NvmeStatus status) {
     request.set_state(Request::State::kResponding);
     request.cqe.command_id = request.sqe.command_id;
     request.cqe.sq_id.set(link.qid.raw());
-    request.cqe.sq_head.set(has_sq_flow_control_ ? static_cast<uint16_t>(sq_head_) : uint16_t{0});
+    request.cqe.sq_head.set(sq_head_for(request));
     request.cqe.set_status(status);
     request.is_data_for_host = status.ok() && request.data_bytes > 0 &&
                                request.sqe.data_direction() == DataDirection::kControllerToHost;
@@ -367,6 +368,17 @@ void Connection::complete(Request& request, NvmeStatus status) {
     group_.count_completion(is_admin_queue());
     output_.queue(request);
     flush_later();
+}
+
+uint16_t Connection::sq_head_for(const Request& request) const {
+    if (has_sq_flow_control_) {
+        return static_cast<uint16_t>(sq_head_);
+    }
+    // The one way to tell the host that flow control is off, as it wished. Later the field means
+    // nothing (technical proposal 8005, "fabrics SQ flow control", part of NVMe over Fabrics 1.1).
+    const bool is_connect =
+        request.sqe.is_fabrics() && request.sqe.fctype() == nvme_fabrics_type_connect;
+    return is_connect ? uint16_t{0xffff} : uint16_t{0};
 }
 
 void Connection::free_request(Request& request) {

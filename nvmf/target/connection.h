@@ -105,6 +105,7 @@ class Connection final : public SocketHandler, private PduHandler {
     void need_buffer(Request& request);
     void use_buffer(Request& request, Buffer buffer);
     void execute(Request& request);
+    [[nodiscard]] uint16_t sq_head_for(const Request& request) const;
     void free_request(Request& request);
     void add_requests(uint32_t count);
     void flush_later();

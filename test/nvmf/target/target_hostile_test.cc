@@ -175,6 +175,27 @@ TEST_F(TargetHostile, GivesBackEveryBufferWhenAHostLeavesWhileSomeWaitForOne) {
     }
 }
 
+TEST_F(TargetHostile, TellsTheQueueHeadOfConnect) {
+    TargetWorld world(6);
+    for (const bool is_disabled : {false, true}) {
+        ScriptedHost host(world);
+        ASSERT_TRUE(host.handshake());
+        nvmf_connect_data data;
+        std::memset(&data, 0, sizeof(data));
+        data.cntlid = kControllerIdAny.raw();
+        write_nqn_field(data.subsysnqn, TargetWorld::kNqn);
+        write_nqn_field(data.hostnqn, ScriptedHost::kHostNqn);
+        const Sqe connect = make_connect(
+            CommandId(1),
+            {.qid = kAdminQueueId, .queue_entries = 32, .disable_sq_flow_control = is_disabled});
+        const Cqe cqe = host.command(connect, std::as_bytes(std::span(&data, 1)));
+        ASSERT_TRUE(cqe.status().ok());
+        EXPECT_EQ(cqe.sq_head.get(), is_disabled ? 0xffff : 1);
+        const Cqe next = host.command(make_property_get(CommandId(2), NVME_REG_CSTS, false));
+        EXPECT_EQ(next.sq_head.get(), is_disabled ? 0 : 2);
+    }
+}
+
 TEST_F(TargetHostile, OutlivesAHostThatLeavesAtAnyByte) {
     TargetWorld world(7);
     ScriptedHost admin(world);
