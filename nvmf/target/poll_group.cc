@@ -1,6 +1,7 @@
 #include "nvmf/target/poll_group.h"
 
 #include <algorithm>
+#include <bitset>
 
 #include "nvmf/target/poll_group_events.h"
 #include "reactor/base/log.h"
@@ -131,16 +132,22 @@ Controller* PollGroup::make_controller(Subsystem& subsystem,
                                        Connection& admin,
                                        Controller::Identity identity) {
     const ControllerIds ids = ids_of(subsystem.config(), reactor_.core());
+    std::bitset<kControllersPerGroupMax> is_taken;
+    auto& controllers = subsystem.controllers();
+    for (Controller* at = controllers.front(); at != nullptr; at = controllers.next(*at)) {
+        is_taken.set(at->id().raw() - ids.first);
+    }
     for (uint32_t tried = 0; tried < ids.count; ++tried) {
-        const ControllerId id(static_cast<uint16_t>(ids.first + next_controller_++ % ids.count));
-        if (subsystem.find_controller(id) != nullptr) {
+        const uint32_t index = next_controller_++ % ids.count;
+        if (is_taken.test(index)) {
             continue;
         }
+        const ControllerId id(static_cast<uint16_t>(ids.first + index));
         identity.id = id;
         auto controller =
             std::make_unique<Controller>(*this, subsystem, admin, std::move(identity));
         Controller& made = *controller.release();  // Owned through the list: controller_changed().
-        subsystem.controllers().push_back(made);
+        controllers.push_back(made);
         ++stats_.admin_queues;
         ++stats_.admin_queues_total;
         return &made;
