@@ -68,7 +68,8 @@ class PollGroup {
     /// Listens here; accepted connections go to all groups in turn.
     [[nodiscard]] Result<SocketAddress> listen(ListenerId id, const SocketAddress& address);
     void stop_listening(ListenerId id);
-    /// Closes all connections and waits for their end.
+    /// Closes all connections and waits for their end, and for the events that this group has sent
+    /// to come home.
     Task<void> close_all();
 
     [[nodiscard]] std::vector<std::unique_ptr<Subsystem>>& subsystems() { return subsystems_; }
@@ -108,6 +109,7 @@ class PollGroup {
 
   private:
     struct Acceptor;
+    struct Journey;
     struct AcceptEvent;
     struct AttachEvent;
     struct DetachEvent;
@@ -144,6 +146,7 @@ class PollGroup {
     uint64_t next_connection_id_ = 1;
     uint32_t next_controller_ = 0;  // Ids are handed out in turn, so that a late one meets no heir.
     uint32_t next_group_ = 0;
+    uint32_t events_under_way_ = 0;  // Sent by this group and not home again.
     uint64_t discovery_generation_ = 0;
     PollGroupStats stats_;
 };

@@ -155,7 +155,7 @@ void PollGroup::announce_discovery(uint64_t generation) {
 
 Task<void> PollGroup::close_all() {
     for_each_connection([](Connection& connection) { connection.close("the target stops"); });
-    while (connection_count_ > 0) {
+    while (connection_count_ > 0 || events_under_way_ > 0) {
         co_await sleep_for(reactor_, kDrainPollNs);
     }
 }

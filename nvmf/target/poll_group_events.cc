@@ -6,21 +6,30 @@
 
 namespace basalt::nvmf {
 
-namespace {
+/// How every event travels: out, back home, and there it is freed. A group counts those that are
+/// not home yet, because each names it.
+struct PollGroup::Journey {
+    template <typename What>
+    static void begin(std::unique_ptr<What> event, CoreId to) {
+        PollGroup& origin = *event->origin;
+        ++origin.events_under_way_;
+        origin.reactor_.post(to, *event.release());
+    }
 
-/// The last leg of every event: home, where it is freed.
-template <typename What>
-void free_at_home(Event& event, Reactor&) {
-    const std::unique_ptr<What> owned(static_cast<What*>(&event));
-}
+    template <typename What>
+    static void go_home(What& event, Reactor& here) {
+        event.set_run([](Event& returned, Reactor&) {
+            static_cast<void>(end(static_cast<What&>(returned)));
+        });
+        here.post(event.origin->reactor_.core(), event);
+    }
 
-template <typename What>
-void go_home(What& event, Reactor& here) {
-    event.set_run(&free_at_home<What>);
-    here.post(event.origin->reactor().core(), event);
-}
-
-}  // namespace
+    template <typename What>
+    [[nodiscard]] static std::unique_ptr<What> end(What& event) {
+        --event.origin->events_under_way_;
+        return std::unique_ptr<What>(&event);
+    }
+};
 
 void PollGroup::AcceptEvent::send(PollGroup& from,
                                   CoreId to,
@@ -34,9 +43,9 @@ void PollGroup::AcceptEvent::send(PollGroup& from,
     event->set_run([](Event& arrived, Reactor& here) {
         auto& self = static_cast<AcceptEvent&>(arrived);
         self.receiver->accept(self.accepted, self.listener);
-        go_home(self, here);
+        Journey::go_home(self, here);
     });
-    from.reactor_.post(to, *event.release());
+    Journey::begin(std::move(event), to);
 }
 
 void PollGroup::Acceptor::on_accept(AcceptedSocket new_socket) {
@@ -62,12 +71,12 @@ void PollGroup::AttachEvent::send(PollGroup& from, Request& request) {
         auto& self = static_cast<AttachEvent&>(arrived);
         self.status = self.receiver->attach_here(self);
         self.set_run([](Event& returned, Reactor&) {
-            const std::unique_ptr<AttachEvent> owned(static_cast<AttachEvent*>(&returned));
+            const auto owned = Journey::end(static_cast<AttachEvent&>(returned));
             owned->origin->attach_done(*owned);
         });
         here.post(self.origin->reactor_.core(), self);
     });
-    from.reactor_.post(connection.link.home, *event.release());
+    Journey::begin(std::move(event), connection.link.home);
 }
 
 void PollGroup::DetachEvent::send(PollGroup& from, const ControllerLink& link) {
@@ -80,9 +89,9 @@ void PollGroup::DetachEvent::send(PollGroup& from, const ControllerLink& link) {
     event->set_run([](Event& arrived, Reactor& here) {
         auto& self = static_cast<DetachEvent&>(arrived);
         self.receiver->detach_here(self.subsystem, self.cntlid, self.qid);
-        go_home(self, here);
+        Journey::go_home(self, here);
     });
-    from.reactor_.post(link.home, *event.release());
+    Journey::begin(std::move(event), link.home);
 }
 
 void PollGroup::CloseEvent::send(PollGroup& from, CoreId to, uint64_t connection_id) {
@@ -93,9 +102,9 @@ void PollGroup::CloseEvent::send(PollGroup& from, CoreId to, uint64_t connection
     event->set_run([](Event& arrived, Reactor& here) {
         auto& self = static_cast<CloseEvent&>(arrived);
         self.receiver->close_here(self.connection_id);
-        go_home(self, here);
+        Journey::go_home(self, here);
     });
-    from.reactor_.post(to, *event.release());
+    Journey::begin(std::move(event), to);
 }
 
 }  // namespace basalt::nvmf

@@ -204,11 +204,9 @@ Task<Status> Target::create_transport(TransportOptions options) {
 Task<void> Target::shut_down() {
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);
-    listeners_.clear();
-    for (const auto& state : subsystems_) {
-        state->claims.clear();
-    }
-    co_await drop_unused_listeners();
+    // Before the connections, or a host that comes back meanwhile finds an ended group.
+    auto stopped = stop_listeners();
+    co_await stopped;
     for (uint32_t i = 0; i < groups_.size(); ++i) {
         EndGroup ended{groups_[i]};
         visit<EndGroup> trip(control_, CoreId(i), ended, &EndGroup::run);
@@ -224,6 +222,9 @@ Task<void> Target::shut_down() {
         co_await trip;
     }
     groups_.clear();
+    for (const auto& state : subsystems_) {
+        state->claims.clear();
+    }
 }
 
 // --- Publishing --------------------------------------------------------------------------------

@@ -146,6 +146,7 @@ class Target {
                                                               bool is_automatic);
     Task<void> add_discovery_listener(SocketAddress beside);
     Task<void> drop_unused_listeners();
+    Task<void> stop_listeners();
     [[nodiscard]] bool is_listener_used(const SharedListener& listener) const;
 
     Reactor& control_;

@@ -131,6 +131,15 @@ Task<void> Target::drop_unused_listeners() {
     }
 }
 
+Task<void> Target::stop_listeners() {
+    for (const SharedListener& listener : listeners_) {
+        StopListening stopped{groups_[kAcceptingCore.raw()], listener.id};
+        visit<StopListening> trip(control_, kAcceptingCore, stopped, &StopListening::run);
+        co_await trip;
+    }
+    listeners_.clear();
+}
+
 Task<void> Target::add_discovery_listener(SocketAddress beside) {
     const uint16_t port = transport_->discovery_port;
     if (port == 0 || beside.port() == port) {

@@ -327,5 +327,48 @@ TEST_F(TargetHostile, ServesManyHostsAndThoseThatComeAndGo) {
     EXPECT_TRUE(hosts.back()->command(transfer(nvme_cmd_read, 1, 0, 1)).status().ok());
 }
 
+/// Comes back as soon as it is put out.
+class Reconnector final : public SocketHandler {
+  public:
+    explicit Reconnector(TargetWorld& world) : world_(world) { connect(); }
+
+    void connect() {
+        socket_ = world_.host->network().connect(world_.address, SocketOptions{}, *this).value();
+    }
+    size_t on_receive(std::span<const std::byte> data) override { return data.size(); }
+    void on_sent() override {}
+    void on_closed(Error) override {
+        socket_.reset();
+        if (++attempts_ < 300) {
+            connect();
+        }
+    }
+    [[nodiscard]] bool has_given_up() const { return socket_ == nullptr; }
+
+  private:
+    TargetWorld& world_;
+    std::unique_ptr<Socket> socket_;
+    uint32_t attempts_ = 0;
+};
+
+TEST_F(TargetHostile, StopsThoughHostsKeepComingBack) {
+    for (uint64_t seed = 0; seed < 10; ++seed) {
+        sim::FaultOptions faults = sim::calm();
+        faults.message_jitter_ns = 200 * kNsPerUs;
+        TargetWorld world(seed, faults);
+        std::vector<std::unique_ptr<Reconnector>> hosts;
+        for (uint32_t i = 0; i < 6; ++i) {
+            hosts.push_back(std::make_unique<Reconnector>(world));
+        }
+        world.world.run_for(2 * kNsPerMs);
+        auto ended = world.target->shut_down();
+        ASSERT_TRUE(world.world.run_until([&] { return ended.is_done(); }, 60 * kNsPerSecond));
+        for (const auto& host : hosts) {
+            ASSERT_TRUE(
+                world.world.run_until([&] { return host->has_given_up(); }, 60 * kNsPerSecond));
+        }
+    }
+}
+
 }  // namespace
 }  // namespace basalt::nvmf
