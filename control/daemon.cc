@@ -1,7 +1,12 @@
 #include "control/daemon.h"
 
+#include <array>
+#include <fstream>
+#include <string>
 #include <utility>
 #include <vector>
+
+#include <unistd.h>
 
 #include "control/config/endpoint.h"
 #include "control/replay.h"
@@ -24,6 +29,22 @@ std::vector<CoreId> cores_of(const ReactorThreads& threads) {
         cores.emplace_back(i);
     }
     return cores;
+}
+
+// What lasts and tells this node from others: the UUID it was given, else the id of the operating
+// system's installation (machine-id(5)), else the host's name.
+std::string node_of(const Config& config) {
+    if (!config.uuid.empty()) {
+        return config.uuid;
+    }
+    std::string id;
+    std::ifstream("/etc/machine-id") >> id;
+    if (!id.empty() && id != "uninitialized") {
+        return id;
+    }
+    std::array<char, 256> name{};
+    gethostname(name.data(), name.size() - 1);
+    return name.data();
 }
 
 Result<std::vector<Processor>> choose_processors(const Config& config, std::string& problem) {
@@ -77,6 +98,7 @@ Daemon::Daemon(Config config,
                .target = target_,
                .files = files_,
                .device_memory = device_memory_,
+               .node = node_of(config_),
                .discovery_port = config_.discovery_port.value_or(nvmf::kDiscoveryPort),
                .device_sequences = {}},
       introspection_(table_),

@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include <sys/random.h>
+#include <xxhash.h>
 
 #include "reactor/base/assert.h"
 
@@ -27,6 +28,14 @@ int hex_value(char digit) {
         return digit - 'A' + 10;
     }
     return -1;
+}
+
+// RFC 9562, sections 4.1 and 4.2.
+Uuid mark(const std::array<uint8_t, 16>& bytes, uint8_t version) {
+    Uuid uuid{bytes};
+    uuid.bytes[6] = static_cast<uint8_t>((uuid.bytes[6] & 0x0f) | (version << 4));
+    uuid.bytes[8] = static_cast<uint8_t>((uuid.bytes[8] & 0x3f) | 0x80);
+    return uuid;
 }
 
 }  // namespace
@@ -71,10 +80,18 @@ Result<Uuid> Uuid::parse(std::string_view text) {
 }
 
 Uuid Uuid::from_random(const std::array<uint8_t, 16>& random_bytes) {
-    Uuid uuid{random_bytes};
-    uuid.bytes[6] = static_cast<uint8_t>((uuid.bytes[6] & 0x0f) | 0x40);
-    uuid.bytes[8] = static_cast<uint8_t>((uuid.bytes[8] & 0x3f) | 0x80);
-    return uuid;
+    return mark(random_bytes, 4);
+}
+
+Uuid Uuid::from_name(std::string_view scope, std::string_view name) {
+    std::string text;
+    for (const std::string_view part : {std::string_view("basalt"), scope, name}) {
+        text += part;
+        text += '\0';
+    }
+    XXH128_canonical_t canonical;  // Big-endian, on every machine.
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(text.data(), text.size()));
+    return mark(std::to_array(canonical.digest), 8);
 }
 
 Uuid Uuid::make_random() {

@@ -25,6 +25,11 @@ struct Uuid {
     /// A version 4 UUID of these random bytes (RFC 9562, section 5.4).
     [[nodiscard]] static Uuid from_random(const std::array<uint8_t, 16>& random_bytes);
 
+    /// A version 8 UUID (RFC 9562, section 5.8) that is the same whenever `scope` and `name` are:
+    /// XXH3-128 of "basalt", `scope` and `name`, each ended by a zero byte. `scope` is who gives
+    /// out the name, so that the same name elsewhere is another UUID.
+    [[nodiscard]] static Uuid from_name(std::string_view scope, std::string_view name);
+
     /// A version 4 UUID from the kernel's random numbers. Control thread.
     [[nodiscard]] static Uuid make_random();
 };

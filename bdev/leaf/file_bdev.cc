@@ -1,6 +1,8 @@
 #include "bdev/leaf/file_bdev.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "bdev/leaf/block_sizes.h"
@@ -15,6 +17,17 @@ Status check_file(const FileInfo& file, uint32_t block_bytes) {
     const bool fits = file.size_bytes > 0 && file.size_bytes % block_bytes == 0 &&
                       block_bytes % file.alignment_bytes == 0;
     return fits ? kOk : Status(Errc::kInvalidArgument);
+}
+
+Uuid uuid_of(const FileOptions& options) {
+    if (!options.uuid.is_nil()) {
+        return options.uuid;
+    }
+    std::error_code error;
+    const std::filesystem::path absolute = std::filesystem::absolute(options.path, error);
+    // Fails where there is no working directory, which is where nothing relative can be opened.
+    return Uuid::from_name(options.node,
+                           error ? options.path : absolute.lexically_normal().native());
 }
 
 }  // namespace
@@ -45,7 +58,7 @@ FileBdev::FileBdev(const FileOptions& options, FileSystem& file_system, const Fi
     : file_system_(file_system), path_(options.path), method_(options.method) {
     info_.name = options.name;
     info_.product_name = "File disk";
-    info_.uuid = options.uuid.is_nil() ? Uuid::make_random() : options.uuid;
+    info_.uuid = uuid_of(options);
     info_.block_size_bytes = options.block_size_bytes;
     info_.physical_block_size_bytes = std::max(options.block_size_bytes, file.alignment_bytes);
     info_.block_count = BlockCount(file.size_bytes / options.block_size_bytes);

@@ -14,7 +14,11 @@ namespace basalt::bdev {
 struct FileOptions {
     std::string name;
     std::string path;
-    Uuid uuid;  ///< Nil: a random one.
+    /// Nil: Uuid::from_name() of `node` and the path, absolute and without "." and "..", so that a
+    /// host finds its namespace again when the target has restarted. Symbolic links stay as they
+    /// are: /dev/disk/by-id/... is a drive's lasting name, what it points to is not.
+    Uuid uuid;
+    std::string node;  ///< Tells this node from others, which have files of the same path.
     uint32_t block_size_bytes = 4096;
     bool read_only = false;
     uint64_t create_size_bytes = 0;  ///< Not 0: makes a missing file, sparse, of this size.

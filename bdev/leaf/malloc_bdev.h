@@ -12,7 +12,8 @@ namespace basalt::bdev {
 
 struct MallocOptions {
     std::string name;
-    Uuid uuid;  ///< Nil: a random one.
+    /// Nil: a random one. Made anew, the device has lost its data, and must not look the same.
+    Uuid uuid;
     uint32_t block_size_bytes = 4096;
     uint32_t physical_block_size_bytes = 0;  ///< 0: the block size.
     BlockCount block_count;

@@ -14,7 +14,8 @@ namespace basalt::bdev {
 
 struct NullOptions {
     std::string name;
-    Uuid uuid;  ///< Nil: a random one.
+    /// Nil: a random one. It keeps nothing by which a host could find it again.
+    Uuid uuid;
     uint32_t block_size_bytes = 4096;
     uint32_t physical_block_size_bytes = 0;  ///< 0: the block size.
     BlockCount block_count;

@@ -24,11 +24,12 @@ bool is_set(std::span<const uint8_t> bytes) {
 
 // What bdev_aio_create and bdev_uring_create have in common.
 template <typename Request>
-bdev::FileOptions file_options(const Request& request, const char* method) {
+bdev::FileOptions file_options(const Context& context, const Request& request, const char* method) {
     bdev::FileOptions options;
     options.name = request.name();
     options.path = request.filename();
     options.uuid = uuid_of(request);
+    options.node = context.node;
     options.block_size_bytes =
         request.block_size() != 0 ? request.block_size() : kDefaultBlockBytes;
     options.method = method;
@@ -66,7 +67,7 @@ void BdevDriveHandlers::add_to(rpc::MethodTable& table) {
 
 void BdevDriveHandlers::aio_create(const v1::BdevAioCreateRequest& request,
                                    Reply<v1::BdevAioCreateResponse> reply) {
-    bdev::FileOptions options = file_options(request, "bdev_aio_create");
+    bdev::FileOptions options = file_options(context_, request, "bdev_aio_create");
     options.read_only = request.readonly();
     open_file(context_, options, reply);
 }
@@ -77,7 +78,7 @@ void BdevDriveHandlers::aio_delete(const v1::BdevAioDeleteRequest& request, Repl
 
 void BdevDriveHandlers::uring_create(const v1::BdevUringCreateRequest& request,
                                      Reply<v1::BdevUringCreateResponse> reply) {
-    open_file(context_, file_options(request, "bdev_uring_create"), reply);
+    open_file(context_, file_options(context_, request, "bdev_uring_create"), reply);
 }
 
 void BdevDriveHandlers::uring_delete(const v1::BdevUringDeleteRequest& request,

@@ -20,6 +20,7 @@ struct Context {
     nvmf::Target& target;
     FileSystem& files;
     bdev::MemorySource& device_memory;
+    const std::string node;   ///< Tells this node from others; the same after each restart.
     uint16_t discovery_port;  ///< For nvmf_create_transport, which SPDK gives no such setting.
     /// Held by each sequence that visits the reactors about a device, and by each that removes one,
     /// so that no device goes while a visit is on its way.

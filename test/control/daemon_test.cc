@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <filesystem>
 
@@ -249,6 +250,35 @@ TEST(Basaltd, RefusesASavedConfigurationWithTheMethodThatFailed) {
     DaemonProcess broken;
     EXPECT_EQ(broken.run({"--json", broken.write_file("s.json", "{")}), 1);
     EXPECT_EQ(broken.output().find("basaltd: " + broken.path("s.json")), 0U);
+}
+
+TEST(Basaltd, FindsTheUuidOfAFileAgainAfterARestart) {
+    std::array<DaemonProcess, 2> lives;
+    const std::string path = lives[0].write_file("f.img", std::string(1 << 20, 'x'));
+    const std::string config = lives[0].write_file("b.toml", R"(
+[[bdev]]
+name = "f"
+type = "file"
+path = ")" + path + R"("
+[[bdev]]
+name = "m"
+type = "malloc"
+size = "1MiB"
+)");
+    std::array<Json, 2> file_uuids;
+    std::array<Json, 2> memory_uuids;
+    for (size_t life = 0; life < lives.size(); ++life) {
+        DaemonProcess& daemon = lives[life];
+        daemon.start({"-c", config});
+        ASSERT_TRUE(daemon.wait_until_ready()) << daemon.output();
+        file_uuids[life] = daemon.result("bdev_get_bdevs", {{"name", "f"}})[0]["uuid"];
+        memory_uuids[life] = daemon.result("bdev_get_bdevs", {{"name", "m"}})[0]["uuid"];
+        daemon.signal(SIGTERM);
+        EXPECT_EQ(daemon.wait(), 0);
+    }
+    EXPECT_TRUE(file_uuids[0].is_string());
+    EXPECT_EQ(file_uuids[0], file_uuids[1]);
+    EXPECT_NE(memory_uuids[0], memory_uuids[1]) << "its data is gone";
 }
 
 }  // namespace

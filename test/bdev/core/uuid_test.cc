@@ -47,5 +47,15 @@ TEST(Uuid, RandomOnesAreVersion4AndDiffer) {
     EXPECT_FALSE(Uuid::make_random().is_nil());
 }
 
+TEST(Uuid, OnesOfANameAreVersion8AndAlwaysTheSame) {
+    const Uuid uuid = Uuid::from_name("node", "/srv/disk.img");
+    EXPECT_EQ(uuid.to_string(), "cc9e3b3e-89d9-80f9-8674-e11b468aeaa8")
+        << "hosts know namespaces by it: never changes";
+    EXPECT_EQ(Uuid::from_name("node", "/srv/disk.img"), uuid);
+    EXPECT_NE(Uuid::from_name("node", "/srv/disk2.img"), uuid);
+    EXPECT_NE(Uuid::from_name("other", "/srv/disk.img"), uuid);
+    EXPECT_NE(Uuid::from_name("node/", "srv/disk.img"), uuid);
+}
+
 }  // namespace
 }  // namespace basalt::bdev

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -382,6 +383,26 @@ TEST(FileBdev, RefusesFilesThatDoNotFit) {
     auto made = FileBdev::open(options, node.files());
     ASSERT_TRUE(made);
     EXPECT_EQ((*made)->info().block_count.raw(), 256U);
+}
+
+TEST(FileBdev, IsKnownByItsPathUnlessItIsGivenAUuid) {
+    PlainFiles files(64 * 4096);
+    const auto uuid_at = [&files](const std::string& path, const std::string& node, Uuid uuid) {
+        FileOptions options = make_options();
+        options.path = path;
+        options.node = node;
+        options.uuid = uuid;
+        return std::move(FileBdev::open(options, files)).value()->info().uuid;
+    };
+    const Uuid uuid = uuid_at("/srv/d", "a", {});
+    EXPECT_EQ(uuid_at("/srv/d", "a", {}), uuid);
+    EXPECT_EQ(uuid_at("/srv//./x/../d", "a", {}), uuid);
+    EXPECT_NE(uuid_at("/srv/e", "a", {}), uuid);
+    EXPECT_NE(uuid_at("/srv/d", "b", {}), uuid);
+    const std::string here = std::filesystem::current_path().native();
+    EXPECT_EQ(uuid_at("d", "a", {}), uuid_at(here + "/d", "a", {}));
+    const Uuid chosen = Uuid::make_random();
+    EXPECT_EQ(uuid_at("/srv/d", "a", chosen), chosen);
 }
 
 TEST(FileBdev, ReadOnlyDeviceOffersNoWrites) {
