@@ -80,6 +80,43 @@ class TargetHostile : public testing::Test {
         slow = world.add_namespace("Delay0");
     }
 
+    static Bytes plain_capsule(const Sqe& sqe, std::span<const std::byte> payload = {}) {
+        Bytes out;
+        ScriptedHost::append(
+            out,
+            [&](std::span<std::byte> to) {
+                return encode_capsule_cmd(to, sqe, static_cast<uint32_t>(payload.size()), {});
+            },
+            payload,
+            false);
+        return out;
+    }
+    static Bytes connect_capsule(QueueId qid, ControllerId to) {
+        nvmf_connect_data data;
+        std::memset(&data, 0, sizeof(data));
+        data.cntlid = to.raw();
+        data.hostid[0] = 7;
+        write_nqn_field(data.subsysnqn, TargetWorld::kNqn);
+        write_nqn_field(data.hostnqn, ScriptedHost::kHostNqn);
+        const ConnectFields fields{.qid = qid,
+                                   .queue_entries = 32,
+                                   .disable_sq_flow_control = true,
+                                   .keep_alive_ms = qid == kAdminQueueId ? 1000U : 0U};
+        return plain_capsule(make_connect(CommandId(1), fields),
+                             std::as_bytes(std::span(&data, 1)));
+    }
+    static Sqe admin_command(uint16_t n) {
+        switch (n % 3) {
+            case 0: return make_command(nvme_admin_async_event, CommandId(n), Nsid(0));
+            case 1: return make_identify(CommandId(n), NVME_IDENTIFY_CNS_CTRL, Nsid(0));
+            default: return make_get_log_page(CommandId(n), NVME_LOG_LID_CHANGED_NS, 0, 4096);
+        }
+    }
+    Sqe io_command(uint16_t n) const {
+        const uint32_t nsid = n % 4 == 0 ? 1 : slow.raw();
+        return transfer(n % 3 == 0 ? nvme_cmd_write : nvme_cmd_read, n, n, 1U + n, nsid);
+    }
+
     ControllerId cntlid;
     Nsid slow;
 };
@@ -305,6 +342,55 @@ TEST_F(TargetHostile, IsReconfiguredUnderSlowIo) {
         } else if (change < 4) {
             EXPECT_TRUE(io.wait_closed());
         }
+    }
+}
+
+TEST_F(TargetHostile, OutlivesCutConnectionsSlowCoresAndFullRings) {
+    for (uint64_t seed = 0; seed < 40; ++seed) {
+        sim::FaultOptions faults = sim::calm();
+        faults.message_jitter_ns = 300 * kNsPerUs;
+        faults.message_ring_slots = 2;
+        faults.reactor_pause_ppm = 20'000;
+        faults.reactor_pause_ns_max = 2 * kNsPerMs;
+        faults.network_jitter_ns = 200 * kNsPerUs;
+        faults.segment_split_ppm = 300'000;
+        TargetWorld world(seed, faults, few_buffers());
+        const std::string nqn(TargetWorld::kNqn);
+        add_slow_namespace(world);
+        std::vector<std::unique_ptr<ScriptedHost>> hosts;
+        world.world.faults().connection_cut_ppm = 20'000;
+        Random& random = world.world.random();
+        for (uint32_t i = 0; i < 12; ++i) {
+            // Half of them guess the ids of controllers that the others have.
+            const bool is_admin = i % 2 == 0;
+            Bytes talk = ic_req();
+            append(talk,
+                   connect_capsule(QueueId(is_admin ? 0 : static_cast<uint16_t>(1 + i / 4)),
+                                   is_admin ? kControllerIdAny
+                                            : ControllerId(static_cast<uint16_t>(
+                                                  1 + random.below(3) + random.below(2) * 32759))));
+            append(talk,
+                   plain_capsule(make_property_set(
+                       CommandId(2), NVME_REG_CC, 1U | (6U << 16U) | (4U << 20U))));
+            for (uint16_t n = 0; n < 30; ++n) {
+                append(talk, plain_capsule(is_admin ? admin_command(n) : io_command(n)));
+            }
+            hosts.push_back(std::make_unique<ScriptedHost>(world));
+            if (!hosts.back()->is_closed) {
+                hosts.back()->send(talk);
+            }
+            world.world.run_for(random.below(3000) * kNsPerUs);
+        }
+        auto removed = world.target->remove_namespace(nqn, slow);
+        for (const auto& host : hosts) {
+            if (!host->is_closed && random.below(2) == 0) {
+                host->vanish();
+            }
+        }
+        auto deleted = world.target->delete_subsystem(nqn);
+        EXPECT_TRUE(world.run(std::move(removed)).has_value());
+        EXPECT_TRUE(world.run(std::move(deleted)).has_value());
+        world.world.faults().connection_cut_ppm = 0;
     }
 }
 
