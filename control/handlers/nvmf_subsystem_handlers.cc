@@ -85,7 +85,7 @@ RpcError transport_error(Error error) {
     if (error.code == Errc::kInvalidArgument) {
         return {RpcCode::kInvalidParams,
                 "max_queue_depth must be 16 to 4096, max_io_qpairs_per_ctrlr 1 to 1024, "
-                "max_io_size a power of two from 4096 to 131072, in_capsule_data_size a multiple "
+                "max_io_size a power of two from 8192 to 131072, in_capsule_data_size a multiple "
                 "of 16 up to 8192"};
     }
     if (error.code == Errc::kNoMemory) {

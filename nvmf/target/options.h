@@ -21,7 +21,7 @@ using SubsystemId = StrongInt<struct SubsystemIdTag, uint32_t>;
 struct TransportOptions {
     uint32_t queue_entries_max = 128;    ///< CAP.MQES + 1; 16 to 4096.
     uint32_t io_queues_max = 127;        ///< I/O queue pairs a controller; 1 to 1024.
-    uint32_t io_bytes_max = 131072;      ///< MDTS: a power of two, 4096 to BufferPool's largest.
+    uint32_t io_bytes_max = 131072;      ///< MDTS, 8192 to BufferPool's largest.
     uint32_t capsule_data_bytes = 4096;  ///< In-capsule data of I/O commands; 0 to 8192, by 16.
     bool c2h_success = true;             ///< Use the SUCCESS flag where the host allows it.
     uint32_t user_timeout_ms = 30'000;   ///< TCP_USER_TIMEOUT of each connection.

@@ -20,7 +20,7 @@ bool is_printable(std::string_view text) {
 bool is_valid(const TransportOptions& options) {
     return options.queue_entries_max >= 16 && options.queue_entries_max <= 4096 &&
            options.io_queues_max >= 1 && options.io_queues_max <= 1024 &&
-           std::has_single_bit(options.io_bytes_max) && options.io_bytes_max >= 4096 &&
+           std::has_single_bit(options.io_bytes_max) && options.io_bytes_max >= 2 * 4096 &&
            options.io_bytes_max <= BufferPool::kBufferBytesMax &&
            options.capsule_data_bytes <= kAdminCapsuleDataBytes &&
            options.capsule_data_bytes % 16 == 0 && options.small_buffers >= 16 &&
@@ -286,6 +286,9 @@ Task<Status> Target::create_subsystem(SubsystemOptions options) {
     const AsyncMutex::Turn turn(changes_);
     if (!is_valid(options)) {
         co_return Errc::kInvalidArgument;
+    }
+    if (uint32_t{options.cntlid_max} - options.cntlid_min + 1 < reactor_count_) {
+        co_return Errc::kInvalidArgument;  // Some reactor would have no controller id to give.
     }
     if (find(options.nqn) != nullptr) {
         co_return Errc::kExists;

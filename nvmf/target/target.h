@@ -83,7 +83,8 @@ class Target {
         return transport_ ? &*transport_ : nullptr;
     }
 
-    /// Errors: kExists; kInvalidArgument: a bad NQN, serial or model number, or id range.
+    /// Errors: kExists; kInvalidArgument: a bad NQN, serial or model number, or a range of fewer
+    /// controller ids than there are reactors.
     [[nodiscard]] Task<Status> create_subsystem(SubsystemOptions options);
     /// Disconnects its hosts first. Errors: kNotFound, kNotSupported (the discovery subsystem).
     [[nodiscard]] Task<Status> delete_subsystem(std::string nqn);

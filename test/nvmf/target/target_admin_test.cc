@@ -217,6 +217,25 @@ TEST_F(TargetAdmin, DeletesASubsystemUnderItsHosts) {
     EXPECT_TRUE(world.registry->remove("Malloc0").has_value()) << "its claim was given back";
 }
 
+TEST_F(TargetAdmin, RefusesAnIdRangeThatLeavesAReactorWithout) {
+    const auto outcome = [&](uint16_t last) {
+        SubsystemOptions options;
+        options.nqn = "nqn.2026-11.io.basalt:narrow";
+        options.cntlid_min = 7;
+        options.cntlid_max = last;
+        return world.run(world.target->create_subsystem(options));
+    };
+    EXPECT_EQ(outcome(7).error().code, Errc::kInvalidArgument);
+    EXPECT_TRUE(outcome(8).has_value()) << "one id for each of two reactors";
+}
+
+TEST_F(TargetAdmin, RefusesATransferSizeThatMdtsCannotSay) {
+    Target other(*world.control, TargetWorld::kReactors, world.buffers);
+    TransportOptions options;
+    options.io_bytes_max = 4096;  // MDTS 0 would mean: no limit.
+    EXPECT_EQ(world.run(other.create_transport(options)).error().code, Errc::kInvalidArgument);
+}
+
 TEST_F(TargetAdmin, SetsFeaturesAndSaysWhatItHas) {
     ScriptedHost admin(world);
     admin.become_admin();
