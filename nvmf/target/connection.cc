@@ -348,13 +348,16 @@ void Connection::execute(Request& request) {
 }
 
 void Connection::complete(Request& request, NvmeStatus status) {
-    if (request.state() == Request::State::kExecuting) {
-        if (is_gone()) {
-            free_request(request);
-            release_hold();
-            return;
-        }
+    const bool was_executing = request.state() == Request::State::kExecuting;
+    if (is_closing()) {
+        // Nobody hears it any more: a terminate request is the last that a connection says.
+        free_request(request);
+    }
+    if (was_executing) {
         release_hold();
+    }
+    if (is_closing()) {
+        return;
     }
     request.set_state(Request::State::kResponding);
     request.cqe.command_id = request.sqe.command_id;

@@ -78,9 +78,6 @@ class Connection final : public SocketHandler, private PduHandler {
     void hold() { ++holds_; }
     void release_hold();
 
-    /// The command is done by the device: gives its request back when nobody can be answered.
-    [[nodiscard]] bool is_gone() const { return phase_ == Phase::kClosed; }
-
     /// The end of an I/O queue's or admin queue's membership in a controller.
     ControllerLink link;
 

@@ -80,13 +80,6 @@ std::span<const iovec> Output::begin_send(const PduFormat& format) {
     header_bytes_ = 0;
     piece_count_ = 0;
     sent_count_ = 0;
-    if (control_bytes_ > 0) {
-        add_header([&](std::span<std::byte> out) {
-            std::memcpy(out.data(), control_.data(), control_bytes_);
-            return control_bytes_;
-        });
-        control_bytes_ = 0;
-    }
     while (has_room()) {
         Request* request = waiting_.pop_front();
         if (request == nullptr) {
@@ -105,6 +98,14 @@ std::span<const iovec> Output::begin_send(const PduFormat& format) {
             sent_.push_back(*request);
             ++sent_count_;
         }
+    }
+    // Last: ICResp has nothing before it, and after a terminate request nothing may come.
+    if (control_bytes_ > 0 && waiting_.empty() && has_room()) {
+        add_header([&](std::span<std::byte> out) {
+            std::memcpy(out.data(), control_.data(), control_bytes_);
+            return control_bytes_;
+        });
+        control_bytes_ = 0;
     }
     return {pieces_.data(), piece_count_};
 }

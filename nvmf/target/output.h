@@ -26,8 +26,8 @@ class Output {
     Output& operator=(const Output&) = delete;
     ~Output();  ///< Nothing is queued or being sent: see abandon().
 
-    /// Queues a complete PDU of the connection itself (ICResp, a terminate request). Between sends
-    /// and before any request's: it is the first thing or, for a terminate request, the last.
+    /// Queues a complete PDU of the connection itself (ICResp, a terminate request). It goes out
+    /// behind all that is queued for requests: of an ICResp there is none yet.
     /// `encode` writes at most kPduHeadBytesMax bytes to its argument and returns how many. Twice
     /// at most before a send: a host's first bytes may be an ICReq with rubbish behind it.
     template <typename Encode>

@@ -51,6 +51,24 @@ TEST_F(TargetBadInput, TerminatesOnAnUnknownPduType) {
     expect_terminated(Fes::kInvalidHeaderField);
 }
 
+TEST_F(TargetBadInput, SaysNothingAfterATerminateRequest) {
+    connect_bad();
+    Sqe read = make_command(nvme_cmd_read, CommandId(50), Nsid(1));
+    set_range(read, Lba(0), BlockCount(8));
+    set_transport_data(read, 8 * TargetWorld::kBlockBytes);
+    Bytes both = bad.capsule(read);
+    Bytes wrong = bad.capsule(write_command(1));
+    wrong[0] = std::byte{0x0b};
+    both.insert(both.end(), wrong.begin(), wrong.end());
+    bad.send(both);
+    PduType last = PduType::kIcReq;
+    for (Bytes pdu = bad.next_pdu(); !pdu.empty(); pdu = bad.next_pdu()) {
+        last = ScriptedHost::type_of(pdu);
+    }
+    EXPECT_EQ(last, PduType::kC2hTermReq);
+    EXPECT_TRUE(bad.wait_closed());
+}
+
 TEST_F(TargetBadInput, TerminatesOnASecondIcReq) {
     std::array<std::byte, kPduHeadBytesMax> head{};
     const size_t bytes = encode_ic_req(head, {});
