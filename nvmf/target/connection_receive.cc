@@ -1,0 +1,207 @@
+#include "nvmf/target/connection.h"
+#include "nvmf/target/poll_group.h"
+#include "nvmf/wire/sgl.h"
+#include "reactor/base/log.h"
+
+// The receiving half of a connection: what its PDUs are, and where their data goes.
+
+namespace basalt::nvmf {
+
+size_t Connection::on_receive(std::span<const std::byte> data) {
+    if (is_closing()) {
+        return data.size();
+    }
+    const size_t taken = receiver_.feed(data);
+    return receiver_.is_done() ? data.size() : taken;
+}
+
+void Connection::resume_later() {
+    if (!is_closing() && !resume_event_.is_waiting()) {
+        group_.reactor().defer(resume_event_);
+    }
+}
+
+void Connection::resume() {
+    if (is_closing()) {
+        return;
+    }
+    // The header that waits is in the receiver; the bytes behind it are in the socket.
+    static_cast<void>(receiver_.feed({}));
+    if (!receiver_.is_waiting() && !is_closing()) {
+        socket_->resume_receive();
+    }
+}
+
+PayloadPlan Connection::on_header(const PduHeader& header) {
+    switch (header.type()) {
+        case PduType::kIcReq: on_ic_req(header.ic_req()); return PayloadPlan::discard();
+        case PduType::kCapsuleCmd: return on_capsule(header);
+        case PduType::kH2cData: return on_h2c_data(header.h2c_data());
+        case PduType::kH2cTermReq: {
+            const TermReq& term = header.term_req();
+            BASALT_LOG(
+                kWarn,
+                "nvmf",
+                "connection {} from {}: the host ended it with fatal error {:#x}, field {:#x}",
+                id_,
+                peer_.to_string(),
+                term.fes.get(),
+                term.fei.get());
+            close("terminate request from the host");
+            return PayloadPlan::discard();
+        }
+        case PduType::kIcResp:
+        case PduType::kC2hTermReq:
+        case PduType::kCapsuleResp:
+        case PduType::kC2hData:
+        case PduType::kR2t: break;
+    }
+    assertion_failed("the receiver lets only PDUs for controllers pass", __FILE__, __LINE__);
+}
+
+void Connection::on_ic_req(const IcReq& req) {
+    BASALT_ASSERT(phase_ == Phase::kAwaitingIc);
+    phase_ = Phase::kAwaitingConnect;
+    is_receiving_ic_ = true;
+    format_.header_digest = (req.digests & kDigestHeader) != 0;
+    format_.data_digest = (req.digests & kDigestData) != 0;
+    format_.data_align_bytes = static_cast<uint8_t>((req.data_align + 1) * 4);
+    output_.queue_control([&](std::span<std::byte> out) {
+        return encode_ic_resp(out,
+                              {.header_digest = format_.header_digest,
+                               .data_digest = format_.data_digest,
+                               .h2c_data_max_bytes = group_.options().io_bytes_max});
+    });
+    flush_later();
+}
+
+PayloadPlan Connection::on_capsule(const PduHeader& header) {
+    const uint32_t capsule_bytes = header.data_bytes();
+    Request* request = free_.front();
+    if (request == nullptr) {
+        // More commands than the queue is deep: backpressure, no disconnect.
+        is_short_of_requests_ = true;
+        return PayloadPlan::later();
+    }
+    if (capsule_bytes > 0 && !capsule_buffer_.is_valid()) {
+        if (capsule_waiter_.is_waiting()) {
+            return PayloadPlan::later();
+        }
+        capsule_buffer_ = group_.capsule_pool().try_acquire(capsule_bytes);
+        if (!capsule_buffer_.is_valid()) {
+            group_.capsule_pool().wait(capsule_waiter_, capsule_bytes);
+            return PayloadPlan::later();
+        }
+    }
+    free_.pop_front();
+    request->set_state(Request::State::kReceiving);
+    request->reset(header.sqe());
+    if (++sq_head_ >= queue_entries_) {
+        sq_head_ = 0;
+    }
+    receiving_ = request;
+    is_data_for_request_ = false;
+
+    const auto pointer = decode_data_pointer(request->sqe, capsule_bytes);
+    if (!pointer) {
+        request->early_status = to_nvme_status(pointer.error());
+    } else {
+        request->data_bytes = pointer->length_bytes;
+        request->is_data_in_capsule = pointer->place == DataPointer::Place::kInCapsule;
+    }
+    if (capsule_bytes == 0) {
+        return PayloadPlan::discard();
+    }
+    request->buffer = capsule_buffer_;
+    request->is_buffer_from_capsule_pool = true;
+    capsule_buffer_ = {};
+    const uint32_t offset = pointer ? pointer->offset : 0;
+    request->piece = iovec{request->buffer.data + offset, request->data_bytes};
+    request->destination = {request->buffer.data, capsule_bytes};
+    return PayloadPlan::store({&request->destination, 1});
+}
+
+PayloadPlan Connection::on_h2c_data(const H2cData& data) {
+    // The tag alone finds the request: the command id in the PDU is the host's claim, and trusting
+    // it has crashed a target before.
+    const uint16_t tag = data.transfer_tag.get();
+    if (tag >= requests_.size() || requests_[tag]->state() != Request::State::kAwaitingData ||
+        requests_[tag]->link.is_linked()) {
+        // A request that is linked has its R2T in the output still: the host guesses tags.
+        return PayloadPlan::reject(Fes::kInvalidHeaderField, offsetof(H2cData, transfer_tag));
+    }
+    Request& request = *requests_[tag];
+    if (data.command_id.get() != request.sqe.command_id.get()) {
+        return PayloadPlan::reject(Fes::kInvalidHeaderField, offsetof(H2cData, command_id));
+    }
+    const uint32_t bytes = data.length_bytes.get();
+    if (data.offset.get() != request.received_bytes) {
+        return PayloadPlan::reject(Fes::kDataTransferOutOfRange);
+    }
+    if (bytes == 0 || bytes > request.data_bytes - request.received_bytes) {
+        return PayloadPlan::reject(Fes::kDataTransferOutOfRange);
+    }
+    receiving_ = &request;
+    is_data_for_request_ = true;
+    h2c_bytes_ = bytes;
+    request.destination = {request.buffer.data + request.received_bytes, bytes};
+    return PayloadPlan::store({&request.destination, 1});
+}
+
+void Connection::on_pdu_complete(DataDigest digest) {
+    if (is_receiving_ic_) {
+        is_receiving_ic_ = false;
+        PduRules rules = receiver_.rules();
+        rules.phase = ConnectionPhase::kEstablished;
+        rules.header_digest = format_.header_digest;
+        rules.data_digest = format_.data_digest;
+        receiver_.set_rules(rules);
+        return;
+    }
+    if (receiving_ == nullptr) {
+        return;  // A terminate request.
+    }
+    Request& request = *receiving_;
+    receiving_ = nullptr;
+    if (digest == DataDigest::kMismatch) {
+        request.has_digest_error = true;
+    }
+    if (!is_data_for_request_) {
+        begin(request);
+        return;
+    }
+    request.received_bytes += h2c_bytes_;
+    if (request.received_bytes < request.data_bytes) {
+        return;
+    }
+    if (request.has_digest_error) {
+        complete(request, status::kTransientTransportError);
+        return;
+    }
+    execute(request);
+}
+
+void Connection::on_violation(const Violation& violation, std::span<const std::byte> header) {
+    BASALT_LOG(kWarn,
+               "nvmf",
+               "connection {} from {}, queue {}: protocol violation, fatal error status {:#x}, "
+               "information {:#x}",
+               id_,
+               peer_.to_string(),
+               link.qid.raw(),
+               static_cast<uint16_t>(violation.fes),
+               violation.fei);
+    if (violation.close_silently) {
+        close("protocol violation");
+        return;
+    }
+    phase_ = Phase::kTerminating;
+    group_.reactor().stop_timer(connect_timer_);
+    group_.reactor().start_timer(connect_timer_, kConnectTimeoutNs);
+    output_.queue_control([&](std::span<std::byte> out) {
+        return encode_term_req(out, Side::kController, violation, header);
+    });
+    flush_later();
+}
+
+}  // namespace basalt::nvmf
