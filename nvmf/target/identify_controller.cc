@@ -1,0 +1,118 @@
+#include <algorithm>
+#include <bit>
+
+#include "nvmf/target/connection.h"
+#include "nvmf/target/controller.h"
+#include "nvmf/target/identify.h"
+#include "nvmf/target/poll_group.h"
+#include "nvmf/target/subsystem.h"
+#include "nvmf/wire/nqn.h"
+
+// What Identify tells about a controller: NVMe Base Specification, "Identify Controller data
+// structure", and NVM Command Set Specification for the part that is its own.
+
+namespace basalt::nvmf {
+
+namespace {
+
+using bdev::IoOp;
+
+constexpr uint32_t kVersion = 0x00010400;
+constexpr uint32_t kSglsSupported = 0x1;              // SGLS 1:0: supported, no alignment wanted.
+constexpr uint32_t kSglsOffsetInCapsule = 1U << 20U;  // SGLS: address as an offset.
+constexpr uint32_t kPageBytes = 4096;                 // CAP.MPSMIN: what MDTS counts in.
+constexpr uint8_t kControllerTypeIo = 1;
+constexpr uint8_t kControllerTypeDiscovery = 2;
+
+/// Text in a fixed field, padded with blanks as the specification wants it.
+void put_text(std::span<char> field, std::string_view text) {
+    std::fill(field.begin(), field.end(), ' ');
+    std::copy_n(text.begin(), std::min(text.size(), field.size()), field.begin());
+}
+
+bool any_namespace(const Subsystem& subsystem, bool (*has)(const bdev::BdevInfo&)) {
+    return std::any_of(subsystem.namespaces().begin(),
+                       subsystem.namespaces().end(),
+                       [has](const auto& each) { return each != nullptr && has(each->info()); });
+}
+
+void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, PollGroup& group) {
+    const TransportOptions& options = group.options();
+    data.cntrltype = kControllerTypeIo;
+    data.oacs = 0;
+    data.acl = kAbortsMax - 1;
+    data.frmw = (1U << 1U) | 1U;  // One firmware slot, read only.
+    data.npss = 0;
+    data.wctemp = 0x0157;
+    data.cctemp = 0x0175;
+    data.sqes = 0x66;
+    data.cqes = 0x44;
+    data.nn = subsystem.config().namespaces_max;
+    data.mnan = subsystem.config().namespaces_max;
+    const auto can_unmap = [](const bdev::BdevInfo& info) { return info.can(IoOp::kUnmap); };
+    const auto can_compare = [](const bdev::BdevInfo& info) { return info.can(IoOp::kCompare); };
+    const auto can_zero = [](const bdev::BdevInfo& info) { return info.can(IoOp::kWriteZeroes); };
+    const auto is_volatile = [](const bdev::BdevInfo& info) { return info.has_volatile_cache; };
+    data.oncs = static_cast<uint16_t>(
+        (any_namespace(subsystem, can_compare) ? NVME_CTRL_ONCS_COMPARE : 0) |
+        (any_namespace(subsystem, can_unmap) ? NVME_CTRL_ONCS_DSM : 0) |
+        (any_namespace(subsystem, can_zero) ? NVME_CTRL_ONCS_WRITE_ZEROES : 0));
+    // Bits 2:1 = 11b: Flush of all namespaces (NSID FFFFFFFFh) works.
+    data.vwc = static_cast<uint8_t>(0x6U | (any_namespace(subsystem, is_volatile) ? 1U : 0U));
+    data.cmic = 0x3;  // More than one port and controller may belong to the subsystem.
+    data.ioccsz = (uint32_t{sizeof(Sqe)} + options.capsule_data_bytes) / 16;
+    data.iorcsz = uint32_t{sizeof(Cqe)} / 16;
+    data.oaes = 1U << 8U;  // Namespace attribute notices.
+}
+
+}  // namespace
+
+NvmeStatus identify_controller(Request& request) {
+    Connection& connection = request.connection;
+    const Subsystem& subsystem = *connection.link.subsystem;
+    const Controller& controller = *connection.link.controller;
+    PollGroup& group = connection.group();
+    nvme_id_ctrl data{};
+    put_text(data.sn, subsystem.config().serial_number);
+    put_text(data.mn, subsystem.config().model_number);
+    put_text(data.fr, "0.1.0");
+    data.mdts = static_cast<uint8_t>(std::countr_zero(group.options().io_bytes_max / kPageBytes));
+    data.cntlid = controller.id().raw();
+    data.ver = kVersion;
+    data.ctratt = 1U;  // 128-bit host identifier.
+    data.aerl = kAsyncEventRequestsMax - 1;
+    data.lpa = 1U << 2U;  // Log pages by offset and extended length.
+    data.elpe = kErrorLogEntries - 1;
+    data.kas = kKeepAliveGranularity;
+    data.maxcmd = static_cast<uint16_t>(group.options().queue_entries_max);
+    data.sgls = kSglsSupported | kSglsOffsetInCapsule;
+    data.msdbd = 1;
+    write_nqn_field(data.subnqn, subsystem.config().nqn);
+    if (subsystem.is_discovery()) {
+        data.cntrltype = kControllerTypeDiscovery;
+        data.oaes = 1U << 31U;  // Discovery log change notices.
+    } else {
+        describe_io_controller(data, subsystem, group);
+    }
+    put_identify_data(request, data);
+    return status::kSuccess;
+}
+
+NvmeStatus identify_nvm_controller(Request& request) {
+    nvme_id_ctrl_nvm data{};
+    if (any_namespace(*request.connection.link.subsystem,
+                      [](const bdev::BdevInfo& info) { return info.can(IoOp::kUnmap); })) {
+        data.dmrl = kDsmRangesMax - 1;  // A byte: 255 is the most it can say.
+        data.dmrsl = UINT32_MAX;
+    }
+    put_identify_data(request, data);
+    return status::kSuccess;
+}
+
+NvmeStatus identify_command_sets(Request& request) {
+    const uint64_t nvm_alone = 1;
+    put_identify_data(request, nvm_alone);
+    return status::kSuccess;
+}
+
+}  // namespace basalt::nvmf

@@ -1,0 +1,118 @@
+#include <algorithm>
+#include <bit>
+
+#include "nvmf/target/connection.h"
+#include "nvmf/target/identify.h"
+#include "nvmf/target/subsystem.h"
+
+// What Identify tells about namespaces: NVMe Base Specification, "Identify command", and NVM
+// Command Set Specification for the structures of namespaces.
+
+namespace basalt::nvmf {
+
+NvmeStatus identify_namespace(Request& request) {
+    const Nsid nsid = request.sqe.nsid();
+    Subsystem& subsystem = *request.connection.link.subsystem;
+    nvme_id_ns data{};
+    if (nsid.raw() == 0 || (nsid != kNsidAll && nsid.raw() > subsystem.config().namespaces_max)) {
+        return status::kInvalidNamespace.with_dnr();
+    }
+    const Namespace* found = nsid == kNsidAll ? nullptr : subsystem.find_namespace(nsid);
+    if (found == nullptr) {
+        return nsid == kNsidAll ? status::kInvalidNamespace.with_dnr() : status::kSuccess;
+    }
+    const bdev::BdevInfo& info = found->info();
+    const NamespaceConfig& config = found->config();
+    data.nsze = info.block_count.raw();
+    data.ncap = info.block_count.raw();
+    data.nuse = info.block_count.raw();
+    data.nsfeat = info.is_thin ? 1U : 0U;
+    data.lbaf[0].ds = static_cast<uint8_t>(std::countr_zero(info.block_size_bytes));
+    data.nmic = 1;  // More than one controller may have it attached.
+    // Bit 3: Write Zeroes may deallocate; 001b: deallocated blocks read as zeroes. Linux uses
+    // deallocation for zeroing only with both.
+    data.dlfeat = info.reads_zeroes_after_unmap ? 0x9 : 0;
+    data.noiob = static_cast<uint16_t>(std::min<uint64_t>(info.optimal_io_boundary.raw(), 0xffff));
+    const auto atomic_0based =
+        static_cast<uint16_t>(std::clamp<uint64_t>(info.atomic_write_max.raw(), 1, 0x10000) - 1);
+    if (atomic_0based > 0) {
+        data.nsfeat = static_cast<uint8_t>(data.nsfeat | (1U << 1U));  // NSABP
+        data.nawun = atomic_0based;
+        data.nawupf = atomic_0based;
+    }
+    const uint32_t physical_blocks = info.physical_block_size_bytes / info.block_size_bytes;
+    if (physical_blocks > 1) {
+        data.nsfeat = static_cast<uint8_t>(data.nsfeat | (1U << 4U));  // OPTPERF: NPWG and its kin.
+        data.npwg = data.npwa = data.npdg = data.npda = static_cast<uint16_t>(physical_blocks - 1);
+    }
+    data.nsattr = info.is_read_only ? 1 : 0;
+    std::copy(config.nguid.begin(), config.nguid.end(), data.nguid);
+    std::copy(config.eui64.begin(), config.eui64.end(), data.eui64);
+    put_identify_data(request, data);
+    return status::kSuccess;
+}
+
+NvmeStatus identify_active_namespaces(Request& request) {
+    const Nsid after = request.sqe.nsid();
+    if (after.raw() >= 0xfffffffe) {
+        return status::kInvalidNamespace.with_dnr();
+    }
+    std::byte* out = request.payload().data();
+    uint32_t count = 0;
+    for (const auto& each : request.connection.link.subsystem->namespaces()) {
+        if (each == nullptr || each->config().nsid <= after ||
+            count == kIdentifyBytes / sizeof(uint32_t)) {
+            continue;
+        }
+        const uint32_t nsid = each->config().nsid.raw();
+        std::memcpy(out + size_t{count++} * sizeof(nsid), &nsid, sizeof(nsid));
+    }
+    return status::kSuccess;
+}
+
+NvmeStatus identify_descriptors(Request& request) {
+    const Namespace* found = request.connection.link.subsystem->find_namespace(request.sqe.nsid());
+    if (found == nullptr) {
+        return status::kInvalidNamespace.with_dnr();
+    }
+    std::byte* out = request.payload().data();
+    const auto add = [&out](uint8_t type, std::span<const uint8_t> id) {
+        if (std::all_of(id.begin(), id.end(), [](uint8_t byte) { return byte == 0; })) {
+            return;
+        }
+        const nvme_ns_id_desc head{type, static_cast<uint8_t>(id.size()), 0};
+        std::memcpy(out, &head, sizeof(head));
+        std::memcpy(out + sizeof(head), id.data(), id.size());
+        out += sizeof(head) + id.size();
+    };
+    const NamespaceConfig& config = found->config();
+    add(NVME_NIDT_EUI64, config.eui64);
+    add(NVME_NIDT_NGUID, config.nguid);
+    add(NVME_NIDT_UUID, config.uuid.bytes);
+    // The command set identifier, 0 = NVM, is the one id whose zero means something.
+    const std::array<uint8_t, 5> csi{NVME_NIDT_CSI, 1, 0, 0, 0};
+    std::memcpy(out, csi.data(), csi.size());
+    return status::kSuccess;
+}
+
+NvmeStatus identify_nvm_namespace(Request& request) {
+    // Protection information is all that there is in it, and of that there is none.
+    return request.connection.link.subsystem->find_namespace(request.sqe.nsid()) != nullptr
+               ? status::kSuccess
+               : status::kInvalidNamespace.with_dnr();
+}
+
+NvmeStatus identify_independent_namespace(Request& request) {
+    const Namespace* found = request.connection.link.subsystem->find_namespace(request.sqe.nsid());
+    if (found == nullptr) {
+        return status::kInvalidNamespace.with_dnr();
+    }
+    nvme_id_independent_id_ns data{};
+    data.nmic = 1;
+    data.nsattr = found->info().is_read_only ? 1 : 0;
+    data.nstat = 1;  // Ready.
+    put_identify_data(request, data);
+    return status::kSuccess;
+}
+
+}  // namespace basalt::nvmf
