@@ -14,6 +14,16 @@
 
 namespace basalt::bdev {
 
+/// How a device likes its requests, in blocks; 0 says nothing about that.
+struct IoHints {
+    BlockCount write_granularity{0};  ///< Writes of a multiple avoid read-modify-write.
+    BlockCount write_alignment{0};    ///< Of their first block.
+    BlockCount unmap_granularity{0};  ///< Unmaps of less give nothing back.
+    BlockCount unmap_alignment{0};
+    BlockCount optimal_write{0};  ///< The length of writes for the best throughput.
+    BlockCount io_boundary{0};    ///< Requests that cross a multiple are slower.
+};
+
 /// What a block device is and can do. Constant while the device exists.
 struct BdevInfo {
     std::string name;                  ///< Unique in the process; what RPC calls it.
@@ -25,10 +35,12 @@ struct BdevInfo {
     uint32_t memory_alignment_bytes = 1;  ///< Of each piece of memory; a power of two.
     BlockCount transfer_max{0};           ///< Blocks of one read, write or compare; 0: no limit.
     BlockCount atomic_write_max{1};  ///< Blocks that are written all or not at all at power loss.
-    BlockCount optimal_io_boundary{0};
+    BlockCount atomic_boundary{0};   ///< Unless they cross a multiple of this; 0: there is none.
+    IoHints hints;
     std::array<bool, kIoOpCount> supports{};
     bool has_volatile_cache = false;  ///< A write without FUA may be lost until a flush.
     bool reads_zeroes_after_unmap = false;
+    bool zeroes_may_deallocate = false;  ///< IoRequest::may_deallocate means something for zeroes.
     bool is_read_only = false;
     bool is_thin = false;               ///< Has fewer blocks behind it than it shows.
     bool supplies_read_memory = false;  ///< See IoRequest::wants_device_memory.
@@ -74,6 +86,12 @@ class Bdev {
 
     /// The device below, or null for a leaf.
     [[nodiscard]] virtual Bdev* base() const { return nullptr; }
+
+    /// Blocks that have something behind them now: fewer than block_count on a thin device that can
+    /// tell. Any core, and never waits for the medium, but costs a system call: not for each I/O.
+    [[nodiscard]] virtual BlockCount allocated_blocks() const {
+        return base() != nullptr ? base()->allocated_blocks() : info().block_count;
+    }
 
     /// How to make this device again. Control thread.
     [[nodiscard]] virtual BdevConfig describe() const { return {}; }

@@ -99,6 +99,9 @@ class Device final : public Bdev {
 
     [[nodiscard]] const BdevInfo& info() const override { return inner_->info(); }
     [[nodiscard]] Bdev* base() const override { return inner_->base(); }
+    [[nodiscard]] BlockCount allocated_blocks() const override {
+        return inner_->allocated_blocks();
+    }
     [[nodiscard]] BdevConfig describe() const override { return inner_->describe(); }
     [[nodiscard]] Result<std::unique_ptr<BdevChannel>> open_channel(Reactor& here) override;
 

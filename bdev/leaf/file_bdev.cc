@@ -64,7 +64,14 @@ FileBdev::FileBdev(const FileOptions& options, FileSystem& file_system, const Fi
     info_.block_count = BlockCount(file.size_bytes / options.block_size_bytes);
     info_.transfer_max = BlockCount(kCopiedTransferBytesMax / options.block_size_bytes);
     info_.has_volatile_cache = true;
+    info_.hints.write_granularity =
+        BlockCount(info_.physical_block_size_bytes / options.block_size_bytes);
+    info_.hints.write_alignment = info_.hints.write_granularity;
+    info_.hints.unmap_granularity =
+        BlockCount(std::max<uint64_t>(file.allocation_bytes / options.block_size_bytes, 1));
+    info_.hints.unmap_alignment = info_.hints.unmap_granularity;
     info_.reads_zeroes_after_unmap = file.can_punch;
+    info_.zeroes_may_deallocate = file.can_punch;
     info_.is_read_only = options.read_only;
     info_.is_thin = file.can_punch && !file.is_block_device;
     const auto set = [this](IoOp op, bool can) { info_.supports[static_cast<uint32_t>(op)] = can; };
@@ -80,6 +87,16 @@ FileBdev::FileBdev(const FileOptions& options, FileSystem& file_system, const Fi
     shared_.alignment_bytes = file.alignment_bytes;
     shared_.can_punch = file.can_punch;
     shared_.has_lost_writes = &has_lost_writes_;
+}
+
+BlockCount FileBdev::allocated_blocks() const {
+    const Result<uint64_t> bytes = file_system_.allocated_bytes(shared_.handle);
+    if (!info_.is_thin || !bytes) {
+        return info_.block_count;
+    }
+    // A file system's own notes about the file count too; rounding up makes no block look unused.
+    const uint64_t blocks = (*bytes + info_.block_size_bytes - 1) / info_.block_size_bytes;
+    return std::min(BlockCount(blocks), info_.block_count);
 }
 
 BdevConfig FileBdev::describe() const {

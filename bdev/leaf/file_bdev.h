@@ -49,6 +49,8 @@ class FileBdev final : public Bdev {
     ~FileBdev() override { file_system_.close(shared_.handle); }
 
     [[nodiscard]] const BdevInfo& info() const override { return info_; }
+    /// By what the file system says; of a block device all.
+    [[nodiscard]] BlockCount allocated_blocks() const override;
     [[nodiscard]] BdevConfig describe() const override;
     [[nodiscard]] Result<std::unique_ptr<BdevChannel>> open_channel(Reactor& here) override;
 

@@ -148,9 +148,11 @@ MallocBdev::MallocBdev(const MallocOptions& options,
                                           : options.block_size_bytes;
     info_.block_count = options.block_count;
     info_.transfer_max = BlockCount(kMemoryTransferBytesMax / options.block_size_bytes);
-    info_.optimal_io_boundary = options.optimal_io_boundary;
+    info_.hints.io_boundary = options.optimal_io_boundary;
+    info_.hints.unmap_granularity = BlockCount(kDiscardBytesMin / options.block_size_bytes);
+    info_.hints.unmap_alignment = BlockCount(kPageBytes / options.block_size_bytes);
     info_.reads_zeroes_after_unmap = true;
-    info_.is_thin = true;
+    info_.zeroes_may_deallocate = true;
     info_.supports.fill(true);
 }
 
@@ -160,7 +162,7 @@ BdevConfig MallocBdev::describe() const {
              {"num_blocks", info_.block_count.raw()},
              {"block_size", uint64_t{info_.block_size_bytes}},
              {"physical_block_size", uint64_t{info_.physical_block_size_bytes}},
-             {"optimal_io_boundary", info_.optimal_io_boundary.raw()},
+             {"optimal_io_boundary", info_.hints.io_boundary.raw()},
              {"uuid", info_.uuid.to_string()}}};
 }
 

@@ -22,10 +22,13 @@ class NullChannel final : public BdevChannel {
         : here_(here), zero_pieces_(zero_pieces) {}
 
     void submit(IoRequest& request) override {
+        Status outcome = kOk;
         if (request.op == IoOp::kRead) {
             read(request);
+        } else if (request.op == IoOp::kCompare) {
+            outcome = compare(request);
         }
-        complete_later(here_, request, kOk);
+        complete_later(here_, request, outcome);
     }
 
   private:
@@ -38,6 +41,17 @@ class NullChannel final : public BdevChannel {
         for (const iovec& piece : std::span(request.pieces, request.piece_count)) {
             std::memset(piece.iov_base, 0, piece.iov_len);
         }
+    }
+
+    /// With what a read would give: zeroes.
+    [[nodiscard]] Status compare(const IoRequest& request) const {
+        const void* zeroes = zero_pieces_.back().iov_base;
+        for (const iovec& piece : std::span(request.pieces, request.piece_count)) {
+            if (std::memcmp(piece.iov_base, zeroes, piece.iov_len) != 0) {
+                return Errc::kCompareMismatch;
+            }
+        }
+        return kOk;
     }
 
     Reactor& here_;
@@ -75,11 +89,9 @@ NullBdev::NullBdev(const NullOptions& options, std::span<std::byte> zeroes) : ze
     info_.block_count = options.block_count;
     info_.transfer_max = BlockCount(kMemoryTransferBytesMax / options.block_size_bytes);
     info_.reads_zeroes_after_unmap = true;
-    info_.is_thin = true;
+    info_.zeroes_may_deallocate = true;
     info_.supplies_read_memory = true;
     info_.supports.fill(true);
-    // There is nothing to compare with.
-    info_.supports[static_cast<uint32_t>(IoOp::kCompare)] = false;
 
     for (uint64_t n = 0; n <= info_.transfer_max.raw(); ++n) {
         zero_pieces_.push_back(iovec{zeroes_.data(), n * info_.block_size_bytes});

@@ -21,7 +21,8 @@ struct NullOptions {
     BlockCount block_count;
 };
 
-/// A device without data, to measure everything else: writes vanish, reads are zeroes. A reader
+/// A device without data, to measure everything else: writes vanish, reads are zeroes, and so
+/// a compare is with zeroes. A reader
 /// that asks for the device's memory gets one page of zeroes mapped again and again, which stays in
 /// the cache. Owner: BdevRegistry.
 class NullBdev final : public Bdev {

@@ -61,7 +61,14 @@ NvmeBdev::NvmeBdev(const NvmeOptions& options,
     info_.memory_alignment_bytes = kMemoryAlignmentBytes;
     info_.transfer_max = BlockCount(transfer_bytes / identity.block_bytes);
     info_.atomic_write_max = BlockCount(identity.atomic_blocks);
-    info_.optimal_io_boundary = BlockCount(identity.optimal_io_boundary);
+    info_.atomic_boundary = BlockCount(identity.atomic_boundary);
+    info_.hints = {.write_granularity = BlockCount(identity.write_granularity),
+                   .write_alignment = BlockCount(identity.write_alignment),
+                   .unmap_granularity = BlockCount(identity.unmap_granularity),
+                   .unmap_alignment = BlockCount(identity.unmap_alignment),
+                   .optimal_write = BlockCount(identity.optimal_write),
+                   .io_boundary = BlockCount(identity.optimal_io_boundary)};
+    info_.zeroes_may_deallocate = identity.zeroes_may_deallocate;
     info_.has_volatile_cache = identity.has_volatile_cache;
     info_.is_read_only = identity.is_read_only;
     info_.is_thin = identity.is_thin;

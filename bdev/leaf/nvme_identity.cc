@@ -80,6 +80,32 @@ const nvme_lbaf& current_format(const nvme_id_ns& ns) {
     return ns.lbaf[index];
 }
 
+// All fields are 0's based, but a boundary of 0 is none.
+void parse_atomicity(const nvme_id_ctrl& controller, const nvme_id_ns& ns, NvmeIdentity& identity) {
+    if ((ns.nsfeat & NVME_NS_FEAT_NATOMIC) == 0) {
+        identity.atomic_blocks = uint64_t{le16toh(controller.awupf)} + 1;
+        return;
+    }
+    if (ns.nabspf != 0 && ns.nabo != 0) {
+        return;  // Boundaries with an offset, which nobody above knows: one block is always whole.
+    }
+    identity.atomic_blocks = uint64_t{le16toh(ns.nawupf)} + 1;
+    identity.atomic_boundary = ns.nabspf != 0 ? uint64_t{le16toh(ns.nabspf)} + 1 : 0;
+}
+
+void parse_hints(const nvme_id_ns& ns, NvmeIdentity& identity) {
+    identity.optimal_io_boundary = le16toh(ns.noiob);
+    constexpr uint8_t kOptimalPerformance = 1U << 4U;  // NSFEAT: NPWG to NOWS are defined.
+    if ((ns.nsfeat & kOptimalPerformance) == 0) {
+        return;
+    }
+    identity.write_granularity = uint32_t{le16toh(ns.npwg)} + 1;
+    identity.write_alignment = uint32_t{le16toh(ns.npwa)} + 1;
+    identity.unmap_granularity = uint32_t{le16toh(ns.npdg)} + 1;
+    identity.unmap_alignment = uint32_t{le16toh(ns.npda)} + 1;
+    identity.optimal_write = uint32_t{le16toh(ns.nows)} + 1;
+}
+
 }  // namespace
 
 Result<NvmeId> NvmeId::parse(std::string_view text) {
@@ -133,10 +159,8 @@ NvmeIdentity parse_identify(const nvme_id_ctrl& controller,
     identity.transfer_bytes_max = controller.mdts == 0 || controller.mdts > kTransferMaxLog2
                                       ? 0
                                       : kPageBytes << controller.mdts;
-    // Both fields are 0's based.
-    const uint16_t atomic = (ns.nsfeat & NVME_NS_FEAT_NATOMIC) != 0 ? ns.nawupf : controller.awupf;
-    identity.atomic_blocks = uint64_t{le16toh(atomic)} + 1;
-    identity.optimal_io_boundary = le16toh(ns.noiob);
+    parse_atomicity(controller, ns, identity);
+    parse_hints(ns, identity);
 
     const uint16_t commands = le16toh(controller.oncs);
     identity.can_compare = (commands & NVME_CTRL_ONCS_COMPARE) != 0;

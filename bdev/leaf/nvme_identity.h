@@ -48,7 +48,13 @@ struct NvmeIdentity {
     uint32_t metadata_bytes = 0;       ///< Of each block.
     uint64_t transfer_bytes_max = 0;   ///< MDTS in bytes; 0: no limit.
     uint64_t atomic_blocks = 1;        ///< Written all or not at power loss (AWUPF, NAWUPF).
+    uint64_t atomic_boundary = 0;      ///< Unless they cross a multiple of this; 0: none (NABSPF).
     uint32_t optimal_io_boundary = 0;  ///< NOIOB, in blocks.
+    uint32_t write_granularity = 0;    ///< NPWG, in blocks; 0, here and below: it does not say.
+    uint32_t write_alignment = 0;      ///< NPWA.
+    uint32_t unmap_granularity = 0;    ///< NPDG.
+    uint32_t unmap_alignment = 0;      ///< NPDA.
+    uint32_t optimal_write = 0;        ///< NOWS.
     bool has_volatile_cache = false;   ///< VWC.
     bool can_compare = false;
     bool can_deallocate = false;

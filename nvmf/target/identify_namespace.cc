@@ -10,6 +10,50 @@
 
 namespace basalt::nvmf {
 
+namespace {
+
+// NSFEAT.
+constexpr uint8_t kThinProvisioned = 1U << 0U;
+constexpr uint8_t kOwnAtomicity = 1U << 1U;        // NSABP: NAWUN and its kin count.
+constexpr uint8_t kOptimalPerformance = 1U << 4U;  // OPTPERF: NPWG and its kin count.
+
+/// A number of blocks in a 0's based field; 0 blocks, which nobody has said, are one.
+uint16_t zero_based(uint64_t blocks) {
+    return static_cast<uint16_t>(std::clamp<uint64_t>(blocks, 1, 0x10000) - 1);
+}
+
+/// DLFEAT: what deallocated blocks read as (001b: zeroes, 000b: not told), and bit 3, that Write
+/// Zeroes may deallocate. Linux uses deallocation for zeroing only with both.
+uint8_t deallocation_features(const bdev::BdevInfo& info) {
+    return static_cast<uint8_t>((info.reads_zeroes_after_unmap ? 1U : 0U) |
+                                (info.zeroes_may_deallocate ? 1U << 3U : 0U));
+}
+
+void describe_atomicity(nvme_id_ns& data, const bdev::BdevInfo& info) {
+    if (info.atomic_write_max.raw() <= 1) {
+        return;  // One block is always whole, and the controller's fields say so.
+    }
+    data.nsfeat = static_cast<uint8_t>(data.nsfeat | kOwnAtomicity);
+    data.nawun = data.nawupf = zero_based(info.atomic_write_max.raw());
+    data.nabsn = data.nabspf = zero_based(info.atomic_boundary.raw());
+}
+
+void describe_hints(nvme_id_ns& data, const bdev::BdevInfo& info) {
+    const bdev::IoHints& hints = info.hints;
+    data.noiob = static_cast<uint16_t>(std::min<uint64_t>(hints.io_boundary.raw(), 0xffff));
+    const uint64_t physical = info.physical_block_size_bytes / info.block_size_bytes;
+    data.npwg = zero_based(std::max(physical, hints.write_granularity.raw()));
+    data.npwa = zero_based(std::max(physical, hints.write_alignment.raw()));
+    data.npdg = zero_based(std::max(physical, hints.unmap_granularity.raw()));
+    data.npda = zero_based(std::max(physical, hints.unmap_alignment.raw()));
+    data.nows = zero_based(hints.optimal_write.raw());
+    if ((data.npwg | data.npwa | data.npdg | data.npda | data.nows) != 0) {
+        data.nsfeat = static_cast<uint8_t>(data.nsfeat | kOptimalPerformance);
+    }
+}
+
+}  // namespace
+
 NvmeStatus identify_namespace(Request& request) {
     const Nsid nsid = request.sqe.nsid();
     Subsystem& subsystem = *request.connection.link.subsystem;
@@ -25,26 +69,13 @@ NvmeStatus identify_namespace(Request& request) {
     const NamespaceConfig& config = found->config();
     data.nsze = info.block_count.raw();
     data.ncap = info.block_count.raw();
-    data.nuse = info.block_count.raw();
-    data.nsfeat = info.is_thin ? 1U : 0U;
+    data.nuse = config.bdev->allocated_blocks().raw();
     data.lbaf[0].ds = static_cast<uint8_t>(std::countr_zero(info.block_size_bytes));
     data.nmic = 1;  // More than one controller may have it attached.
-    // Bit 3: Write Zeroes may deallocate; 001b: deallocated blocks read as zeroes. Linux uses
-    // deallocation for zeroing only with both.
-    data.dlfeat = info.reads_zeroes_after_unmap ? 0x9 : 0;
-    data.noiob = static_cast<uint16_t>(std::min<uint64_t>(info.optimal_io_boundary.raw(), 0xffff));
-    const auto atomic_0based =
-        static_cast<uint16_t>(std::clamp<uint64_t>(info.atomic_write_max.raw(), 1, 0x10000) - 1);
-    if (atomic_0based > 0) {
-        data.nsfeat = static_cast<uint8_t>(data.nsfeat | (1U << 1U));  // NSABP
-        data.nawun = atomic_0based;
-        data.nawupf = atomic_0based;
-    }
-    const uint32_t physical_blocks = info.physical_block_size_bytes / info.block_size_bytes;
-    if (physical_blocks > 1) {
-        data.nsfeat = static_cast<uint8_t>(data.nsfeat | (1U << 4U));  // OPTPERF: NPWG and its kin.
-        data.npwg = data.npwa = data.npdg = data.npda = static_cast<uint16_t>(physical_blocks - 1);
-    }
+    data.dlfeat = deallocation_features(info);
+    data.nsfeat = info.is_thin ? kThinProvisioned : 0;
+    describe_atomicity(data, info);
+    describe_hints(data, info);
     data.nsattr = info.is_read_only ? 1 : 0;
     std::copy(config.nguid.begin(), config.nguid.end(), data.nguid);
     std::copy(config.eui64.begin(), config.eui64.end(), data.eui64);

@@ -208,6 +208,7 @@ Result<FileInfo> PosixFileSystem::open(const std::string& path, const OpenOption
     BASALT_TRY(info.size_bytes, size_of(file.fd(), status));
     info.alignment_bytes = file.is_direct() ? alignment_of(file.fd(), status) : 1;
     info.is_block_device = S_ISBLK(status.st_mode);
+    info.allocation_bytes = static_cast<uint32_t>(status.st_blksize);
     info.can_punch = !options.read_only && can_punch(file.fd(), status);
     info.handle.id = file.take();
     return info;
@@ -221,6 +222,18 @@ Result<uint64_t> PosixFileSystem::size_bytes(FileHandle handle) {
         return Error(Errc::kIo, 0, errno);
     }
     return size_of(fd, status);
+}
+
+Result<uint64_t> PosixFileSystem::allocated_bytes(FileHandle handle) {
+    BASALT_ASSERT(handle.is_valid());
+    const int fd = static_cast<int>(handle.id);
+    struct stat status {};
+    if (fstat(fd, &status) != 0) {
+        return Error(Errc::kIo, 0, errno);
+    }
+    constexpr uint64_t kStatBlockBytes = 512;  // Whatever the file system's blocks are: stat(2).
+    return S_ISREG(status.st_mode) ? static_cast<uint64_t>(status.st_blocks) * kStatBlockBytes
+                                   : size_of(fd, status);
 }
 
 void PosixFileSystem::close(FileHandle handle) {

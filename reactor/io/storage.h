@@ -27,7 +27,8 @@ struct FileInfo {
     uint32_t alignment_bytes =
         4096;  ///< Offsets, lengths and memory of direct I/O; a power of two.
     bool is_block_device = false;
-    bool can_punch = false;  ///< Ranges can be deallocated and then read as zeroes.
+    uint32_t allocation_bytes = 4096;  ///< What is given back is a multiple of this.
+    bool can_punch = false;            ///< Ranges can be deallocated and then read as zeroes.
 };
 
 struct OpenOptions {
@@ -49,6 +50,10 @@ class FileSystem {
 
     /// The size now, in bytes. Errors: kIo.
     [[nodiscard]] virtual Result<uint64_t> size_bytes(FileHandle handle) = 0;
+
+    /// What of an open file has space behind it now; of a device all. From any core: looks at what
+    /// is in memory. Errors: kIo.
+    [[nodiscard]] virtual Result<uint64_t> allocated_bytes(FileHandle handle) = 0;
 
     /// Closes. No request on the handle may be under way on any core.
     virtual void close(FileHandle handle) = 0;

@@ -69,6 +69,12 @@ Result<uint64_t> SimFileSystem::size_bytes(FileHandle handle) {
     return medium->drive != nullptr ? medium->drive->options().size_bytes : uint64_t{0};
 }
 
+Result<uint64_t> SimFileSystem::allocated_bytes(FileHandle handle) {
+    const Medium* medium = find(handle);
+    BASALT_ASSERT(medium != nullptr);
+    return medium->drive != nullptr ? medium->drive->allocated_bytes() : uint64_t{0};
+}
+
 void SimFileSystem::close(FileHandle handle) {
     Medium* medium = find(handle);
     if (medium == nullptr) {

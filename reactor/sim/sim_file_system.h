@@ -23,6 +23,7 @@ class SimFileSystem final : public FileSystem {
     [[nodiscard]] Result<FileInfo> open(const std::string& path,
                                         const OpenOptions& options) override;
     [[nodiscard]] Result<uint64_t> size_bytes(FileHandle handle) override;
+    [[nodiscard]] Result<uint64_t> allocated_bytes(FileHandle handle) override;
     void close(FileHandle handle) override;
 
     /// One of the two is set.

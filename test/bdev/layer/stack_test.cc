@@ -95,7 +95,7 @@ TEST_F(StackTest, PassthroughLendsTheMemoryOfItsBaseAndErrorDoesNot) {
     top = *registry.add(std::move(NullBdev::make(null)).value());
     add_passthrough();
     EXPECT_TRUE(top->info().supplies_read_memory);
-    EXPECT_FALSE(top->info().can(IoOp::kCompare));
+    EXPECT_TRUE(top->info().can(IoOp::kCompare));
     {
         auto channel = std::move(top->open(world.core(0))).value();
         TestIo io;

@@ -94,6 +94,18 @@ void expect_model_holds(uint32_t block_bytes, uint32_t misalign_max) {
     }
 }
 
+TEST(FileBdev, TellsWhatIsAllocated) {
+    FileNode node(1);
+    EXPECT_EQ(node.device->allocated_blocks(), BlockCount(0));
+    TestIo io;
+    io.prepare(IoOp::kWrite, 10, 3, 4096);
+    ASSERT_EQ(node.run(io), Errc::kOk);
+    EXPECT_EQ(node.device->allocated_blocks(), BlockCount(3));
+    io.prepare(IoOp::kUnmap, 11, 1, 4096);
+    ASSERT_EQ(node.run(io), Errc::kOk);
+    EXPECT_EQ(node.device->allocated_blocks(), BlockCount(2));
+}
+
 TEST(FileBdev, KeepsWhatWasWritten) {
     expect_model_holds(4096, 0);
     expect_model_holds(512, 0);

@@ -69,6 +69,22 @@ TEST(NullBdev, ManyRequestsAtOnceAllComplete) {
     }
 }
 
+TEST(NullBdev, ComparesWithWhatAReadGives) {
+    ManualWorld world(1);
+    const auto null = std::move(NullBdev::make(make_options())).value();
+    const auto channel = std::move(null->open_channel(world.core(0))).value();
+    TestIo io;
+    io.prepare(IoOp::kCompare, 3, 2, 512);
+    io.fill(0);
+    io.submit(*channel);
+    world.settle();
+    EXPECT_TRUE(io.status());
+    io.data[io.size_bytes - 1] = std::byte{1};
+    io.submit(*channel);
+    world.settle();
+    EXPECT_EQ(io.code(), Errc::kCompareMismatch);
+}
+
 TEST(NullBdev, RefusesSizesThatMakeNoSense) {
     NullOptions options = make_options();
     options.block_size_bytes = 1000;

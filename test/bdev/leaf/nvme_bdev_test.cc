@@ -178,6 +178,38 @@ TEST(NvmeFinder, LinuxFinderAnswersOnAnyMachine) {
     EXPECT_FALSE(finder.identify("/dev/null")) << "no NVMe device";
 }
 
+TEST(ParseIdentify, ReadsAtomicityAndHintsOnlyWhereTheyCount) {
+    nvme_id_ctrl controller{};
+    nvme_id_ns ns{};
+    controller.awupf = 1;
+    ns.nawupf = 63;
+    ns.nabspf = 127;
+    ns.npwg = 7;
+    ns.npwa = 6;
+    ns.npdg = 15;
+    ns.npda = 14;
+    ns.nows = 31;
+    NvmeIdentity identity = parse_identify(controller, ns, {});
+    EXPECT_EQ(identity.atomic_blocks, 2U);
+    EXPECT_EQ(identity.atomic_boundary, 0U);
+    EXPECT_EQ(identity.write_granularity, 0U);
+    EXPECT_EQ(identity.optimal_write, 0U);
+
+    ns.nsfeat = NVME_NS_FEAT_NATOMIC | (1U << 4U);
+    identity = parse_identify(controller, ns, {});
+    EXPECT_EQ(identity.atomic_blocks, 64U);
+    EXPECT_EQ(identity.atomic_boundary, 128U);
+    EXPECT_EQ(identity.write_granularity, 8U);
+    EXPECT_EQ(identity.write_alignment, 7U);
+    EXPECT_EQ(identity.unmap_granularity, 16U);
+    EXPECT_EQ(identity.unmap_alignment, 15U);
+    EXPECT_EQ(identity.optimal_write, 32U);
+
+    ns.nabo = 1;  // Boundaries that nobody above could name.
+    identity = parse_identify(controller, ns, {});
+    EXPECT_EQ(identity.atomic_blocks, 1U);
+}
+
 TEST(ParseIdentify, ReadsTheLimits) {
     nvme_id_ctrl controller{};
     nvme_id_ns ns{};

@@ -28,6 +28,7 @@ class PlainFiles final : public IoDriver, public Storage, public FileSystem {
         return info;
     }
     [[nodiscard]] Result<uint64_t> size_bytes(FileHandle) override { return contents.size(); }
+    [[nodiscard]] Result<uint64_t> allocated_bytes(FileHandle) override { return contents.size(); }
     void close(FileHandle) override { is_open = false; }
 
     void submit(FileRequest& request) override { queue_.push_back(&request); }

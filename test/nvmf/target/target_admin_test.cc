@@ -47,7 +47,10 @@ TEST_F(TargetAdmin, DescribesNamespacesWithOneIdentity) {
     const auto data = identify<nvme_id_ns>(admin, NVME_IDENTIFY_CNS_NS, 1);
     EXPECT_EQ(data.nsze, TargetWorld::kBlocks);
     EXPECT_EQ(data.lbaf[0].ds, 9);
-    EXPECT_EQ(data.dlfeat & 7, 1);
+    EXPECT_EQ(data.nuse, TargetWorld::kBlocks) << "memory is not thin";
+    EXPECT_EQ(data.nsfeat, 1U << 4U) << "only OPTPERF";
+    EXPECT_EQ(data.npdg, 127) << "memory goes back in 64 KiB";
+    EXPECT_EQ(data.dlfeat, 0x9) << "zeroes when deallocated, and Write Zeroes may deallocate";
     const bdev::Uuid uuid = world.registry->find("Malloc0")->info().uuid;
     EXPECT_EQ(std::memcmp(data.nguid, uuid.bytes.data(), 16), 0);
     const auto list =

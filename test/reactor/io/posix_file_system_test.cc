@@ -112,6 +112,20 @@ TEST_F(PosixFileSystemTest, RefusesWhatIsNoFileOrDevice) {
     EXPECT_EQ(code_of(path_ + "/below", {}), Errc::kNotFound);
 }
 
+TEST_F(PosixFileSystemTest, TellsWhatASparseFileTakes) {
+    constexpr uint64_t kBytes = 65536;
+    const auto file = files_.open(path_, {.direct = false, .create_size_bytes = 1024 * kBytes});
+    ASSERT_TRUE(file);
+    EXPECT_EQ(*files_.allocated_bytes(file->handle), 0U);
+    EXPECT_GE(file->allocation_bytes, 512U);
+    std::fstream(path_, std::ios::in | std::ios::out) << std::string(kBytes, 'x') << std::flush;
+    const Result<uint64_t> allocated = files_.allocated_bytes(file->handle);
+    ASSERT_TRUE(allocated);
+    EXPECT_GE(*allocated, kBytes);
+    EXPECT_LT(*allocated, 64 * kBytes);
+    files_.close(file->handle);
+}
+
 TEST_F(PosixFileSystemTest, OpensACharacterDevice) {
     const auto device = files_.open("/dev/zero", {.read_only = true});
     ASSERT_TRUE(device);
