@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "nvmf/target/connection.h"
+#include "nvmf/target/io/command_table.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/subsystem.h"
 #include "nvmf/wire/command.h"
@@ -45,8 +46,15 @@ NvmeStatus check_transfer(Request& request, const RwView& command, const bdev::B
     return check_range(command, info);
 }
 
-NvmeStatus check_write_access(const bdev::BdevInfo& info) {
-    return info.is_read_only ? status::kNamespaceWriteProtected.with_dnr() : status::kSuccess;
+/// Whether a command of this kind may change blocks there now.
+NvmeStatus check_write_access(const Request& request,
+                              const IoCommandKind& kind,
+                              const bdev::BdevInfo& info) {
+    if (!kind.changes_blocks || !info.is_read_only) {
+        return status::kSuccess;
+    }
+    const bool is_hint = kind.opcode == nvme_cmd_dsm && !DsmView(request.sqe).deallocate();
+    return is_hint ? status::kSuccess : status::kNamespaceWriteProtected.with_dnr();
 }
 
 NvmeStatus check_write_zeroes(Request& request, const bdev::BdevInfo& info) {
@@ -54,9 +62,6 @@ NvmeStatus check_write_zeroes(Request& request, const bdev::BdevInfo& info) {
     const RwView command(request.sqe);
     if (!info.can(IoOp::kWriteZeroes)) {
         return status::kInvalidOpcode.with_dnr();
-    }
-    if (const NvmeStatus access = check_write_access(info); !access.ok()) {
-        return access;
     }
     return check_range(command, info);
 }
@@ -69,7 +74,7 @@ NvmeStatus check_dataset_management(Request& request, const bdev::BdevInfo& info
     if (request.data_bytes > kDsmRangesMax * kDsmRangeBytes) {
         return status::kInvalidField.with_dnr();
     }
-    return command.deallocate() ? check_write_access(info) : status::kSuccess;
+    return status::kSuccess;
 }
 
 void fill_pieces(Request& request) {
@@ -242,34 +247,30 @@ NvmeStatus check_io_command(Request& request) {
     if (found == nullptr) {
         return status::kInvalidNamespace.with_dnr();
     }
+    const IoCommandKind* kind = find_io_command(opcode);
+    if (kind == nullptr) {
+        return status::kInvalidOpcode.with_dnr();
+    }
     const bdev::BdevInfo& info = found->info();
+    if (const NvmeStatus access = check_write_access(request, *kind, info); !access.ok()) {
+        return access;
+    }
     const RwView range(request.sqe);
-    NvmeStatus verdict = status::kInvalidOpcode.with_dnr();
     switch (opcode) {
-        case nvme_cmd_flush:
-            request.data_bytes = 0;
-            verdict = status::kSuccess;
-            break;
         case nvme_cmd_read:
             request.io.wants_device_memory = info.supplies_read_memory;
-            verdict = check_transfer(request, range, info);
-            break;
-        case nvme_cmd_write:
-            verdict = check_write_access(info);
-            if (verdict.ok()) {
-                verdict = check_transfer(request, range, info);
-            }
-            break;
+            return check_transfer(request, range, info);
+        case nvme_cmd_write: return check_transfer(request, range, info);
         case nvme_cmd_compare:
-            if (info.can(IoOp::kCompare)) {
-                verdict = check_transfer(request, range, info);
-            }
-            break;
-        case nvme_cmd_write_zeroes: verdict = check_write_zeroes(request, info); break;
-        case nvme_cmd_dsm: verdict = check_dataset_management(request, info); break;
-        default: break;
+            return info.can(IoOp::kCompare) ? check_transfer(request, range, info)
+                                            : status::kInvalidOpcode.with_dnr();
+        case nvme_cmd_write_zeroes: return check_write_zeroes(request, info);
+        case nvme_cmd_dsm: return check_dataset_management(request, info);
+        default:
+            BASALT_ASSERT(opcode == nvme_cmd_flush);
+            request.data_bytes = 0;
+            return status::kSuccess;
     }
-    return verdict;
 }
 
 void execute_io_command(Request& request) {
