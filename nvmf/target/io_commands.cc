@@ -66,7 +66,7 @@ NvmeStatus check_write_zeroes(Request& request, const bdev::BdevInfo& info) {
     return check_range(command, info);
 }
 
-NvmeStatus check_dataset_management(Request& request, const bdev::BdevInfo& info) {
+NvmeStatus check_dataset_management(Request& request) {
     const DsmView command(request.sqe);
     if (request.data_bytes < command.data_bytes()) {
         return status::kDataSglLengthInvalid.with_dnr();
@@ -265,7 +265,7 @@ NvmeStatus check_io_command(Request& request) {
             return info.can(IoOp::kCompare) ? check_transfer(request, range, info)
                                             : status::kInvalidOpcode.with_dnr();
         case nvme_cmd_write_zeroes: return check_write_zeroes(request, info);
-        case nvme_cmd_dsm: return check_dataset_management(request, info);
+        case nvme_cmd_dsm: return check_dataset_management(request);
         default:
             BASALT_ASSERT(opcode == nvme_cmd_flush);
             request.data_bytes = 0;

@@ -21,7 +21,7 @@ enum class IoAccess : uint8_t {
 struct IoCommandKind {
     uint8_t opcode = 0;
     IoAccess access = IoAccess::kNone;
-    bool changes_blocks = false;        ///< The effects log's LBCC; refused on read-only namespaces.
+    bool changes_blocks = false;        ///< LBCC of the effects log; refused where read-only.
     bool takes_all_namespaces = false;  ///< NSID FFFFFFFFh means each of them.
 };
 
