@@ -49,8 +49,7 @@ NvmeStatus check_admin_command(Request& request) {
         case nvme_admin_identify: return check_data(request, kIdentifyBytes);
         case nvme_admin_get_log_page: return check_log_page(request);
         case nvme_admin_get_features:
-        case nvme_admin_set_features:
-            return check_data(request, feature_data_bytes(FeaturesView(request.sqe).fid()));
+        case nvme_admin_set_features: return check_data(request, feature_data_bytes(request));
         case nvme_admin_keep_alive:
         case nvme_admin_async_event:
         case nvme_admin_abort_cmd: return check_data(request, 0);

@@ -16,9 +16,9 @@ void execute_admin_command(Request& request);
 /// Get Log Page: writes data_bytes to the request's payload. Status for the command. log_pages.cc.
 [[nodiscard]] NvmeStatus get_log_page(Request& request);
 
-/// How many bytes of data Get or Set Features moves for this feature: 0, or its structure's size.
+/// How many bytes of data Get or Set Features moves: 0, or the size of the feature's structure.
 /// features.cc.
-[[nodiscard]] uint32_t feature_data_bytes(uint8_t feature);
+[[nodiscard]] uint32_t feature_data_bytes(const Request& request);
 [[nodiscard]] NvmeStatus get_features(Request& request);
 [[nodiscard]] NvmeStatus set_features(Request& request);
 

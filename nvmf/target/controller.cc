@@ -51,7 +51,7 @@ Controller::Controller(PollGroup& group, Subsystem& subsystem, Connection& admin
     set_keep_alive(identity_.keep_alive_ms);
     // A discovery controller with a keep alive is a persistent one: its host wants to hear.
     if (subsystem_.is_discovery()) {
-        async_event_configuration = kEventTraits[1].enable_bit;
+        features.async_event_configuration = kEventTraits[1].enable_bit;
     }
 }
 
@@ -184,7 +184,8 @@ void Controller::check_keep_alive() {
 // --- Asynchronous events -----------------------------------------------------------------------
 
 bool Controller::is_enabled(AsyncEvent event) const {
-    return (async_event_configuration & kEventTraits[static_cast<size_t>(event)].enable_bit) != 0;
+    return (features.async_event_configuration &
+            kEventTraits[static_cast<size_t>(event)].enable_bit) != 0;
 }
 
 void Controller::add_event_request(Request& request) {

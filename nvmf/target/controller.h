@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "nvmf/target/features.h"
 #include "nvmf/target/limits.h"
 #include "nvmf/target/request.h"
 #include "nvmf/wire/ids.h"
@@ -103,14 +104,8 @@ class Controller {
     /// for more) and forgets them unless `retain`. Returns how many.
     size_t read_changed_namespaces(std::array<uint32_t, kChangedNamespacesMax>& out, bool retain);
 
-    // --- Features (their 32-bit values; see features.cc).
-    uint32_t async_event_configuration = 0;
-    uint32_t temperature_threshold = 0;
-    uint32_t arbitration = 0;
-    uint32_t error_recovery = 0;
-    uint32_t write_atomicity = 0;
-    uint32_t volatile_write_cache = 1;
-    std::array<uint8_t, 512> host_behavior{};
+    // --- Features: what the host has set.
+    FeatureValues features;
 
     /// The admin connection is gone: drops the event requests, asks every I/O queue to close.
     void admin_gone();

@@ -1,14 +1,16 @@
+#include "nvmf/target/features.h"
+
 #include <algorithm>
-#include <cstring>
 
 #include "nvmf/target/admin_commands.h"
 #include "nvmf/target/connection.h"
 #include "nvmf/target/controller.h"
-#include "nvmf/target/poll_group.h"
 #include "nvmf/target/subsystem.h"
 #include "nvmf/wire/command.h"
 
-// Get and Set Features, NVMe Base Specification, "Features".
+// Get and Set Features, NVMe Base Specification, "Get Features command" and "Set Features command":
+// which features there are, and what holds for all of them. Interrupt Coalescing and Interrupt
+// Vector Configuration are missing on purpose: NVMe over Fabrics knows no interrupts.
 
 namespace basalt::nvmf {
 
@@ -16,138 +18,121 @@ namespace {
 
 constexpr uint32_t kHostBehaviorBytes = 512;
 constexpr uint32_t kHostIdBytes = 16;
-constexpr uint32_t kHostIdExtended = 1;  // Set in the value: the identifier is 128 bits long.
+
+constexpr std::array kFeatures{
+    // Feature, of I/O controllers, of discovery controllers, per namespace, bytes of data.
+    Feature{NVME_FEAT_FID_ARBITRATION, true, false, false, 0, &get_arbitration, &set_arbitration},
+    Feature{NVME_FEAT_FID_POWER_MGMT,
+            true,
+            false,
+            false,
+            0,
+            &get_power_management,
+            &set_power_management},
+    Feature{NVME_FEAT_FID_TEMP_THRESH,
+            true,
+            false,
+            false,
+            0,
+            &get_temperature_threshold,
+            &set_temperature_threshold},
+    Feature{NVME_FEAT_FID_ERR_RECOVERY,
+            true,
+            false,
+            false,
+            0,
+            &get_error_recovery,
+            &set_error_recovery},
+    Feature{NVME_FEAT_FID_VOLATILE_WC,
+            true,
+            false,
+            false,
+            0,
+            &get_volatile_write_cache,
+            &set_volatile_write_cache},
+    Feature{NVME_FEAT_FID_NUM_QUEUES, true, false, false, 0, &get_queue_count, &set_queue_count},
+    Feature{NVME_FEAT_FID_WRITE_ATOMIC,
+            true,
+            false,
+            false,
+            0,
+            &get_write_atomicity,
+            &set_write_atomicity},
+    Feature{NVME_FEAT_FID_ASYNC_EVENT, true, true, false, 0, &get_async_events, &set_async_events},
+    Feature{NVME_FEAT_FID_KATO, true, true, false, 0, &get_keep_alive, &set_keep_alive},
+    Feature{NVME_FEAT_FID_HOST_BEHAVIOR,
+            true,
+            false,
+            false,
+            kHostBehaviorBytes,
+            &get_host_behavior,
+            &set_host_behavior},
+    // On a fabric the host identifier comes with Connect and does not change.
+    Feature{NVME_FEAT_FID_HOST_ID, true, true, false, kHostIdBytes, &get_host_id, nullptr},
+};
+
+// The SEL field of Get Features and what it answers for "supported capabilities".
 constexpr uint8_t kSelectCurrent = 0;
 constexpr uint8_t kSelectCapabilities = 3;
+constexpr uint32_t kCapabilityPerNamespace = 1U << 1U;
 constexpr uint32_t kCapabilityChangeable = 1U << 2U;
 
-/// Both numbers of queues in one dword, each counted from 0.
-uint32_t queue_counts(const Controller& controller) {
-    const uint32_t value = controller.io_queues_allowed() - 1;
-    return value | (value << 16U);
-}
-
-bool is_changeable(uint8_t feature) {
-    return feature != NVME_FEAT_FID_HOST_ID;
-}
-
-bool is_known(uint8_t feature, bool is_discovery) {
-    switch (feature) {
-        case NVME_FEAT_FID_ASYNC_EVENT:
-        case NVME_FEAT_FID_KATO:
-        case NVME_FEAT_FID_HOST_ID: return true;
-        case NVME_FEAT_FID_ARBITRATION:
-        case NVME_FEAT_FID_POWER_MGMT:
-        case NVME_FEAT_FID_TEMP_THRESH:
-        case NVME_FEAT_FID_ERR_RECOVERY:
-        case NVME_FEAT_FID_VOLATILE_WC:
-        case NVME_FEAT_FID_NUM_QUEUES:
-        case NVME_FEAT_FID_WRITE_ATOMIC:
-        case NVME_FEAT_FID_HOST_BEHAVIOR: return !is_discovery;
-        default: return false;
-    }
-}
-
-NvmeStatus set_queue_count(Request& request, Controller& controller, uint32_t value) {
-    const uint32_t wanted_sq = (value & 0xffffU) + 1;
-    const uint32_t wanted_cq = (value >> 16U) + 1;
-    if (wanted_sq == 0x10000 || wanted_cq == 0x10000) {
-        return status::kInvalidField.with_dnr();
-    }
-    if (controller.io_queue_count() > 0) {
-        return status::kCommandSequenceError.with_dnr();
-    }
-    const uint32_t offered = request.connection.group().options().io_queues_max;
-    controller.allow_io_queues(std::min({wanted_sq, wanted_cq, offered}));
-    request.cqe.dw0.set(queue_counts(controller));
-    return status::kSuccess;
+/// Null if this controller has no such feature.
+const Feature* find_feature(const Request& request) {
+    const uint8_t fid = FeaturesView(request.sqe).fid();
+    const bool is_discovery = request.connection.link.subsystem->is_discovery();
+    const auto found = std::find_if(kFeatures.begin(), kFeatures.end(), [&](const Feature& each) {
+        return each.fid == fid && (is_discovery ? each.is_for_discovery : each.is_for_io);
+    });
+    return found == kFeatures.end() ? nullptr : &*found;
 }
 
 }  // namespace
 
-uint32_t feature_data_bytes(uint8_t feature) {
-    switch (feature) {
-        case NVME_FEAT_FID_HOST_ID: return kHostIdBytes;
-        case NVME_FEAT_FID_HOST_BEHAVIOR: return kHostBehaviorBytes;
-        default: return 0;
-    }
+std::span<const Feature> features() {
+    return kFeatures;
+}
+
+uint32_t feature_data_bytes(const Request& request) {
+    const Feature* feature = find_feature(request);
+    const bool asks_for_capabilities = request.sqe.opcode == nvme_admin_get_features &&
+                                       FeaturesView(request.sqe).select() == kSelectCapabilities;
+    return feature == nullptr || asks_for_capabilities ? 0 : feature->data_bytes;
 }
 
 NvmeStatus get_features(Request& request) {
-    const Connection& connection = request.connection;
-    Controller& controller = *connection.link.controller;
-    const FeaturesView command(request.sqe);
-    if (!is_known(command.fid(), connection.link.subsystem->is_discovery())) {
+    const Feature* feature = find_feature(request);
+    const uint8_t select = FeaturesView(request.sqe).select();
+    if (feature == nullptr || select > kSelectCapabilities) {
         return status::kInvalidField.with_dnr();
     }
-    if (command.select() == kSelectCapabilities) {
-        request.data_bytes = 0;
-        request.cqe.dw0.set(is_changeable(command.fid()) ? kCapabilityChangeable : 0);
+    if (select == kSelectCapabilities) {
+        request.cqe.dw0.set((feature->set != nullptr ? kCapabilityChangeable : 0) |
+                            (feature->is_per_namespace ? kCapabilityPerNamespace : 0));
         return status::kSuccess;
     }
-    if (command.select() != kSelectCurrent) {
-        // Nothing is saved, and the default of each is what a fresh controller has.
-        return status::kInvalidField.with_dnr();
-    }
-    uint32_t value = 0;
-    switch (command.fid()) {
-        case NVME_FEAT_FID_ARBITRATION: value = controller.arbitration; break;
-        case NVME_FEAT_FID_TEMP_THRESH: value = controller.temperature_threshold; break;
-        case NVME_FEAT_FID_ERR_RECOVERY: value = controller.error_recovery; break;
-        case NVME_FEAT_FID_VOLATILE_WC: value = controller.volatile_write_cache; break;
-        case NVME_FEAT_FID_NUM_QUEUES: value = queue_counts(controller); break;
-        case NVME_FEAT_FID_WRITE_ATOMIC: value = controller.write_atomicity; break;
-        case NVME_FEAT_FID_ASYNC_EVENT: value = controller.async_event_configuration; break;
-        case NVME_FEAT_FID_KATO: value = controller.keep_alive_ms(); break;
-        case NVME_FEAT_FID_HOST_ID:
-            if ((command.value() & 1U) != kHostIdExtended) {
-                return status::kInvalidField.with_dnr();
-            }
-            std::memcpy(request.payload().data(), connection.link.host_id.data(), kHostIdBytes);
-            break;
-        case NVME_FEAT_FID_HOST_BEHAVIOR:
-            std::memcpy(
-                request.payload().data(), controller.host_behavior.data(), kHostBehaviorBytes);
-            break;
-        default: BASALT_ASSERT(command.fid() == NVME_FEAT_FID_POWER_MGMT); break;
-    }
-    request.cqe.dw0.set(value);
-    return status::kSuccess;
+    // Nothing can be saved, and what has no saved value answers with its default.
+    return feature->get(request, select != kSelectCurrent);
 }
 
 NvmeStatus set_features(Request& request) {
-    const Connection& connection = request.connection;
-    Controller& controller = *connection.link.controller;
-    const FeaturesView command(request.sqe);
-    const uint32_t value = command.value();
-    if (!is_known(command.fid(), connection.link.subsystem->is_discovery())) {
+    const Feature* feature = find_feature(request);
+    if (feature == nullptr) {
         return status::kInvalidField.with_dnr();
     }
-    if (command.save()) {
+    if (FeaturesView(request.sqe).save()) {
         return status::kFeatureNotSaveable.with_dnr();
     }
-    switch (command.fid()) {
-        case NVME_FEAT_FID_ARBITRATION: controller.arbitration = value; break;
-        case NVME_FEAT_FID_POWER_MGMT:
-            // One power state, number 0.
-            return (value & 0x1fU) == 0 ? status::kSuccess : status::kInvalidField.with_dnr();
-        case NVME_FEAT_FID_TEMP_THRESH: controller.temperature_threshold = value; break;
-        case NVME_FEAT_FID_ERR_RECOVERY: controller.error_recovery = value; break;
-        case NVME_FEAT_FID_VOLATILE_WC: controller.volatile_write_cache = value & 1U; break;
-        case NVME_FEAT_FID_NUM_QUEUES: return set_queue_count(request, controller, value);
-        case NVME_FEAT_FID_WRITE_ATOMIC: controller.write_atomicity = value & 1U; break;
-        case NVME_FEAT_FID_ASYNC_EVENT: controller.async_event_configuration = value; break;
-        case NVME_FEAT_FID_KATO: controller.set_keep_alive(value); break;
-        case NVME_FEAT_FID_HOST_BEHAVIOR:
-            std::memcpy(
-                controller.host_behavior.data(), request.payload().data(), kHostBehaviorBytes);
-            break;
-        default:
-            // On a fabric the host identifier comes with Connect and does not change.
-            BASALT_ASSERT(command.fid() == NVME_FEAT_FID_HOST_ID);
-            return status::kCommandSequenceError.with_dnr();
+    const Nsid nsid = request.sqe.nsid();
+    if (!feature->is_per_namespace && nsid != Nsid(0) && nsid != kNsidAll) {
+        return status::kFeatureNotPerNamespace.with_dnr();
     }
-    return status::kSuccess;
+    if (feature->set == nullptr) {
+        // So it is called for the one feature that is here for reading alone: the host identifier
+        // (NVMe over Fabrics, "Set Features command").
+        return status::kCommandSequenceError.with_dnr();
+    }
+    return feature->set(request);
 }
 
 }  // namespace basalt::nvmf

@@ -43,8 +43,8 @@ void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, Poll
     data.acl = kAbortsMax - 1;
     data.frmw = (1U << 1U) | 1U;  // One firmware slot, read only.
     data.npss = 0;
-    data.wctemp = 0x0157;
-    data.cctemp = 0x0175;
+    data.wctemp = kWarningTemperatureKelvin;
+    data.cctemp = kCriticalTemperatureKelvin;
     data.sqes = 0x66;
     data.cqes = 0x44;
     data.nn = subsystem.config().namespaces_max;
@@ -54,6 +54,7 @@ void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, Poll
     const auto can_zero = [](const bdev::BdevInfo& info) { return info.can(IoOp::kWriteZeroes); };
     const auto is_volatile = [](const bdev::BdevInfo& info) { return info.has_volatile_cache; };
     data.oncs = static_cast<uint16_t>(
+        NVME_CTRL_ONCS_SAVE_FEATURES |  // Select of Get Features; nothing can be saved.
         (any_namespace(subsystem, can_compare) ? NVME_CTRL_ONCS_COMPARE : 0) |
         (any_namespace(subsystem, can_unmap) ? NVME_CTRL_ONCS_DSM : 0) |
         (any_namespace(subsystem, can_zero) ? NVME_CTRL_ONCS_WRITE_ZEROES : 0));

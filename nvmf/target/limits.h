@@ -53,6 +53,12 @@ inline constexpr uint32_t kChangedNamespacesMax = 1024;
 /// Error Information log entries kept for each controller (ELPE + 1).
 inline constexpr uint32_t kErrorLogEntries = 64;
 
+/// What a controller without a thermometer says (WCTEMP, CCTEMP, and the temperature itself). The
+/// first two are the values that the Base Specification recommends.
+inline constexpr uint16_t kWarningTemperatureKelvin = 0x0157;
+inline constexpr uint16_t kCriticalTemperatureKelvin = 0x0175;
+inline constexpr uint16_t kRoomTemperatureKelvin = 298;
+
 /// The granularity of the keep alive timer, in units of 100 ms (KAS).
 inline constexpr uint16_t kKeepAliveGranularity = 1;
 

@@ -39,7 +39,6 @@ NvmeStatus write_error_log(Request&, PageWindow& page) {
 
 NvmeStatus write_health_log(Request&, PageWindow& page) {
     nvme_smart_log data{};
-    constexpr uint16_t kRoomTemperatureKelvin = 298;  // There is no thermometer in a socket.
     std::memcpy(data.temperature, &kRoomTemperatureKelvin, sizeof(kRoomTemperatureKelvin));
     data.avail_spare = 100;
     data.spare_thresh = 10;

@@ -16,7 +16,7 @@ namespace basalt::nvmf {
 using Bytes = std::vector<std::byte>;
 
 /// A host that says exactly what a test tells it to, right or wrong, over one simulated connection.
-class ScriptedHost final : public SocketHandler {
+class ScriptedHost : public SocketHandler {
   public:
     static constexpr std::string_view kHostNqn =
         "nqn.2014-08.org.nvmexpress:uuid:"
