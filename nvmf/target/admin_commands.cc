@@ -57,6 +57,14 @@ NvmeStatus check_admin_command(Request& request) {
     }
 }
 
+void finish_abort(Request& request, bool was_aborted) {
+    if (Controller* controller = request.connection.link.controller) {
+        controller->abort_done();
+    }
+    request.cqe.dw0.set(was_aborted ? 0 : 1);
+    request.connection.complete(request, status::kSuccess);
+}
+
 void execute_admin_command(Request& request) {
     Controller& controller = *request.connection.link.controller;
     NvmeStatus outcome = status::kSuccess;
@@ -69,8 +77,8 @@ void execute_admin_command(Request& request) {
         case nvme_admin_async_event: controller.add_event_request(request); return;
         default:
             BASALT_ASSERT(request.sqe.opcode == nvme_admin_abort_cmd);
-            request.cqe.dw0.set(1);  // The command was not aborted: it ends by itself.
-            break;
+            controller.execute_abort(request);
+            return;
     }
     request.connection.complete(request, outcome);
 }

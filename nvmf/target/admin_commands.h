@@ -10,6 +10,9 @@ namespace basalt::nvmf {
 [[nodiscard]] NvmeStatus check_admin_command(Request& request);
 void execute_admin_command(Request& request);
 
+/// Completes an Abort whose answer is there.
+void finish_abort(Request& request, bool was_aborted);
+
 /// Identify: writes 4096 bytes to the request's payload. Status for the command. identify.cc.
 [[nodiscard]] NvmeStatus identify(Request& request);
 

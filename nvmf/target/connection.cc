@@ -93,6 +93,10 @@ void Connection::set_connecting(bool is_connecting) {
 // --- A request's way -------------------------------------------------------------------------
 
 void Connection::begin(Request& request) {
+    if (request.is_abort_wanted) {
+        finish_abort(request);
+        return;
+    }
     if (request.has_digest_error) {
         complete(request, status::kTransientTransportError);
         return;
@@ -271,6 +275,7 @@ void Connection::on_closed(Error reason) {
     receiver_.stop();
     group_.reactor().stop_timer(connect_timer_);
     socket_.reset();
+    abandon_aborts();
     abandon_requests();
     group_.connection_closed(*this);
     end_if_unused();

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "nvmf/target/abort.h"
 #include "nvmf/target/controller_link.h"
 #include "nvmf/target/output.h"
 #include "nvmf/target/request.h"
@@ -62,6 +63,13 @@ class Connection final : public SocketHandler, private PduHandler {
     /// Ends the request with `status`; its response follows all that were queued before.
     void complete(Request& request, NvmeStatus status);
 
+    /// Ends the command that `waiter` names with Command Abort Requested, if no device, controller
+    /// or response has it yet. The waiter hears at once or later.
+    void abort(AbortWaiter& waiter);
+    /// `waiter`, which waits, no longer does: the command goes its way, unless others want it to
+    /// end.
+    void forget_abort(AbortWaiter& waiter);
+
     /// Hands a request that was refused its buffer for lack of one what it waited for.
     void buffer_granted(Request& request, Buffer buffer);
 
@@ -112,6 +120,11 @@ class Connection final : public SocketHandler, private PduHandler {
     void resume_later();
     void resume();
     void abandon_requests();
+    [[nodiscard]] Request* find_outstanding(CommandId command);
+    void finish_abort(Request& request);
+    void abandon_aborts();
+    template <typename Predicate>
+    void answer_aborts(Predicate predicate, bool was_aborted);
     void end_if_unused();
     void end();
 
@@ -139,6 +152,7 @@ class Connection final : public SocketHandler, private PduHandler {
     Buffer capsule_buffer_;             // Granted to the capsule that waits in the receiver.
     BufferWaiter capsule_waiter_;
     bool is_short_of_requests_ = false;
+    AbortList aborts_;  // Waiting for commands whose bytes the host is sending.
 
     uint64_t next_send_ns_ = 0;
     uint32_t queue_entries_ = 0;

@@ -174,6 +174,10 @@ void Connection::on_pdu_complete(DataDigest digest) {
     if (request.received_bytes < request.data_bytes) {
         return;
     }
+    if (request.is_abort_wanted) {
+        finish_abort(request);
+        return;
+    }
     if (request.has_digest_error) {
         complete(request, status::kTransientTransportError);
         return;

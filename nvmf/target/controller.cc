@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "nvmf/target/admin_commands.h"
 #include "nvmf/target/connection.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/subsystem.h"
@@ -142,6 +143,43 @@ void Controller::admin_gone() {
     group_.reactor().stop_timer(keep_alive_timer_);
     close_io_queues();
     group_.controller_changed(*this);
+}
+
+const QueueMember* Controller::find_queue(QueueId qid) const {
+    return qid.raw() < members_.size() && attached_.test(qid.raw()) ? &members_[qid.raw()]
+                                                                    : nullptr;
+}
+
+// --- Abort -------------------------------------------------------------------------------------
+
+void Controller::execute_abort(Request& request) {
+    if (aborts_under_way_ == kAbortsMax) {
+        request.connection.complete(request, status::kAbortLimitExceeded);
+        return;
+    }
+    ++aborts_under_way_;
+    const AbortView command(request.sqe);
+    if (command.qid() == kAdminQueueId && abort_event_request(command.cid_to_abort())) {
+        finish_abort(request, true);
+    } else if (command.qid() == kAdminQueueId) {
+        group_.abort_remote(request, {group_.reactor().core(), request.connection.id(), 0});
+    } else if (const QueueMember* member = find_queue(command.qid())) {
+        group_.abort_remote(request, *member);
+    } else {
+        finish_abort(request, false);
+    }
+}
+
+bool Controller::abort_event_request(CommandId command) {
+    for (Request* at = event_requests_.front(); at != nullptr; at = event_requests_.next(*at)) {
+        if (at->sqe.cid() == command) {
+            RequestList::remove(*at);
+            --event_request_count_;
+            at->connection.complete(*at, status::kAbortRequested);
+            return true;
+        }
+    }
+    return false;
 }
 
 // --- Keep alive --------------------------------------------------------------------------------

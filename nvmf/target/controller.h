@@ -76,6 +76,8 @@ class Controller {
         return static_cast<uint32_t>(attached_.count());
     }
     [[nodiscard]] uint32_t io_queues_allowed() const { return io_queues_allowed_; }
+    /// Null if no such queue is attached.
+    [[nodiscard]] const QueueMember* find_queue(QueueId qid) const;
     /// Set Features, Number of Queues: how many the host may connect.
     void allow_io_queues(uint32_t count) { io_queues_allowed_ = count; }
     /// Calls visit(QueueId, const QueueMember&) for each attached I/O queue.
@@ -92,6 +94,12 @@ class Controller {
     void keep_alive() { last_keep_alive_ns_ = group_now_ns(); }
     void set_keep_alive(uint32_t timeout_ms);
     [[nodiscard]] uint32_t keep_alive_ms() const { return keep_alive_ms_; }
+
+    // --- Abort.
+    /// Performs an Abort command and completes it.
+    void execute_abort(Request& request);
+    /// An Abort of this controller has its answer.
+    void abort_done() { --aborts_under_way_; }
 
     // --- Asynchronous events.
     /// Takes an Asynchronous Event Request; completes it now or when something happens.
@@ -124,6 +132,7 @@ class Controller {
     void check_keep_alive();
     void deliver_events();
     [[nodiscard]] bool is_enabled(AsyncEvent event) const;
+    [[nodiscard]] bool abort_event_request(CommandId command);
 
     PollGroup& group_;
     Subsystem& subsystem_;
@@ -140,6 +149,7 @@ class Controller {
     uint64_t last_keep_alive_ns_;
     Timer keep_alive_timer_;
 
+    uint32_t aborts_under_way_ = 0;
     RequestList event_requests_;
     uint32_t event_request_count_ = 0;
     std::array<Pending, kAsyncEventKinds> events_{};

@@ -104,6 +104,10 @@ void PollGroup::close_remote(CoreId core, uint64_t connection_id) {
     CloseEvent::send(*this, core, connection_id);
 }
 
+void PollGroup::abort_remote(Request& request, const QueueMember& member) {
+    AbortEvent::send(*this, request, member);
+}
+
 void PollGroup::close_here(uint64_t connection_id) {
     if (Connection* connection = find_connection(connection_id)) {
         connection->close("its controller is gone");

@@ -96,6 +96,9 @@ class PollGroup {
     void attach_remote(Request& request);
     /// Asks another core (or this one) to close a connection, if it is still there.
     void close_remote(CoreId core, uint64_t connection_id);
+    /// Aborts the command that `request`, an Abort, names on the queue that `member` is; completes
+    /// it with the answer.
+    void abort_remote(Request& request, const QueueMember& member);
     /// The controller lost its admin connection or an I/O queue; ends it if that was the last. The
     /// caller's last touch of the controller.
     void controller_changed(Controller& controller);
@@ -114,6 +117,7 @@ class PollGroup {
     struct AttachEvent;
     struct DetachEvent;
     struct CloseEvent;
+    struct AbortEvent;
 
     /// The controller ids that one core hands out: first, first + 1, ….
     struct ControllerIds {

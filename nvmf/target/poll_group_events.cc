@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "nvmf/target/admin_commands.h"
 #include "nvmf/wire/command.h"
 
 namespace basalt::nvmf {
@@ -105,6 +106,49 @@ void PollGroup::CloseEvent::send(PollGroup& from, CoreId to, uint64_t connection
         Journey::go_home(self, here);
     });
     Journey::begin(std::move(event), to);
+}
+
+PollGroup::AbortEvent::AbortEvent(Request& abort)
+    : request(abort),
+      waiter(
+          AbortView(abort.sqe).cid_to_abort(),
+          [](void* self, bool aborted) { static_cast<AbortEvent*>(self)->return_with(aborted); },
+          this) {}
+
+void PollGroup::AbortEvent::send(PollGroup& from, Request& abort, const QueueMember& member) {
+    auto event = std::make_unique<AbortEvent>(abort);
+    event->origin = &from;
+    event->receiver = from.peers_[member.core.raw()];
+    event->connection_id = member.connection_id;
+    event->set_run([](Event& arrived, Reactor&) { static_cast<AbortEvent&>(arrived).arrive(); });
+    Journey::begin(std::move(event), member.core);
+}
+
+void PollGroup::AbortEvent::arrive() {
+    Connection* connection = receiver->find_connection(connection_id);
+    if (connection == nullptr) {
+        return_with(false);
+        return;
+    }
+    patience.set(
+        [](Timer&, void* context) {
+            auto& self = *static_cast<AbortEvent*>(context);
+            self.receiver->find_connection(self.connection_id)->forget_abort(self.waiter);
+            self.return_with(false);
+        },
+        this);
+    receiver->reactor_.start_timer(patience, kAbortPatienceNs);
+    connection->abort(waiter);
+}
+
+void PollGroup::AbortEvent::return_with(bool aborted) {
+    receiver->reactor_.stop_timer(patience);
+    was_aborted = aborted;
+    set_run([](Event& returned, Reactor&) {
+        const auto owned = Journey::end(static_cast<AbortEvent&>(returned));
+        finish_abort(owned->request, owned->was_aborted);
+    });
+    receiver->reactor_.post(origin->reactor_.core(), *this);
 }
 
 }  // namespace basalt::nvmf

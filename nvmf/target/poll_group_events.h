@@ -61,6 +61,24 @@ struct PollGroup::DetachEvent : Event {
     QueueId qid;
 };
 
+/// A controller asks one of its I/O queues to abort a command; comes back with the answer, which
+/// may take until the host has sent the command's data.
+struct PollGroup::AbortEvent : Event {
+    explicit AbortEvent(Request& abort);
+    static void send(PollGroup& from, Request& abort, const QueueMember& member);
+
+    void arrive();
+    void return_with(bool aborted);
+
+    PollGroup* origin = nullptr;
+    PollGroup* receiver = nullptr;
+    Request& request;  ///< The Abort; its connection is held meanwhile.
+    uint64_t connection_id = 0;
+    AbortWaiter waiter;
+    Timer patience;
+    bool was_aborted = false;
+};
+
 /// A controller's word to one of its I/O queues: close.
 struct PollGroup::CloseEvent : Event {
     static void send(PollGroup& from, CoreId to, uint64_t connection_id);

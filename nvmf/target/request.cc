@@ -11,7 +11,8 @@ constexpr bool Request::is_valid_transition(State from, State to) {
             return to == State::kNeedsBuffer || to == State::kExecuting ||
                    to == State::kResponding || to == State::kFree;
         case State::kNeedsBuffer:
-            return to == State::kAwaitingData || to == State::kExecuting || to == State::kFree;
+            return to == State::kAwaitingData || to == State::kExecuting ||
+                   to == State::kResponding || to == State::kFree;
         case State::kAwaitingData:
             return to == State::kExecuting || to == State::kResponding || to == State::kFree;
         case State::kExecuting: return to == State::kResponding || to == State::kFree;
@@ -40,6 +41,7 @@ void Request::reset(const Sqe& command) {
     received_bytes = 0;
     is_data_in_capsule = false;
     has_digest_error = false;
+    is_abort_wanted = false;
     scratch = 0;
     piece = {};
     io.wants_device_memory = false;

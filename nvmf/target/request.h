@@ -24,6 +24,7 @@ class Namespace;
 ///                +-- (no data, or all of it in the capsule) -------+            |
 ///                +-- (refused at once) -----------------------------------------+
 ///
+/// kNeedsBuffer and kAwaitingData may go to kResponding: aborted, or the data was broken.
 /// Any state but kExecuting may go to kFree when the connection has closed.
 /// Owner: the connection's table. Core: the connection's, for the whole life.
 class Request {
@@ -68,6 +69,7 @@ class Request {
     bool is_data_for_host = false;    ///< The response carries payload: `piece`.
     bool may_elide_response = false;  ///< The SUCCESS flag stands for the response capsule.
     bool has_digest_error = false;
+    bool is_abort_wanted = false;  ///< To be ended when the host has sent all of it.
     bool is_buffer_from_capsule_pool = false;
     uint32_t checked_version = 0;  ///< Subsystem::namespaces_version when it was judged.
     uint32_t scratch = 0;          ///< The command's own: a range index, a namespace index.
