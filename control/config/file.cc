@@ -42,7 +42,7 @@ Result<std::string> read_file(const std::string& path, std::string& problem) {
         return fail(path, problem);
     }
     std::string text;
-    std::array<char, 65536> chunk;
+    std::array<char, 65536> chunk{};
     while (true) {
         const ssize_t size = read(file.get(), chunk.data(), chunk.size());
         if (size < 0 && errno == EINTR) {
