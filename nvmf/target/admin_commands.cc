@@ -27,6 +27,18 @@ NvmeStatus check_log_page(Request& request) {
     return check_data(request, static_cast<uint32_t>(command.length_bytes()));
 }
 
+/// The namespace that the command names can be reached by this path, if the command needs that.
+NvmeStatus check_path(const Request& request) {
+    const NamespaceAccess& access = request.connection.link.access;
+    const NvmeStatus path = access.check(request.sqe.nsid());
+    if (path.ok() || !access.is_visible(request.sqe.nsid())) {
+        return status::kSuccess;  // Whether a hidden one may be named is the command's to say.
+    }
+    const bool is_needed = needs_namespace_access(
+        request.sqe.opcode, FeaturesView(request.sqe).fid(), access.ana_state(request.sqe.nsid()));
+    return is_needed ? path : status::kSuccess;
+}
+
 /// What a discovery controller answers; the rest is an invalid opcode there.
 bool is_discovery_command(uint8_t opcode) {
     return opcode == nvme_admin_identify || opcode == nvme_admin_get_log_page ||
@@ -44,6 +56,9 @@ NvmeStatus check_admin_command(Request& request) {
     const uint8_t opcode = request.sqe.opcode;
     if (request.connection.link.subsystem->is_discovery() && !is_discovery_command(opcode)) {
         return status::kInvalidOpcode.with_dnr();
+    }
+    if (const NvmeStatus path = check_path(request); !path.ok()) {
+        return path;
     }
     switch (opcode) {
         case nvme_admin_identify: return check_data(request, kIdentifyBytes);

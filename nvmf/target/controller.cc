@@ -33,6 +33,7 @@ struct EventTraits {
 constexpr std::array<EventTraits, kAsyncEventKinds> kEventTraits{{
     {NVME_AER_NOTICE, 0x00, NVME_LOG_LID_CHANGED_NS, 1U << 8U},
     {NVME_AER_NOTICE, 0xf0, NVME_LOG_LID_DISCOVER, 1U << 31U},
+    {NVME_AER_NOTICE, 0x03, NVME_LOG_LID_ANA, 1U << 11U},
 }};
 
 }  // namespace
@@ -93,6 +94,8 @@ NvmeStatus Controller::set_configuration(uint32_t value) {
             return status::kInvalidField.with_dnr();
         }
         status_ = 1U;  // CSTS.RDY
+        const ListenerConfig* path = subsystem_.config().find_listener(admin_->listener());
+        ana_changes_at_reset = path == nullptr ? 0 : path->ana_changes;
     }
     if (!is_enabled && was_enabled) {
         close_io_queues();

@@ -29,8 +29,8 @@ struct QueueMember {
 };
 
 /// The asynchronous events that the target reports.
-enum class AsyncEvent : uint8_t { kNamespaceChanged, kDiscoveryChanged };
-inline constexpr size_t kAsyncEventKinds = 2;
+enum class AsyncEvent : uint8_t { kNamespaceChanged, kDiscoveryChanged, kAnaChanged };
+inline constexpr size_t kAsyncEventKinds = 3;
 
 /// One host's controller of one subsystem: registers, features, events, keep alive, and which I/O
 /// queues belong to it. Made by Connect on an admin queue, and lives on that queue's core; I/O
@@ -67,6 +67,9 @@ class Controller {
     /// Property Set of CC: enable, disable, shut down. Errors as NVMe status.
     [[nodiscard]] NvmeStatus set_configuration(uint32_t value);
     [[nodiscard]] bool is_ready() const;
+
+    /// ListenerConfig::ana_changes of its path when it was reset: the log counts from there.
+    uint64_t ana_changes_at_reset = 0;
 
     // --- I/O queues.
     /// Admits an I/O queue. Status for its Connect.

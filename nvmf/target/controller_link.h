@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "nvmf/target/namespace_access.h"
 #include "nvmf/target/options.h"
 #include "nvmf/wire/ids.h"
 #include "reactor/base/strong_int.h"
@@ -23,6 +24,7 @@ struct ControllerLink {
     QueueId qid;
     std::string host_nqn;
     std::array<uint8_t, 16> host_id{};
+    NamespaceAccess access;    ///< What of the subsystem it may use.
     bool is_attached = false;  ///< I/O queue: the controller counts it and must be told of its end.
 };
 

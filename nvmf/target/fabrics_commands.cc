@@ -85,6 +85,7 @@ void connect_admin_queue(Request& request,
     connection.link.qid = kAdminQueueId;
     connection.link.host_nqn = names.host;
     connection.link.host_id = controller->identity().host_id;
+    connection.link.access.update(subsystem.config(), connection.listener(), names.host);
     ++subsystem.connections;
     connection.go_live(command.queue_entries(), command.disables_sq_flow_control());
     request.cqe.dw0.set(controller->id().raw());
@@ -127,6 +128,7 @@ void connect_io_queue(Request& request,
     connection.link.qid = command.qid();
     connection.link.host_nqn = names.host;
     std::memcpy(connection.link.host_id.data(), data.hostid, connection.link.host_id.size());
+    connection.link.access.update(subsystem.config(), connection.listener(), names.host);
     ++subsystem.connections;
     connection.set_connecting(true);
     connection.group().attach_remote(request);

@@ -36,6 +36,17 @@ bool any_namespace(const Subsystem& subsystem, bool (*has)(const bdev::BdevInfo&
                        [has](const auto& each) { return each != nullptr && has(each->info()); });
 }
 
+void describe_ana(nvme_id_ctrl& data, const SubsystemConfig& config) {
+    data.cmic = static_cast<uint8_t>(data.cmic | NVME_CTRL_CMIC_MULTI_ANA_REPORTING);
+    data.oaes |= 1U << 11U;  // ANA change notices.
+    data.anatt = kAnaTransitionSeconds;
+    // Without bit 6: a namespace may change its group while hosts use it.
+    data.anacap = NVME_CTRL_ANACAP_OPT | NVME_CTRL_ANACAP_NON_OPT | NVME_CTRL_ANACAP_INACCESSIBLE |
+                  NVME_CTRL_ANACAP_PERSISTENT_LOSS | NVME_CTRL_ANACAP_CHANGE;
+    data.anagrpmax = config.namespaces_max;
+    data.nanagrpid = config.namespaces_max;
+}
+
 void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, PollGroup& group) {
     const TransportOptions& options = group.options();
     data.cntrltype = kControllerTypeIo;
@@ -64,6 +75,9 @@ void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, Poll
     data.ioccsz = (uint32_t{sizeof(Sqe)} + options.capsule_data_bytes) / 16;
     data.iorcsz = uint32_t{sizeof(Cqe)} / 16;
     data.oaes = 1U << 8U;  // Namespace attribute notices.
+    if (subsystem.config().ana_reporting) {
+        describe_ana(data, subsystem.config());
+    }
 }
 
 }  // namespace

@@ -52,6 +52,12 @@ void describe_hints(nvme_id_ns& data, const bdev::BdevInfo& info) {
     }
 }
 
+/// ANAGRPID: 0 where ANA is not reported.
+uint32_t ana_group_of(const Namespace& found, const Request& request) {
+    const bool is_reported = request.connection.link.subsystem->config().ana_reporting;
+    return is_reported ? found.config().ana_group : 0;
+}
+
 }  // namespace
 
 NvmeStatus identify_namespace(Request& request) {
@@ -61,7 +67,9 @@ NvmeStatus identify_namespace(Request& request) {
     if (nsid.raw() == 0 || (nsid != kNsidAll && nsid.raw() > subsystem.config().namespaces_max)) {
         return status::kInvalidNamespace.with_dnr();
     }
-    const Namespace* found = nsid == kNsidAll ? nullptr : subsystem.find_namespace(nsid);
+    const Namespace* found =
+        nsid == kNsidAll ? nullptr
+                         : find_visible_namespace(request.connection.link, request.sqe.nsid());
     if (found == nullptr) {
         return nsid == kNsidAll ? status::kInvalidNamespace.with_dnr() : status::kSuccess;
     }
@@ -76,6 +84,7 @@ NvmeStatus identify_namespace(Request& request) {
     data.nsfeat = info.is_thin ? kThinProvisioned : 0;
     describe_atomicity(data, info);
     describe_hints(data, info);
+    data.anagrpid = ana_group_of(*found, request);
     data.nsattr = info.is_read_only ? 1 : 0;
     std::copy(config.nguid.begin(), config.nguid.end(), data.nguid);
     std::copy(config.eui64.begin(), config.eui64.end(), data.eui64);
@@ -88,11 +97,12 @@ NvmeStatus identify_active_namespaces(Request& request) {
     if (after.raw() >= 0xfffffffe) {
         return status::kInvalidNamespace.with_dnr();
     }
+    const NamespaceAccess& access = request.connection.link.access;
     std::byte* out = request.payload().data();
     uint32_t count = 0;
     for (const auto& each : request.connection.link.subsystem->namespaces()) {
         if (each == nullptr || each->config().nsid <= after ||
-            count == kIdentifyBytes / sizeof(uint32_t)) {
+            !access.is_visible(each->config().nsid) || count == kIdentifyBytes / sizeof(uint32_t)) {
             continue;
         }
         const uint32_t nsid = each->config().nsid.raw();
@@ -102,7 +112,7 @@ NvmeStatus identify_active_namespaces(Request& request) {
 }
 
 NvmeStatus identify_descriptors(Request& request) {
-    const Namespace* found = request.connection.link.subsystem->find_namespace(request.sqe.nsid());
+    const Namespace* found = find_visible_namespace(request.connection.link, request.sqe.nsid());
     if (found == nullptr) {
         return status::kInvalidNamespace.with_dnr();
     }
@@ -128,18 +138,19 @@ NvmeStatus identify_descriptors(Request& request) {
 
 NvmeStatus identify_nvm_namespace(Request& request) {
     // Protection information is all that there is in it, and of that there is none.
-    return request.connection.link.subsystem->find_namespace(request.sqe.nsid()) != nullptr
+    return find_visible_namespace(request.connection.link, request.sqe.nsid()) != nullptr
                ? status::kSuccess
                : status::kInvalidNamespace.with_dnr();
 }
 
 NvmeStatus identify_independent_namespace(Request& request) {
-    const Namespace* found = request.connection.link.subsystem->find_namespace(request.sqe.nsid());
+    const Namespace* found = find_visible_namespace(request.connection.link, request.sqe.nsid());
     if (found == nullptr) {
         return status::kInvalidNamespace.with_dnr();
     }
     nvme_id_independent_id_ns data{};
     data.nmic = 1;
+    data.anagrpid = ana_group_of(*found, request);
     data.nsattr = found->info().is_read_only ? 1 : 0;
     data.nstat = 1;  // Ready.
     put_identify_data(request, data);

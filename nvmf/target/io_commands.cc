@@ -123,14 +123,28 @@ void submit_flush(Request& request);
 /// Flush of all namespaces goes through them one after the other; `scratch` is the next one's
 /// index.
 Namespace* next_to_flush(Request& request) {
+    const NamespaceAccess& access = request.connection.link.access;
     auto& namespaces = request.connection.link.subsystem->namespaces();
     while (request.scratch < namespaces.size()) {
         Namespace* found = namespaces[request.scratch++].get();
-        if (found != nullptr && found->info().can(IoOp::kFlush)) {
+        if (found != nullptr && found->info().can(IoOp::kFlush) &&
+            access.is_visible(found->config().nsid)) {
             return found;
         }
     }
     return nullptr;
+}
+
+/// A flush of all namespaces can't promise for those that this path doesn't reach.
+NvmeStatus check_flush_all(const Request& request) {
+    const ControllerLink& link = request.connection.link;
+    for (const NamespaceConfig& space : link.subsystem->config().namespaces) {
+        const NvmeStatus access = link.access.check(space.nsid);
+        if (!access.ok() && link.access.is_visible(space.nsid)) {
+            return access;
+        }
+    }
+    return status::kSuccess;
 }
 
 void flush_done(bdev::IoRequest& io, void* context) {
@@ -241,7 +255,10 @@ NvmeStatus check_io_command(Request& request) {
     request.checked_version = subsystem.namespaces_version;
     if (opcode == nvme_cmd_flush && nsid == kNsidAll) {
         request.data_bytes = 0;
-        return status::kSuccess;
+        return check_flush_all(request);
+    }
+    if (const NvmeStatus access = request.connection.link.access.check(nsid); !access.ok()) {
+        return access;
     }
     Namespace* found = subsystem.find_namespace(nsid);
     if (found == nullptr) {

@@ -20,12 +20,16 @@ constexpr uint32_t kEffectChangesData = 2U;  // LBCC.
 }  // namespace
 
 NvmeStatus write_supported_log_pages(Request& request, PageWindow& page) {
-    const bool is_discovery = request.connection.link.subsystem->is_discovery();
+    const Subsystem& subsystem = *request.connection.link.subsystem;
+    const bool is_discovery = subsystem.is_discovery();
     std::array<uint32_t, 256> supported{};
     for (const LogPage& each : log_pages()) {
         if (is_discovery ? each.is_for_discovery : each.is_for_io) {
             supported[each.lid] = kLogSupported;
         }
+    }
+    if (!subsystem.config().ana_reporting) {
+        supported[NVME_LOG_LID_ANA] = 0;
     }
     page.add(supported);
     return status::kSuccess;

@@ -8,7 +8,7 @@
 #include "nvmf/wire/status.h"
 
 // The log pages, one function each. log_pages.cc has the table of them; what a page tells lies with
-// its kin: log_controller.cc, log_discovery.cc.
+// its kin: log_controller.cc, log_ana.cc, log_discovery.cc.
 
 namespace basalt::nvmf {
 
@@ -73,6 +73,11 @@ struct LogPage {
 [[nodiscard]] NvmeStatus write_changed_namespaces(Request& request, PageWindow& page);
 /// 05h.
 [[nodiscard]] NvmeStatus write_command_effects(Request& request, PageWindow& page);
+
+// --- Paths: log_ana.cc.
+
+/// 0Ch.
+[[nodiscard]] NvmeStatus write_ana_log(Request& request, PageWindow& page);
 
 // --- Discovery: log_discovery.cc.
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bdev/core/bdev.h"
+#include "nvmf/target/ana.h"
 #include "nvmf/wire/ids.h"
 #include "nvmf/wire/limits.h"
 #include "reactor/io/socket_address.h"
@@ -39,13 +40,25 @@ struct NamespaceConfig {
     Nsid nsid;
     bdev::Bdev* bdev = nullptr;
     bdev::Uuid uuid;
-    std::array<uint8_t, 16> nguid{};  ///< All zero: none.
-    std::array<uint8_t, 8> eui64{};   ///< All zero: none.
+    std::array<uint8_t, 16> nguid{};           ///< All zero: none.
+    std::array<uint8_t, 8> eui64{};            ///< All zero: none.
+    uint32_t ana_group = 1;                    ///< 1 to the subsystem's namespaces_max.
+    bool is_auto_visible = true;               ///< To every host; if not, to visible_hosts.
+    std::vector<std::string> visible_hosts{};  ///< NQNs, sorted.
+
+    [[nodiscard]] bool is_visible_to(std::string_view host_nqn) const;
 };
 
 struct ListenerConfig {
     ListenerId id;
     SocketAddress address;
+    std::vector<AnaGroup> ana_groups{};  ///< By group - 1; empty: no ANA reporting.
+    uint64_t ana_changes = 0;  ///< How often what the ANA log tells on this path has changed.
+
+    /// Of a group that exists; optimized without ANA reporting.
+    [[nodiscard]] AnaState ana_state(uint32_t group) const {
+        return ana_groups.empty() ? AnaState::kOptimized : ana_groups[group - 1].state;
+    }
 };
 
 /// A subsystem as it is from one change to the next: the control thread makes a new one for each
@@ -58,7 +71,8 @@ struct SubsystemConfig {
     std::string serial_number;  ///< At most 20 characters.
     std::string model_number;   ///< At most 40 characters.
     bool allow_any_host = false;
-    uint32_t namespaces_max = 32;
+    bool ana_reporting = false;
+    uint32_t namespaces_max = 32;  ///< And ANA groups.
     uint16_t cntlid_min = 1;
     uint16_t cntlid_max = 0xffef;
     std::vector<std::string> hosts;           ///< NQNs, sorted.
@@ -67,6 +81,8 @@ struct SubsystemConfig {
 
     [[nodiscard]] bool allows(std::string_view host_nqn) const;
     [[nodiscard]] bool listens_on(ListenerId listener) const;
+    /// Null if it doesn't listen there, or if it is discovery's own port.
+    [[nodiscard]] const ListenerConfig* find_listener(ListenerId listener) const;
     [[nodiscard]] const NamespaceConfig* find_namespace(Nsid nsid) const;
 };
 

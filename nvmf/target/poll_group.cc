@@ -178,6 +178,12 @@ NvmeStatus PollGroup::attach_here(const AttachEvent& event) {
         controller->identity().host_id != event.host_id) {
         return status::kConnectInvalidParameters.with_dnr();
     }
+    // One path has one ANA state for a namespace, so the queues of a controller come by one path.
+    const Connection* admin = controller->admin();
+    if (subsystem->config().ana_reporting && admin != nullptr &&
+        admin->listener() != event.listener) {
+        return status::kConnectInvalidParameters.with_dnr();
+    }
     return controller->attach(event.qid, event.member);
 }
 

@@ -61,6 +61,8 @@ class PollGroup {
     /// Tells the hosts of this group's controllers, after every group has applied it, that
     /// `changed` of subsystem `id` came, went or changed.
     void announce_namespaces(SubsystemId id, std::span<const Nsid> changed);
+    /// What the ANA log tells has changed on the path by `listener`, or on all.
+    void announce_ana(SubsystemId id, std::optional<ListenerId> listener);
     /// The discovery log has changed: `generation` is its new number.
     void announce_discovery(uint64_t generation);
     [[nodiscard]] uint64_t discovery_generation() const { return discovery_generation_; }
@@ -135,6 +137,8 @@ class PollGroup {
     [[nodiscard]] Result<std::vector<std::unique_ptr<Namespace>>> open_new(
         Subsystem* subsystem, const SubsystemConfig& next);
     void close_disallowed(Subsystem& subsystem);
+    /// Tells each queue of the subsystem what it may do with the namespaces.
+    void update_access(Subsystem& subsystem);
     Task<void> drain(std::vector<std::unique_ptr<Namespace>> leaving);
     [[nodiscard]] ControllerIds ids_of(const SubsystemConfig& config, CoreId core) const;
 

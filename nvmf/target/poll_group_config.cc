@@ -73,6 +73,8 @@ Task<Status> PollGroup::apply(const SubsystemConfig& next) {
         const NamespaceConfig* config = next.find_namespace(slot->config().nsid);
         if (config == nullptr || config->bdev != slot->config().bdev) {
             leaving.push_back(std::move(slot));
+        } else {
+            slot->set_config(*config);
         }
     }
     for (auto& entering : *opened) {
@@ -83,6 +85,7 @@ Task<Status> PollGroup::apply(const SubsystemConfig& next) {
         slots[index] = std::move(entering);
     }
     close_disallowed(*subsystem);
+    update_access(*subsystem);
     auto drained = drain(std::move(leaving));
     co_await drained;
     co_return kOk;
@@ -105,6 +108,15 @@ void PollGroup::close_disallowed(Subsystem& subsystem) {
             connection.close("its host is no longer allowed");
         } else if (!subsystem.config().listens_on(connection.listener())) {
             connection.close("its listener was removed");
+        }
+    });
+}
+
+void PollGroup::update_access(Subsystem& subsystem) {
+    for_each_connection([&](Connection& connection) {
+        if (connection.link.subsystem == &subsystem) {
+            connection.link.access.update(
+                subsystem.config(), connection.listener(), connection.link.host_nqn);
         }
     });
 }
@@ -136,6 +148,19 @@ void PollGroup::announce_namespaces(SubsystemId id, std::span<const Nsid> change
     for (Controller* at = controllers.front(); at != nullptr; at = controllers.next(*at)) {
         for (const Nsid nsid : changed) {
             at->namespace_changed(nsid);
+        }
+    }
+}
+
+void PollGroup::announce_ana(SubsystemId id, std::optional<ListenerId> listener) {
+    Subsystem* subsystem = find_subsystem(id);
+    if (subsystem == nullptr) {
+        return;
+    }
+    auto& controllers = subsystem->controllers();
+    for (Controller* at = controllers.front(); at != nullptr; at = controllers.next(*at)) {
+        if (at->admin() != nullptr && (!listener || at->admin()->listener() == *listener)) {
+            at->raise(AsyncEvent::kAnaChanged);
         }
     }
 }

@@ -65,6 +65,7 @@ void PollGroup::AttachEvent::send(PollGroup& from, Request& request) {
     event->cntlid = connection.link.cntlid;
     event->qid = connection.link.qid;
     event->member = {from.reactor_.core(), connection.id(), command.queue_entries()};
+    event->listener = connection.listener();
     event->disables_sq_flow_control = command.disables_sq_flow_control();
     event->host_nqn = connection.link.host_nqn;
     event->host_id = connection.link.host_id;

@@ -44,6 +44,7 @@ struct PollGroup::AttachEvent : Event {
     ControllerId cntlid;
     QueueId qid;
     QueueMember member;
+    ListenerId listener;
     bool disables_sq_flow_control = false;
     std::string host_nqn;
     std::array<uint8_t, 16> host_id{};

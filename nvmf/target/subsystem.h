@@ -5,6 +5,7 @@
 
 #include "bdev/core/bdev.h"
 #include "nvmf/target/controller.h"
+#include "nvmf/target/controller_link.h"
 #include "nvmf/target/options.h"
 
 namespace basalt::nvmf {
@@ -20,6 +21,8 @@ class Namespace {
     ~Namespace() { BASALT_ASSERT(uses_ == 0); }
 
     [[nodiscard]] const NamespaceConfig& config() const { return config_; }
+    /// Of the same device: what may change while it is open.
+    void set_config(const NamespaceConfig& config) { config_ = config; }
     [[nodiscard]] const bdev::BdevInfo& info() const { return info_; }
     [[nodiscard]] bdev::BdevChannel& channel() { return *channel_; }
 
@@ -32,7 +35,7 @@ class Namespace {
     [[nodiscard]] uint32_t uses() const { return uses_; }
 
   private:
-    const NamespaceConfig config_;  // A copy: outlives the subsystem's configuration.
+    NamespaceConfig config_;  // A copy: outlives the subsystem's configuration.
     const bdev::BdevInfo& info_;
     std::unique_ptr<bdev::BdevChannel> channel_;
     uint32_t uses_ = 0;
@@ -76,5 +79,10 @@ class Subsystem {
     ControllerList controllers_;
     bool is_closing_ = false;
 };
+
+/// The namespace that the host of this queue sees as `nsid`; null also if it is hidden from it.
+[[nodiscard]] inline Namespace* find_visible_namespace(const ControllerLink& link, Nsid nsid) {
+    return link.access.is_visible(nsid) ? link.subsystem->find_namespace(nsid) : nullptr;
+}
 
 }  // namespace basalt::nvmf

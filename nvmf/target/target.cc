@@ -28,6 +28,21 @@ bool is_valid(const TransportOptions& options) {
            options.capsule_buffers >= 16;
 }
 
+/// A warning for each ANA group that `next` leaves without an optimized path here. Another target
+/// may have one, so it is no error.
+void warn_of_lost_paths(const SubsystemConfig& current, const SubsystemConfig& next) {
+    const auto before = groups_without_optimized_path(current);
+    for (const uint32_t group : groups_without_optimized_path(next)) {
+        if (!std::binary_search(before.begin(), before.end(), group)) {
+            BASALT_LOG(kWarn,
+                       "nvmf",
+                       "ANA group {} of {} is optimized on no listener of this target",
+                       group,
+                       next.nqn);
+        }
+    }
+}
+
 bool is_valid(const SubsystemOptions& options) {
     return is_valid_nqn(options.nqn) && options.nqn != kDiscoveryNqn &&
            options.serial_number.size() <= kSerialNumberCharsMax &&
@@ -173,6 +188,12 @@ Task<Status> Target::create_transport(TransportOptions options) {
     if (!is_valid(options)) {
         co_return Errc::kInvalidArgument;
     }
+    for (const auto& state : subsystems_) {
+        if (state->config->ana_reporting &&
+            ana_log_bytes_max(state->config->namespaces_max) > options.io_bytes_max) {
+            co_return Errc::kInvalidArgument;
+        }
+    }
     std::vector<std::span<std::byte>> buffers;
     for (uint32_t i = 0; i < reactor_count_; ++i) {
         auto region = memory_.allocate(CoreId(i), PollGroup::buffer_bytes(options));
@@ -250,6 +271,9 @@ Task<Status> Target::publish(SubsystemState& state, std::unique_ptr<const Subsys
         }
         co_return applied.status.error();
     }
+    if (state.config != nullptr) {
+        warn_of_lost_paths(*state.config, *next);
+    }
     state.config = std::move(next);
     co_return kOk;
 }
@@ -290,6 +314,10 @@ Task<Status> Target::create_subsystem(SubsystemOptions options) {
     if (uint32_t{options.cntlid_max} - options.cntlid_min + 1 < reactor_count_) {
         co_return Errc::kInvalidArgument;  // Some reactor would have no controller id to give.
     }
+    if (options.ana_reporting && transport_ &&
+        ana_log_bytes_max(options.namespaces_max) > transport_->io_bytes_max) {
+        co_return Errc::kInvalidArgument;
+    }
     if (find(options.nqn) != nullptr) {
         co_return Errc::kExists;
     }
@@ -300,6 +328,7 @@ Task<Status> Target::create_subsystem(SubsystemOptions options) {
         options.serial_number.empty() ? "00000000000000000000" : options.serial_number;
     config->model_number = options.model_number;
     config->allow_any_host = options.allow_any_host;
+    config->ana_reporting = options.ana_reporting;
     config->namespaces_max = options.namespaces_max;
     config->cntlid_min = options.cntlid_min;
     config->cntlid_max = options.cntlid_max;
@@ -355,6 +384,10 @@ Task<Result<Nsid>> Target::add_namespace(std::string nqn, NamespaceOptions optio
     if (added.nsid.raw() > current.namespaces_max) {
         co_return Errc::kInvalidArgument;
     }
+    added.ana_group = options.ana_group == 0 ? added.nsid.raw() : options.ana_group;
+    if (added.ana_group > current.namespaces_max) {
+        co_return Errc::kInvalidArgument;
+    }
     added.bdev = options.device;
     added.uuid = options.uuid.is_nil() ? options.device->info().uuid : options.uuid;
     added.eui64 = options.eui64;
@@ -370,6 +403,7 @@ Task<Result<Nsid>> Target::add_namespace(std::string nqn, NamespaceOptions optio
     std::sort(next->namespaces.begin(),
               next->namespaces.end(),
               [](const NamespaceConfig& a, const NamespaceConfig& b) { return a.nsid < b.nsid; });
+    count_ana_change(*next, {added.ana_group});
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
     if (!outcome) {
@@ -389,6 +423,7 @@ Task<Status> Target::remove_namespace(std::string nqn, Nsid nsid) {
         co_return Errc::kNotFound;
     }
     auto next = std::make_unique<SubsystemConfig>(*state->config);
+    count_ana_change(*next, {next->find_namespace(nsid)->ana_group});
     std::erase_if(next->namespaces, [&](const NamespaceConfig& n) { return n.nsid == nsid; });
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;

@@ -29,6 +29,7 @@ struct SubsystemOptions {
     std::string serial_number;  ///< Empty: "00000000000000000000", as SPDK has it.
     std::string model_number = "Basalt NVMe/TCP volume";
     bool allow_any_host = false;
+    bool ana_reporting = false;
     uint32_t namespaces_max = 32;
     uint16_t cntlid_min = 1;
     uint16_t cntlid_max = 0xffef;
@@ -41,6 +42,7 @@ struct NamespaceOptions {
     bdev::Uuid uuid;                  ///< Nil: the device's.
     std::array<uint8_t, 16> nguid{};  ///< All zero: the UUID's bytes.
     std::array<uint8_t, 8> eui64{};
+    uint32_t ana_group = 0;  ///< 0: the nsid.
 };
 
 /// What a host's controller looks like from outside, for nvmf_subsystem_get_controllers.
@@ -83,23 +85,39 @@ class Target {
         return transport_ ? &*transport_ : nullptr;
     }
 
-    /// Errors: kExists; kInvalidArgument: a bad NQN, serial or model number, or a range of fewer
-    /// controller ids than there are reactors.
+    /// Errors: kExists; kInvalidArgument: a bad NQN, serial or model number, a range of fewer
+    /// controller ids than there are reactors, or an ANA log that is longer than MDTS.
     [[nodiscard]] Task<Status> create_subsystem(SubsystemOptions options);
     /// Disconnects its hosts first. Errors: kNotFound, kNotSupported (the discovery subsystem).
     [[nodiscard]] Task<Status> delete_subsystem(std::string nqn);
 
     /// Errors: kNotFound; kExists: the nsid or the UUID is taken; kNoSpace: no nsid is free;
-    /// kInvalidArgument: the nsid is beyond the maximum; those of Bdev::open_channel.
+    /// kInvalidArgument: the nsid or the ANA group is beyond the maximum; those of
+    /// Bdev::open_channel.
     [[nodiscard]] Task<Result<Nsid>> add_namespace(std::string nqn, NamespaceOptions options);
     /// Returns when its last I/O is done. Errors: kNotFound.
     [[nodiscard]] Task<Status> remove_namespace(std::string nqn, Nsid nsid);
 
     /// Returns the address with its real port, where 0 was asked for. Errors: kNotFound: no such
     /// subsystem, or no transport yet; kExists; those of Network::listen.
-    [[nodiscard]] Task<Result<SocketAddress>> add_listener(std::string nqn, SocketAddress address);
+    /// `state` is that of all ANA groups there; kNotSupported if it is not optimized and the
+    /// subsystem doesn't report ANA.
+    [[nodiscard]] Task<Result<SocketAddress>> add_listener(std::string nqn,
+                                                           SocketAddress address,
+                                                           AnaState state = AnaState::kOptimized);
     /// Disconnects the hosts that came by it. Errors: kNotFound.
     [[nodiscard]] Task<Status> remove_listener(std::string nqn, SocketAddress address);
+
+    /// Sets the ANA state of group `ana_group` (0: of all) on the path by a listener. When it
+    /// returns, every reactor judges commands by it, and the hosts have been told. Errors:
+    /// kNotFound: subsystem or listener; kInvalidArgument: the group is beyond the maximum;
+    /// kNotSupported: the subsystem doesn't report ANA.
+    [[nodiscard]] Task<Status> set_ana_state(std::string nqn,
+                                             SocketAddress address,
+                                             AnaState state,
+                                             uint32_t ana_group);
+    /// Moves a namespace to another ANA group. Errors as set_ana_state().
+    [[nodiscard]] Task<Status> set_ana_group(std::string nqn, Nsid nsid, uint32_t ana_group);
 
     /// Errors: kNotFound, kExists, kInvalidArgument (not an NQN).
     [[nodiscard]] Task<Status> add_host(std::string nqn, std::string host_nqn);
@@ -142,6 +160,7 @@ class Target {
                                        std::unique_ptr<const SubsystemConfig> next);
     Task<void> withdraw(SubsystemId id, uint32_t group_count);
     Task<void> announce_namespace(SubsystemId id, Nsid nsid);
+    Task<void> announce_ana(SubsystemId id, std::optional<ListenerId> listener);
     Task<void> announce_discovery();
     [[nodiscard]] Task<Result<SharedListener>> share_listener(SocketAddress address,
                                                               bool is_automatic);

@@ -159,12 +159,17 @@ Task<void> Target::add_discovery_listener(SocketAddress beside) {
     }
 }
 
-Task<Result<SocketAddress>> Target::add_listener(std::string nqn, SocketAddress address) {
+Task<Result<SocketAddress>> Target::add_listener(std::string nqn,
+                                                 SocketAddress address,
+                                                 AnaState ana) {
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);
     SubsystemState* state = find_state(nqn);
     if (state == nullptr || !transport_) {
         co_return Errc::kNotFound;
+    }
+    if (ana != AnaState::kOptimized && !state->config->ana_reporting) {
+        co_return Errc::kNotSupported;
     }
     for (const ListenerConfig& other : state->config->listeners) {
         if (other.address == address) {
@@ -177,7 +182,11 @@ Task<Result<SocketAddress>> Target::add_listener(std::string nqn, SocketAddress 
         co_return listener.error();
     }
     auto next = std::make_unique<SubsystemConfig>(*state->config);
-    next->listeners.push_back({listener->id, listener->address});
+    ListenerConfig added{listener->id, listener->address};
+    if (next->ana_reporting) {
+        added.ana_groups.assign(next->namespaces_max, AnaGroup{.state = ana});
+    }
+    next->listeners.push_back(std::move(added));
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
     BASALT_ASSERT(outcome.has_value());  // No namespace is opened, so nothing can fail.

@@ -183,10 +183,11 @@ class ScriptedHost : public SocketHandler {
 
     /// ICReq, Connect on the admin queue, and enable.
     ControllerId become_admin(std::string_view nqn = TargetWorld::kNqn,
-                              uint32_t keep_alive_ms = 0) {
+                              uint32_t keep_alive_ms = 0,
+                              std::string_view host_nqn = kHostNqn) {
         BASALT_ASSERT(handshake());
         const Cqe connected =
-            connect(kAdminQueueId, kControllerIdAny, nqn, kHostNqn, 32, keep_alive_ms);
+            connect(kAdminQueueId, kControllerIdAny, nqn, host_nqn, 32, keep_alive_ms);
         BASALT_ASSERT(connected.status().ok());
         constexpr uint32_t kEnable = 1U | (6U << 16U) | (4U << 20U);
         BASALT_ASSERT(command(make_property_set(CommandId(2), NVME_REG_CC, kEnable)).status().ok());

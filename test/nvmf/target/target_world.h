@@ -85,11 +85,11 @@ class TargetWorld {
         options.block_size_bytes = block_bytes;
         BASALT_ASSERT(registry->add(bdev::NullBdev::make(options).value()).has_value());
     }
-    Nsid add_namespace(const std::string& name) {
-        NamespaceOptions options;
+    Nsid add_namespace(const std::string& name) { return add_namespace(kNqn, name, {}); }
+    Nsid add_namespace(std::string_view nqn, const std::string& name, NamespaceOptions options) {
         options.device = registry->find(name);
         options.claim = registry->claim(*options.device, "a namespace").value();
-        return run(target->add_namespace(std::string(kNqn), std::move(options))).value();
+        return run(target->add_namespace(std::string(nqn), std::move(options))).value();
     }
 
     sim::World world;
