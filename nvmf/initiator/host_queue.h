@@ -12,6 +12,7 @@
 #include "reactor/msg/owned_event.h"
 #include "reactor/reactor.h"
 #include "reactor/task.h"
+#include "reactor/tls/tls_socket.h"
 
 namespace basalt::nvmf {
 
@@ -55,7 +56,8 @@ class HostQueue final : public SocketHandler, private PduHandler {
     }
 
     /// Connects, shakes hands and sends Connect, once. On failure the queue is closed when it
-    /// returns. Errors: those of a socket; kTimedOut; kProtocol (the peer does not speak NVMe/TCP
+    /// returns. Errors: those of a socket; kTimedOut; kPermissionDenied (TLS: the peer refuses
+    /// the key, or has another); kProtocol (the peer does not speak NVMe/TCP
     /// as it should); kNotSupported (it refuses a digest that we want); what the controller
     /// answers to Connect (Error::detail has the status).
     [[nodiscard]] Task<Result<ControllerId>> connect();
@@ -129,6 +131,7 @@ class HostQueue final : public SocketHandler, private PduHandler {
     [[nodiscard]] std::span<const iovec> receive_pieces(HostCommand& command, uint32_t bytes);
 
     [[nodiscard]] Status open();
+    [[nodiscard]] Result<std::unique_ptr<Socket>> open_socket();
     void assign(HostCommand& command);
     void answered(HostCommand& command, const Cqe* cqe);
     [[nodiscard]] static Status outcome(const HostCommand& command, const Cqe* cqe);
@@ -146,6 +149,7 @@ class HostQueue final : public SocketHandler, private PduHandler {
     const HostQueueOptions options_;
     Phase phase_ = Phase::kNew;
     Error close_reason_;
+    std::unique_ptr<tls::Context> tls_context_;  // With TLS only.
     std::unique_ptr<Socket> socket_;
     PduReceiver receiver_;
     PduFormat format_;

@@ -12,10 +12,25 @@ namespace basalt::nvmf {
 
 // --- The handshake ---------------------------------------------------------------------------
 
+Result<std::unique_ptr<Socket>> HostQueue::open_socket() {
+    const HostOptions& host = options_.host;
+    const SocketOptions options{.user_timeout_ms = host.user_timeout_ms};
+    if (host.tls.identity.empty()) {
+        return reactor_.network().connect(host.address, options, *this);
+    }
+    BASALT_TRY(tls_context_, tls::Context::make(reactor_, tls::Role::kClient));
+    tls::ClientOptions client;
+    client.identity = host.tls.identity;
+    client.psk = host.tls.psk;
+    BASALT_TRY(
+        std::unique_ptr<Socket> socket,
+        tls::TlsSocket::connect(*tls_context_, host.address, options, std::move(client), *this));
+    return socket;
+}
+
 Status HostQueue::open() {
     BASALT_ASSERT(phase_ == Phase::kNew);
-    const SocketOptions options{.user_timeout_ms = options_.host.user_timeout_ms};
-    auto socket = reactor_.network().connect(options_.host.address, options, *this);
+    auto socket = open_socket();
     if (!socket) {
         phase_ = Phase::kClosed;
         close_reason_ = socket.error();

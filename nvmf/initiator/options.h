@@ -5,6 +5,7 @@
 #include <string>
 
 #include "nvmf/initiator/limits.h"
+#include "nvmf/tls/credential.h"
 #include "nvmf/wire/ids.h"
 #include "reactor/io/socket_address.h"
 
@@ -22,6 +23,7 @@ struct HostOptions {
     uint32_t keep_alive_ms = 10'000;       ///< 0: none.
     uint64_t command_timeout_ns = 30 * kNsPerSecond;  ///< 0: none. The connection ends with it.
     uint32_t user_timeout_ms = 30'000;                ///< TCP_USER_TIMEOUT.
+    TlsCredential tls{};  ///< Of host and subsystem; without an identity: no TLS.
 };
 
 /// One queue pair.

@@ -50,12 +50,13 @@ Connection::~Connection() {
 Status Connection::start(AcceptedSocket accepted) {
     SocketOptions options;
     options.user_timeout_ms = group_.options().user_timeout_ms;
-    auto socket = group_.reactor().network().adopt(accepted, options, *this);
-    if (!socket) {
+    auto adopted = group_.tls().adopt(accepted, listener_, options, *this);
+    if (!adopted) {
         phase_ = Phase::kClosed;
-        return socket.error();
+        return adopted.error();
     }
-    socket_ = std::move(*socket);
+    socket_ = std::move(adopted->socket);
+    tls_ = adopted->tls;
     peer_ = socket_->peer_address();
     local_ = socket_->local_address();
     group_.reactor().start_timer(connect_timer_, kConnectTimeoutNs);
@@ -275,6 +276,7 @@ void Connection::on_closed(Error reason) {
     receiver_.stop();
     group_.reactor().stop_timer(connect_timer_);
     socket_.reset();
+    tls_ = nullptr;
     abandon_aborts();
     abandon_requests();
     group_.connection_closed(*this);

@@ -8,6 +8,7 @@
 
 #include "nvmf/target/abort.h"
 #include "nvmf/target/controller_link.h"
+#include "nvmf/target/group_tls.h"
 #include "nvmf/target/output.h"
 #include "nvmf/target/request.h"
 #include "nvmf/wire/pdu_receiver.h"
@@ -57,6 +58,10 @@ class Connection final : public SocketHandler, private PduHandler {
     [[nodiscard]] bool is_closing() const { return phase_ >= Phase::kTerminating; }
     [[nodiscard]] const SocketAddress& peer() const { return peer_; }
     [[nodiscard]] const SocketAddress& local() const { return local_; }
+    /// Whose key the host has proved to have; empty on a connection in clear.
+    [[nodiscard]] std::string_view tls_identity() const {
+        return tls_ == nullptr ? std::string_view() : tls_->identity();
+    }
     [[nodiscard]] uint32_t queue_entries() const { return queue_entries_; }
     [[nodiscard]] bool is_admin_queue() const { return link.qid == kAdminQueueId; }
 
@@ -133,6 +138,7 @@ class Connection final : public SocketHandler, private PduHandler {
     const ListenerId listener_;
     Phase phase_ = Phase::kAwaitingIc;
     std::unique_ptr<Socket> socket_;
+    tls::TlsSocket* tls_ = nullptr;  // The same, if it speaks TLS or may.
     SocketAddress peer_;
     SocketAddress local_;
     PduReceiver receiver_;

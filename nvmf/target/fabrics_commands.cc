@@ -134,6 +134,26 @@ void connect_io_queue(Request& request,
     connection.group().attach_remote(request);
 }
 
+/// Whether the connection is as secure as host and address want it, with the key of this host and
+/// this subsystem; if not, refuses Connect.
+bool is_secure_enough(Request& request, const SubsystemConfig& config, std::string_view host_nqn) {
+    const Connection& connection = request.connection;
+    switch (judge_tls(
+        config, config.find_listener(connection.listener()), host_nqn, connection.tls_identity())) {
+        case TlsVerdict::kAllowed: return true;
+        case TlsVerdict::kNeedsTls:
+            refuse(request, status::kConnectInvalidHost, kOffsetHostnqn, "the host must use TLS");
+            return false;
+        case TlsVerdict::kWrongIdentity:
+            refuse(request,
+                   status::kConnectInvalidHost,
+                   kOffsetHostnqn,
+                   "the TLS key belongs to another host or subsystem");
+            return false;
+    }
+    assertion_failed("no such verdict", __FILE__, __LINE__);
+}
+
 void execute_connect(Request& request) {
     Connection& connection = request.connection;
     nvmf_connect_data data;
@@ -162,6 +182,9 @@ void execute_connect(Request& request) {
     }
     if (!subsystem->config().allows(*host_nqn)) {
         refuse(request, status::kConnectInvalidHost, kOffsetHostnqn, "the host is not allowed");
+        return;
+    }
+    if (!is_secure_enough(request, subsystem->config(), *host_nqn)) {
         return;
     }
     const ConnectNames names{*subsystem_nqn, *host_nqn};

@@ -16,19 +16,22 @@ namespace {
 
 nvmf_disc_log_entry discovery_entry(const SubsystemConfig& subsystem,
                                     const ListenerConfig& listener,
-                                    const SocketAddress& reached_at) {
+                                    const Connection& reader) {
     nvmf_disc_log_entry entry{};
     entry.trtype = NVMF_TRTYPE_TCP;
     entry.adrfam = listener.address.is_ipv6() ? NVMF_ADDR_FAMILY_IP6 : NVMF_ADDR_FAMILY_IP4;
     entry.subtype = subsystem.type == SubsystemType::kDiscovery ? NVME_NQN_CURR : NVME_NQN_NVME;
-    entry.treq = NVMF_TREQ_NOT_SPECIFIED | NVMF_TREQ_DISABLE_SQFLOW;
+    const bool is_tls = requires_tls(subsystem, &listener, reader.link.host_nqn);
+    entry.treq = static_cast<uint8_t>(NVMF_TREQ_DISABLE_SQFLOW |
+                                      (is_tls ? NVMF_TREQ_REQUIRED : NVMF_TREQ_NOT_SPECIFIED));
+    entry.tsas.tcp.sectype = is_tls ? NVMF_TCP_SECTYPE_TLS13 : NVMF_TCP_SECTYPE_NONE;
     entry.portid = static_cast<uint16_t>(listener.id.raw());
     entry.cntlid = kControllerIdAny.raw();
     entry.asqsz = kAdminQueueEntriesMax;
     std::snprintf(entry.trsvcid, sizeof(entry.trsvcid), "%u", unsigned{listener.address.port()});
     // A listener on every address is told as the one that the host has come by.
     const std::string bound = listener.address.host();
-    const std::string host = bound == "0.0.0.0" || bound == "::" ? reached_at.host() : bound;
+    const std::string host = bound == "0.0.0.0" || bound == "::" ? reader.local().host() : bound;
     std::snprintf(entry.traddr, sizeof(entry.traddr), "%s", host.c_str());
     write_nqn_field(entry.subnqn, subsystem.nqn);
     return entry;
@@ -61,7 +64,7 @@ NvmeStatus write_discovery_log(Request& request, PageWindow& page) {
     page.add(head);
     for_each_discovery_entry(connection,
                              [&](const SubsystemConfig& subsystem, const ListenerConfig& listener) {
-                                 page.add(discovery_entry(subsystem, listener, connection.local()));
+                                 page.add(discovery_entry(subsystem, listener, connection));
                              });
     if (!GetLogPageView(request.sqe).rae()) {
         connection.link.controller->rearm(AsyncEvent::kDiscoveryChanged);

@@ -7,6 +7,7 @@
 
 #include "bdev/core/bdev.h"
 #include "nvmf/target/ana.h"
+#include "nvmf/target/tls_access.h"
 #include "nvmf/wire/ids.h"
 #include "nvmf/wire/limits.h"
 #include "reactor/io/socket_address.h"
@@ -52,6 +53,7 @@ struct NamespaceConfig {
 struct ListenerConfig {
     ListenerId id;
     SocketAddress address;
+    bool requires_tls = false;           ///< Of whoever comes by it to this subsystem.
     std::vector<AnaGroup> ana_groups{};  ///< By group - 1; empty: no ANA reporting.
     uint64_t ana_changes = 0;  ///< How often what the ANA log tells on this path has changed.
 
@@ -78,6 +80,7 @@ struct SubsystemConfig {
     std::vector<std::string> hosts;           ///< NQNs, sorted.
     std::vector<NamespaceConfig> namespaces;  ///< Sorted by nsid.
     std::vector<ListenerConfig> listeners;
+    std::vector<HostTls> tls_hosts;  ///< Those with a key.
 
     [[nodiscard]] bool allows(std::string_view host_nqn) const;
     [[nodiscard]] bool listens_on(ListenerId listener) const;

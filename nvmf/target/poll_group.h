@@ -48,6 +48,7 @@ class PollGroup {
     [[nodiscard]] BufferPool& capsule_pool() { return capsule_pool_; }
     [[nodiscard]] BufferPool& io_pool() { return io_pool_; }
     [[nodiscard]] const PollGroupStats& stats() const { return stats_; }
+    [[nodiscard]] GroupTls& tls() { return tls_; }
 
     // --- Visits of the control thread.
 
@@ -145,6 +146,7 @@ class PollGroup {
     Reactor& reactor_;
     const std::span<PollGroup* const> peers_;
     const TransportOptions options_;
+    GroupTls tls_{*this};
     BufferPool io_pool_;
     BufferPool capsule_pool_;
     std::vector<std::unique_ptr<Subsystem>> subsystems_;

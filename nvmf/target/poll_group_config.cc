@@ -108,6 +108,14 @@ void PollGroup::close_disallowed(Subsystem& subsystem) {
             connection.close("its host is no longer allowed");
         } else if (!subsystem.config().listens_on(connection.listener())) {
             connection.close("its listener was removed");
+        } else if (connection.tls_identity().empty() &&
+                   requires_tls(subsystem.config(),
+                                subsystem.config().find_listener(connection.listener()),
+                                connection.link.host_nqn)) {
+            connection.close("its host must use TLS from now on");
+        } else if (!connection.tls_identity().empty() &&
+                   find_host_tls(subsystem.config(), connection.link.host_nqn) == nullptr) {
+            connection.close("its host has no key any more");
         }
     });
 }

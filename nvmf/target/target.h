@@ -101,10 +101,12 @@ class Target {
     /// Returns the address with its real port, where 0 was asked for. Errors: kNotFound: no such
     /// subsystem, or no transport yet; kExists; those of Network::listen.
     /// `state` is that of all ANA groups there; kNotSupported if it is not optimized and the
-    /// subsystem doesn't report ANA.
+    /// subsystem doesn't report ANA. With `requires_tls` whoever comes that way to this subsystem
+    /// must use TLS.
     [[nodiscard]] Task<Result<SocketAddress>> add_listener(std::string nqn,
                                                            SocketAddress address,
-                                                           AnaState state = AnaState::kOptimized);
+                                                           AnaState state = AnaState::kOptimized,
+                                                           bool requires_tls = false);
     /// Disconnects the hosts that came by it. Errors: kNotFound.
     [[nodiscard]] Task<Status> remove_listener(std::string nqn, SocketAddress address);
 
@@ -119,8 +121,14 @@ class Target {
     /// Moves a namespace to another ANA group. Errors as set_ana_state().
     [[nodiscard]] Task<Status> set_ana_group(std::string nqn, Nsid nsid, uint32_t ana_group);
 
-    /// Errors: kNotFound, kExists, kInvalidArgument (not an NQN).
-    [[nodiscard]] Task<Status> add_host(std::string nqn, std::string host_nqn);
+    /// With `tls`, which is the host's, it may connect through TLS only. Errors: kNotFound,
+    /// kExists, kInvalidArgument (not an NQN).
+    [[nodiscard]] Task<Status> add_host(std::string nqn,
+                                        std::string host_nqn,
+                                        std::optional<HostTls> tls = std::nullopt);
+    /// Gives a host of the list another key, which counts for connections from now on; those that
+    /// are there stay, unless they are in clear. Errors: kNotFound.
+    [[nodiscard]] Task<Status> set_host_tls(std::string nqn, HostTls tls);
     /// Disconnects the host. Errors: kNotFound.
     [[nodiscard]] Task<Status> remove_host(std::string nqn, std::string host_nqn);
     /// Switching it off disconnects hosts that are not on the list. Errors: kNotFound.

@@ -161,7 +161,8 @@ Task<void> Target::add_discovery_listener(SocketAddress beside) {
 
 Task<Result<SocketAddress>> Target::add_listener(std::string nqn,
                                                  SocketAddress address,
-                                                 AnaState ana) {
+                                                 AnaState ana,
+                                                 bool requires_tls) {
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);
     SubsystemState* state = find_state(nqn);
@@ -182,7 +183,7 @@ Task<Result<SocketAddress>> Target::add_listener(std::string nqn,
         co_return listener.error();
     }
     auto next = std::make_unique<SubsystemConfig>(*state->config);
-    ListenerConfig added{listener->id, listener->address};
+    ListenerConfig added{listener->id, listener->address, requires_tls};
     if (next->ana_reporting) {
         added.ana_groups.assign(next->namespaces_max, AnaGroup{.state = ana});
     }

@@ -65,7 +65,7 @@ class BlockModel {
 class SimulatedHost {
   public:
     /// With `forgets_a_write` one write is modelled and not sent: the broken variant.
-    SimulatedHost(TargetWorld& world, uint64_t seed, bool forgets_a_write)
+    SimulatedHost(TargetWorld& world, uint64_t seed, bool forgets_a_write, bool uses_tls)
         : world_(world), random_(seed), forgets_a_write_(forgets_a_write) {
         const bool has_digests = random_.chance(1, 2);
         options_ = {.address = world.address,
@@ -76,6 +76,9 @@ class SimulatedHost {
                     .disable_sq_flow_control = random_.chance(1, 2),
                     .keep_alive_ms = 5000,
                     .command_timeout_ns = 5 * kNsPerSecond};
+        if (uses_tls) {
+            use_tls();
+        }
     }
 
     /// Works until all operations are done, over as many connections as it takes.
@@ -90,6 +93,16 @@ class SimulatedHost {
     Outcome outcome;
 
   private:
+    void use_tls() {
+        const auto key = ConfiguredPsk::parse(
+            "NVMeTLSkey-1:01:VRLbtnN9AQb2WXW3c9+wEf/DRLz0QuLdbYvEhwtdWwNf9LrZ:");
+        HostTls tls =
+            make_host_tls(*key, "key0", {options_.host_nqn, options_.subsystem_nqn}).value();
+        options_.tls = tls.credentials[random_.below(tls.credentials.size())];
+        world_.expect_ok(
+            world_.target->add_host(options_.subsystem_nqn, options_.host_nqn, std::move(tls)));
+    }
+
     Task<void> one_connection(bool only_checks) {
         ++outcome.connections;
         HostController controller(*world_.host, options_, nullptr);
@@ -216,11 +229,14 @@ class SimulatedHost {
     uint64_t last_token_ = 0;
 };
 
-Outcome run(uint64_t seed, const sim::FaultOptions& faults, bool forgets_a_write = false) {
+Outcome run(uint64_t seed,
+            const sim::FaultOptions& faults,
+            bool forgets_a_write = false,
+            bool uses_tls = false) {
     // Hosts and targets that lose each other a hundred times an hour have much to say.
     Log::set_level(LogLevel::kError);
     TargetWorld world(seed, sim::calm());
-    SimulatedHost host(world, seed, forgets_a_write);
+    SimulatedHost host(world, seed, forgets_a_write, uses_tls);
     world.world.faults() = faults;
     constexpr uint64_t kLimitNs = 36'000 * kNsPerSecond;
     Task<void> working = host.work();
@@ -259,6 +275,22 @@ TEST(HostAndTarget, NothingAcknowledgedIsLostUnderSwarmFaults) {
     // Both outcomes must have been tried.
     EXPECT_GT(failed, 100U);
     EXPECT_GT(succeeded, 60 * kOperations / 2);
+}
+
+TEST(HostAndTarget, NothingAcknowledgedIsLostThroughTlsEither) {
+    uint64_t failed = 0;
+    uint64_t succeeded = 0;
+    for (uint64_t seed = 0; seed < 20; ++seed) {
+        const Outcome outcome =
+            run(seed, seed % 4 == 0 ? sim::calm() : sim::swarm(seed), false, true);
+        EXPECT_TRUE(outcome.is_over) << "seed " << seed;
+        EXPECT_EQ(outcome.wrong, 0U) << "seed " << seed;
+        EXPECT_EQ(outcome.refused, 0U) << "seed " << seed;
+        failed += outcome.failed;
+        succeeded += outcome.completed - outcome.failed;
+    }
+    EXPECT_GT(failed, 20U);
+    EXPECT_GT(succeeded, 20 * kOperations / 2);
 }
 
 TEST(HostAndTarget, TheSameSeedGivesTheSameHistory) {

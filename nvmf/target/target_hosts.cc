@@ -1,0 +1,88 @@
+// Which hosts may use a subsystem, and how they prove who they are.
+
+#include <algorithm>
+
+#include "nvmf/target/target.h"
+#include "nvmf/wire/nqn.h"
+
+namespace basalt::nvmf {
+
+Task<Status> Target::add_host(std::string nqn, std::string host_nqn, std::optional<HostTls> tls) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    SubsystemState* state = find_state(nqn);
+    if (state == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    if (!is_valid_nqn(host_nqn)) {
+        co_return Errc::kInvalidArgument;
+    }
+    auto next = std::make_unique<SubsystemConfig>(*state->config);
+    const auto at = std::lower_bound(next->hosts.begin(), next->hosts.end(), host_nqn);
+    if (at != next->hosts.end() && *at == host_nqn) {
+        co_return Errc::kExists;
+    }
+    next->hosts.insert(at, host_nqn);
+    if (tls) {
+        BASALT_ASSERT(tls->host_nqn == host_nqn);
+        next->tls_hosts.push_back(std::move(*tls));
+    }
+    auto published = publish(*state, std::move(next));
+    const Status outcome = co_await published;
+    co_await announce_discovery();
+    co_return outcome;
+}
+
+Task<Status> Target::set_host_tls(std::string nqn, HostTls tls) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    SubsystemState* state = find_state(nqn);
+    if (state == nullptr ||
+        !std::binary_search(
+            state->config->hosts.begin(), state->config->hosts.end(), tls.host_nqn)) {
+        co_return Errc::kNotFound;
+    }
+    auto next = std::make_unique<SubsystemConfig>(*state->config);
+    std::erase_if(next->tls_hosts,
+                  [&](const HostTls& host) { return host.host_nqn == tls.host_nqn; });
+    next->tls_hosts.push_back(std::move(tls));
+    auto published = publish(*state, std::move(next));
+    const Status outcome = co_await published;
+    co_await announce_discovery();
+    co_return outcome;
+}
+
+Task<Status> Target::remove_host(std::string nqn, std::string host_nqn) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    SubsystemState* state = find_state(nqn);
+    if (state == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    auto next = std::make_unique<SubsystemConfig>(*state->config);
+    if (std::erase(next->hosts, host_nqn) == 0) {
+        co_return Errc::kNotFound;
+    }
+    std::erase_if(next->tls_hosts, [&](const HostTls& host) { return host.host_nqn == host_nqn; });
+    auto published = publish(*state, std::move(next));
+    const Status outcome = co_await published;
+    co_await announce_discovery();
+    co_return outcome;
+}
+
+Task<Status> Target::allow_any_host(std::string nqn, bool is_allowed) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    SubsystemState* state = find_state(nqn);
+    if (state == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    auto next = std::make_unique<SubsystemConfig>(*state->config);
+    next->allow_any_host = is_allowed;
+    auto published = publish(*state, std::move(next));
+    const Status outcome = co_await published;
+    co_await announce_discovery();
+    co_return outcome;
+}
+
+}  // namespace basalt::nvmf
