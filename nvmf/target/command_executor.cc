@@ -7,10 +7,33 @@
 
 namespace basalt::nvmf {
 
+namespace {
+
+/// Compare and Write is the one pair that there is.
+NvmeStatus check_fusion(const Request& request) {
+    const Connection& connection = request.connection;
+    const bool is_possible = connection.is_live() && !connection.is_admin_queue();
+    if (request.fused == nullptr) {
+        return is_possible && request.sqe.fuse() == Fuse::kSecond
+                   ? status::kAbortedMissingFused.with_dnr()
+                   : status::kInvalidField.with_dnr();
+    }
+    const uint8_t wanted = request.sqe.fuse() == Fuse::kFirst ? nvme_cmd_compare : nvme_cmd_write;
+    if (request.sqe.opcode != wanted) {
+        return status::kInvalidField.with_dnr();
+    }
+    return request.data_bytes > kFusedBytesMax ? status::kAtomicWriteUnitExceeded.with_dnr()
+                                               : status::kSuccess;
+}
+
+}  // namespace
+
 NvmeStatus check_command(Request& request) {
     Connection& connection = request.connection;
-    if (request.sqe.fuse() != Fuse::kNone) {
-        return status::kInvalidField.with_dnr();
+    if (request.sqe.fuse() != Fuse::kNone) [[unlikely]] {
+        if (const NvmeStatus fusion = check_fusion(request); !fusion.ok()) {
+            return fusion;
+        }
     }
     if (request.sqe.is_fabrics()) {
         return check_fabrics_command(request);

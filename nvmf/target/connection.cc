@@ -94,6 +94,10 @@ void Connection::set_connecting(bool is_connecting) {
 // --- A request's way -------------------------------------------------------------------------
 
 void Connection::begin(Request& request) {
+    if (request.fused != nullptr) [[unlikely]] {
+        request.fused->capsule_received(request);
+        return;
+    }
     if (request.is_abort_wanted) {
         finish_abort(request);
         return;
@@ -101,9 +105,6 @@ void Connection::begin(Request& request) {
     if (request.has_digest_error) {
         complete(request, status::kTransientTransportError);
         return;
-    }
-    if (request.early_status.ok() && request.buffer.is_valid() && !request.is_data_in_capsule) {
-        request.early_status = status::kSglTypeInvalid.with_dnr();  // The capsule has stray data.
     }
     if (request.early_status.ok()) {
         request.early_status = check_command(request);
@@ -138,12 +139,16 @@ void Connection::use_buffer(Request& request, Buffer buffer) {
     request.is_buffer_from_capsule_pool = false;
     request.piece = iovec{buffer.data, request.data_bytes};
     if (request.sqe.data_direction() == DataDirection::kHostToController) {
-        request.set_state(Request::State::kAwaitingData);
-        output_.queue(request);
-        flush_later();
+        ask_for_data(request);
         return;
     }
     execute(request);
+}
+
+void Connection::ask_for_data(Request& request) {
+    request.set_state(Request::State::kAwaitingData);
+    output_.queue(request);
+    flush_later();
 }
 
 void Connection::execute(Request& request) {
@@ -196,6 +201,9 @@ void Connection::free_request(Request& request) {
         const Buffer buffer = request.buffer;
         request.buffer = {};
         pool.release(buffer);
+    }
+    if (request.fused != nullptr) [[unlikely]] {
+        std::exchange(request.fused, nullptr)->forget(request);
     }
     request.set_state(Request::State::kFree);
     free_.push_front(request);
@@ -287,8 +295,10 @@ void Connection::abandon_requests() {
     output_.abandon();
     BufferPool::cancel(capsule_waiter_);
     if (capsule_buffer_.is_valid()) {
-        group_.capsule_pool().release(capsule_buffer_);
-        capsule_buffer_ = {};
+        capsule_buffer_pool_->release(std::exchange(capsule_buffer_, {}));
+    }
+    if (half_pair != nullptr) {
+        half_pair->partner_missing();
     }
     // Before any buffer goes back, or the pool would grant it to another of these requests.
     for (const auto& request : requests_) {
@@ -301,6 +311,7 @@ void Connection::abandon_requests() {
             case Request::State::kNeedsBuffer:
             case Request::State::kReceiving:
             case Request::State::kAwaitingData:
+            case Request::State::kAwaitingPartner:
             case Request::State::kResponding: free_request(*request); break;
         }
     }

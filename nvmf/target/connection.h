@@ -78,6 +78,12 @@ class Connection final : public SocketHandler, private PduHandler {
     /// Hands a request that was refused its buffer for lack of one what it waited for.
     void buffer_granted(Request& request, Buffer buffer);
 
+    /// Ends a request that is to be aborted, and tells who wanted that.
+    void finish_abort(Request& request);
+
+    /// Sends an R2T for all data of a request that has memory for it (`piece`).
+    void ask_for_data(Request& request);
+
     /// Connect succeeded: the queue is this deep from now on. Allocates the requests.
     void go_live(uint32_t queue_entries, bool disables_sq_flow_control);
 
@@ -93,6 +99,9 @@ class Connection final : public SocketHandler, private PduHandler {
 
     /// The end of an I/O queue's or admin queue's membership in a controller.
     ControllerLink link;
+
+    /// The fused pair whose first half has come and whose second is next, or null.
+    FusedPair* half_pair = nullptr;
 
     ListLink group_link;  ///< In the group's list of connections.
 
@@ -111,6 +120,10 @@ class Connection final : public SocketHandler, private PduHandler {
     [[nodiscard]] PayloadPlan on_h2c_data(const H2cData& data);
     void on_ic_req(const IcReq& req);
 
+    /// Finds memory for a capsule with so much data: it is in capsule_buffer_, the pair has it, or
+    /// none is needed. False: it comes later.
+    [[nodiscard]] bool find_capsule_memory(const Sqe& sqe, uint32_t bytes);
+    [[nodiscard]] bool begins_pair(const Sqe& sqe) const;
     void begin(Request& request);
     void need_buffer(Request& request);
     void use_buffer(Request& request, Buffer buffer);
@@ -126,7 +139,6 @@ class Connection final : public SocketHandler, private PduHandler {
     void resume();
     void abandon_requests();
     [[nodiscard]] Request* find_outstanding(CommandId command);
-    void finish_abort(Request& request);
     void abandon_aborts();
     template <typename Predicate>
     void answer_aborts(Predicate predicate, bool was_aborted);
@@ -157,6 +169,7 @@ class Connection final : public SocketHandler, private PduHandler {
     uint32_t h2c_bytes_ = 0;            // Of that H2CData.
     Buffer capsule_buffer_;             // Granted to the capsule that waits in the receiver.
     BufferWaiter capsule_waiter_;
+    BufferPool* capsule_buffer_pool_ = nullptr;  // Where it comes from.
     bool is_short_of_requests_ = false;
     AbortList aborts_;  // Waiting for commands whose bytes the host is sending.
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "nvmf/target/connection.h"
+#include "nvmf/target/io_commands.h"
 #include "nvmf/target/poll_group.h"
 
 // Aborting a command of this queue: NVMe Base Specification, "Abort command". What no device has
@@ -24,8 +25,24 @@ void Connection::abort(AbortWaiter& waiter) {
     }
     switch (request->state()) {
         case Request::State::kFree:
-        case Request::State::kResponding:
-        case Request::State::kExecuting: waiter.answer(false); return;
+        case Request::State::kResponding: waiter.answer(false); return;
+        case Request::State::kExecuting:
+            if (!stop_io_command(*request)) {
+                waiter.answer(false);
+                return;
+            }
+            if (request->state() != Request::State::kExecuting) {
+                waiter.answer(true);
+                return;
+            }
+            break;
+        case Request::State::kAwaitingPartner:
+            if (half_pair != nullptr && half_pair == request->fused) {
+                half_pair->partner_missing(status::kAbortRequested);
+                waiter.answer(true);
+                return;
+            }
+            break;
         case Request::State::kNeedsBuffer:
             BufferPool::cancel(request->waiter);
             complete(*request, status::kAbortRequested);

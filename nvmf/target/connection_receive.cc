@@ -83,15 +83,12 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
         is_short_of_requests_ = true;
         return PayloadPlan::later();
     }
-    if (capsule_bytes > 0 && !capsule_buffer_.is_valid()) {
-        if (capsule_waiter_.is_waiting()) {
-            return PayloadPlan::later();
-        }
-        capsule_buffer_ = group_.capsule_pool().try_acquire(capsule_bytes);
-        if (!capsule_buffer_.is_valid()) {
-            group_.capsule_pool().wait(capsule_waiter_, capsule_bytes);
-            return PayloadPlan::later();
-        }
+    const Sqe& sqe = header.sqe();
+    if (half_pair != nullptr && sqe.fuse() != Fuse::kSecond) [[unlikely]] {
+        half_pair->partner_missing();
+    }
+    if (!find_capsule_memory(sqe, capsule_bytes)) {
+        return PayloadPlan::later();
     }
     free_.pop_front();
     request->set_state(Request::State::kReceiving);
@@ -109,16 +106,55 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
         request->data_bytes = pointer->length_bytes;
         request->is_data_in_capsule = pointer->place == DataPointer::Place::kInCapsule;
     }
+    std::byte* memory = nullptr;
+    if (half_pair != nullptr || begins_pair(sqe)) [[unlikely]] {
+        FusedPair& pair =
+            half_pair != nullptr ? *half_pair : group_.fused().pair_of(capsule_buffer_);
+        memory = pair.memory(sqe.fuse());
+        pair.add(*request);
+    } else if (capsule_bytes > 0) {
+        request->buffer = capsule_buffer_;
+        request->is_buffer_from_capsule_pool = true;
+        memory = request->buffer.data;
+    }
+    capsule_buffer_ = {};
     if (capsule_bytes == 0) {
         return PayloadPlan::discard();
     }
-    request->buffer = capsule_buffer_;
-    request->is_buffer_from_capsule_pool = true;
-    capsule_buffer_ = {};
+    if (pointer && !request->is_data_in_capsule) {
+        request->early_status = status::kSglTypeInvalid.with_dnr();  // Nobody wants the data.
+    }
     const uint32_t offset = pointer ? pointer->offset : 0;
-    request->piece = iovec{request->buffer.data + offset, request->data_bytes};
-    request->destination = {request->buffer.data, capsule_bytes};
+    request->piece = iovec{memory + offset, request->data_bytes};
+    request->destination = {memory, capsule_bytes};
     return PayloadPlan::store({&request->destination, 1});
+}
+
+bool Connection::begins_pair(const Sqe& sqe) const {
+    return sqe.fuse() == Fuse::kFirst && sqe.opcode == nvme_cmd_compare && is_live() &&
+           !is_admin_queue();
+}
+
+bool Connection::find_capsule_memory(const Sqe& sqe, uint32_t bytes) {
+    uint32_t wanted_bytes = bytes;
+    BufferPool* pool = &group_.capsule_pool();
+    if (begins_pair(sqe)) [[unlikely]] {
+        wanted_bytes = 2 * kFusedBytesMax;
+        pool = &group_.fused().pool();
+    }
+    if (wanted_bytes == 0 || half_pair != nullptr || capsule_buffer_.is_valid()) {
+        return true;
+    }
+    if (capsule_waiter_.is_waiting()) {
+        return false;
+    }
+    capsule_buffer_pool_ = pool;
+    capsule_buffer_ = pool->try_acquire(wanted_bytes);
+    if (!capsule_buffer_.is_valid()) {
+        pool->wait(capsule_waiter_, wanted_bytes);
+        return false;
+    }
+    return true;
 }
 
 PayloadPlan Connection::on_h2c_data(const H2cData& data) {
@@ -144,7 +180,8 @@ PayloadPlan Connection::on_h2c_data(const H2cData& data) {
     receiving_ = &request;
     is_data_for_request_ = true;
     h2c_bytes_ = bytes;
-    request.destination = {request.buffer.data + request.received_bytes, bytes};
+    request.destination = {static_cast<std::byte*>(request.piece.iov_base) + request.received_bytes,
+                           bytes};
     return PayloadPlan::store({&request.destination, 1});
 }
 
@@ -172,6 +209,10 @@ void Connection::on_pdu_complete(DataDigest digest) {
     }
     request.received_bytes += h2c_bytes_;
     if (request.received_bytes < request.data_bytes) {
+        return;
+    }
+    if (request.fused != nullptr) [[unlikely]] {
+        request.fused->data_received(request);
         return;
     }
     if (request.is_abort_wanted) {

@@ -69,6 +69,9 @@ void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, Poll
         (any_namespace(subsystem, can_compare) ? NVME_CTRL_ONCS_COMPARE : 0) |
         (any_namespace(subsystem, can_unmap) ? NVME_CTRL_ONCS_DSM : 0) |
         (any_namespace(subsystem, can_zero) ? NVME_CTRL_ONCS_WRITE_ZEROES : 0));
+    data.fuses = 1;  // Compare and Write.
+    data.acwu = static_cast<uint16_t>(
+        std::min(kFusedBytesMax, options.io_bytes_max) / bdev::kBlockBytesMax - 1);
     // Bits 2:1 = 11b: Flush of all namespaces (NSID FFFFFFFFh) works.
     data.vwc = static_cast<uint8_t>(0x6U | (any_namespace(subsystem, is_volatile) ? 1U : 0U));
     data.cmic = 0x3;  // More than one port and controller may belong to the subsystem.

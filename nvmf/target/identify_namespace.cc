@@ -3,6 +3,7 @@
 
 #include "nvmf/target/connection.h"
 #include "nvmf/target/identify.h"
+#include "nvmf/target/poll_group.h"
 #include "nvmf/target/subsystem.h"
 
 // What Identify tells about namespaces: NVMe Base Specification, "Identify command", and NVM
@@ -29,11 +30,11 @@ uint8_t deallocation_features(const bdev::BdevInfo& info) {
                                 (info.zeroes_may_deallocate ? 1U << 3U : 0U));
 }
 
-void describe_atomicity(nvme_id_ns& data, const bdev::BdevInfo& info) {
-    if (info.atomic_write_max.raw() <= 1) {
-        return;  // One block is always whole, and the controller's fields say so.
-    }
+void describe_atomicity(nvme_id_ns& data,
+                        const bdev::BdevInfo& info,
+                        const TransportOptions& options) {
     data.nsfeat = static_cast<uint8_t>(data.nsfeat | kOwnAtomicity);
+    data.nacwu = zero_based(std::min(kFusedBytesMax, options.io_bytes_max) / info.block_size_bytes);
     data.nawun = data.nawupf = zero_based(info.atomic_write_max.raw());
     data.nabsn = data.nabspf = zero_based(info.atomic_boundary.raw());
 }
@@ -82,7 +83,7 @@ NvmeStatus identify_namespace(Request& request) {
     data.nmic = 1;  // More than one controller may have it attached.
     data.dlfeat = deallocation_features(info);
     data.nsfeat = info.is_thin ? kThinProvisioned : 0;
-    describe_atomicity(data, info);
+    describe_atomicity(data, info, request.connection.group().options());
     describe_hints(data, info);
     data.anagrpid = ana_group_of(*found, request);
     data.nsattr = info.is_read_only ? 1 : 0;

@@ -1,6 +1,7 @@
 #include "nvmf/target/io_commands.h"
 
 #include <cstring>
+#include <utility>
 
 #include "nvmf/target/connection.h"
 #include "nvmf/target/io/command_table.h"
@@ -82,9 +83,37 @@ void fill_pieces(Request& request) {
     request.io.piece_count = request.io.wants_device_memory ? 0 : 1;
 }
 
-/// Gives the namespace back and ends the command with the device's outcome.
+/// A command that has waited at a fence begins again, unless its host has gone meanwhile.
+void resume_command(Request& request) {
+    if (request.connection.is_closing() || request.is_abort_wanted) {
+        request.connection.complete(request, status::kAbortRequested);
+    } else {
+        execute_io_command(request);
+    }
+}
+
+/// Goes through the gate of the namespace with a range, for one device operation; leave() follows.
+/// False: the range is fenced, and `resume` is called later.
+bool enter(Request& request, const BlockRange& range, void (*resume)(Request&)) {
+    Namespace& space = *request.target_namespace;
+    if (!space.gate().is_open()) [[unlikely]] {
+        FenceTable& fences = request.connection.group().fences();
+        if (fences.is_fenced(*space.config().bdev, range)) {
+            request.resume = resume;
+            fences.wait(request);
+            return false;
+        }
+    }
+    request.gate_epoch = space.gate().enter();
+    return true;
+}
+
+void leave(Request& request) {
+    request.target_namespace->gate().leave(request.gate_epoch);
+}
+
+/// Ends the command with the device's outcome; it has given the namespace back.
 void finish(Request& request, Status outcome) {
-    request.target_namespace->release();
     request.target_namespace = nullptr;
     const MediaAccess access = request.io.op == IoOp::kRead || request.io.op == IoOp::kCompare
                                    ? MediaAccess::kRead
@@ -100,11 +129,16 @@ void transfer_done(bdev::IoRequest& io, void* context) {
         BASALT_ASSERT(io.pieces->iov_len >= request.data_bytes);
         request.piece = *io.pieces;
     }
+    leave(request);
     finish(request, io.status);
 }
 
 void submit_range(Request& request, IoOp op) {
     const RwView command(request.sqe);
+    if (!enter(request, {command.slba().raw(), command.nlb().raw()}, &resume_command)) {
+        request.target_namespace = nullptr;  // It looks again what there is then.
+        return;
+    }
     bdev::IoRequest& io = request.io;
     io.op = op;
     io.first = command.slba();
@@ -149,11 +183,11 @@ NvmeStatus check_flush_all(const Request& request) {
 
 void flush_done(bdev::IoRequest& io, void* context) {
     Request& request = *static_cast<Request*>(context);
+    request.target_namespace->release();
     if (!io.status || request.sqe.nsid() != kNsidAll) {
         finish(request, io.status);
         return;
     }
-    request.target_namespace->release();
     request.target_namespace = next_to_flush(request);
     if (request.target_namespace == nullptr) {
         request.connection.complete(request, status::kSuccess);
@@ -181,6 +215,7 @@ void execute_flush(Request& request) {
         request.target_namespace->acquire();
     }
     if (!request.target_namespace->info().can(IoOp::kFlush)) {
+        request.target_namespace->release();
         finish(request, kOk);  // Nothing is ever volatile there.
         return;
     }
@@ -195,35 +230,51 @@ nvme_dsm_range range_at(const Request& request, uint32_t index) {
     return range;
 }
 
-/// Unmaps the next range that is not empty; true if there is none.
-bool submit_next_unmap(Request& request);
+void finish_unmap(Request& request, Status outcome) {
+    request.target_namespace->release();
+    finish(request, outcome);
+}
+
+/// Unmaps the next range that is not empty, or ends the command.
+void unmap_next(Request& request);
 
 void unmap_done(bdev::IoRequest& io, void* context) {
     Request& request = *static_cast<Request*>(context);
-    if (!io.status || submit_next_unmap(request)) {
-        finish(request, io.status);
+    leave(request);
+    ++request.scratch;
+    if (io.status) {
+        unmap_next(request);
+    } else {
+        finish_unmap(request, io.status);
     }
 }
 
-bool submit_next_unmap(Request& request) {
+void unmap_next(Request& request) {
     const uint32_t count = DsmView(request.sqe).range_count();
-    while (request.scratch < count) {
-        const nvme_dsm_range range = range_at(request, request.scratch++);
-        if (range.nlb == 0) {
-            continue;
-        }
-        bdev::IoRequest& io = request.io;
-        io.op = IoOp::kUnmap;
-        io.first = Lba(range.slba);
-        io.count = BlockCount(range.nlb);
-        io.may_deallocate = true;
-        io.pieces = nullptr;
-        io.piece_count = 0;
-        io.push_completion(&unmap_done, &request);
-        request.target_namespace->channel().submit(io);
-        return false;
+    while (request.scratch < count && range_at(request, request.scratch).nlb == 0) {
+        ++request.scratch;
     }
-    return true;
+    if (request.scratch == count) {
+        finish_unmap(request, kOk);
+        return;
+    }
+    if (request.connection.is_closing() || request.is_abort_wanted) {
+        finish_unmap(request, Errc::kCancelled);
+        return;
+    }
+    const nvme_dsm_range range = range_at(request, request.scratch);
+    if (!enter(request, {range.slba, range.nlb}, &unmap_next)) {
+        return;
+    }
+    bdev::IoRequest& io = request.io;
+    io.op = IoOp::kUnmap;
+    io.first = Lba(range.slba);
+    io.count = BlockCount(range.nlb);
+    io.may_deallocate = true;
+    io.pieces = nullptr;
+    io.piece_count = 0;
+    io.push_completion(&unmap_done, &request);
+    request.target_namespace->channel().submit(io);
 }
 
 void execute_dataset_management(Request& request) {
@@ -234,15 +285,17 @@ void execute_dataset_management(Request& request) {
         const nvme_dsm_range range = range_at(request, i);
         const uint64_t total = info.block_count.raw();
         if (range.slba > total || range.nlb > total - range.slba) {
-            request.target_namespace->release();
             request.target_namespace = nullptr;
             request.connection.complete(request, status::kLbaOutOfRange.with_dnr());
             return;
         }
     }
+    request.target_namespace->acquire();
     // The other attributes are hints about future access, which no device here uses.
-    if (!command.deallocate() || !info.can(IoOp::kUnmap) || submit_next_unmap(request)) {
-        finish(request, kOk);
+    if (command.deallocate() && info.can(IoOp::kUnmap)) {
+        unmap_next(request);
+    } else {
+        finish_unmap(request, kOk);
     }
 }
 
@@ -314,7 +367,6 @@ void execute_io_command(Request& request) {
     Namespace* found = subsystem.find_namespace(request.sqe.nsid());
     BASALT_ASSERT(found != nullptr);
     request.target_namespace = found;
-    found->acquire();
     switch (opcode) {
         case nvme_cmd_read: submit_range(request, IoOp::kRead); break;
         case nvme_cmd_write: submit_range(request, IoOp::kWrite); break;
@@ -323,9 +375,21 @@ void execute_io_command(Request& request) {
         case nvme_cmd_dsm: execute_dataset_management(request); break;
         default:
             BASALT_ASSERT(opcode == nvme_cmd_flush);
+            found->acquire();
             execute_flush(request);
             break;
     }
+}
+
+bool stop_io_command(Request& request) {
+    if (request.resume == nullptr) {
+        return false;
+    }
+    // It waits at a fence.
+    RequestList::remove(request);
+    request.is_abort_wanted = true;
+    std::exchange(request.resume, nullptr)(request);
+    return true;
 }
 
 }  // namespace basalt::nvmf

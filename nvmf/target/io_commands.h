@@ -10,4 +10,8 @@ namespace basalt::nvmf {
 [[nodiscard]] NvmeStatus check_io_command(Request& request);
 void execute_io_command(Request& request);
 
+/// An executing command is to be aborted. False: it can't be. True: it has ended with Command Abort
+/// Requested, or will do so soon; in the latter case Connection::finish_abort() follows.
+[[nodiscard]] bool stop_io_command(Request& request);
+
 }  // namespace basalt::nvmf

@@ -40,6 +40,14 @@ inline constexpr uint64_t kSendPauseNsMax = 20 * kNsPerUs;
 inline constexpr uint32_t kResponseHeaderBytesMax = 2 * kPduHeadBytesMax + kDigestBytes;
 static_assert(kSendHeaderBytes >= 2 * kResponseHeaderBytesMax);
 
+/// Fused pairs of one reactor on their way at a time; more stop their streams. Hosts use them for
+/// locks, one or two at a time. Each has 32 KiB for the data of both halves, backed when used.
+inline constexpr uint32_t kFusedPairs = 64;
+/// Data of one half: 32 blocks of 512 bytes, 4 of 4096. Locks are one block.
+inline constexpr uint32_t kFusedBytesMax = 16384;
+/// How long the first half waits for the second, which is the next command of its queue.
+inline constexpr uint64_t kFusedPartnerTimeoutNs = 10 * kNsPerSecond;
+
 /// Asynchronous Event Requests outstanding on a controller (AERL + 1).
 inline constexpr uint32_t kAsyncEventRequestsMax = 4;
 

@@ -25,7 +25,7 @@ BufferPool::Counts capsule_counts(const TransportOptions& options) {
 
 size_t PollGroup::buffer_bytes(const TransportOptions& options) {
     return BufferPool::region_bytes(io_counts(options)) +
-           BufferPool::region_bytes(capsule_counts(options));
+           BufferPool::region_bytes(capsule_counts(options)) + FusedPairs::region_bytes();
 }
 
 PollGroup::PollGroup(Reactor& reactor,
@@ -37,7 +37,11 @@ PollGroup::PollGroup(Reactor& reactor,
       options_(options),
       io_pool_(buffers, io_counts(options)),
       capsule_pool_(buffers.subspan(BufferPool::region_bytes(io_counts(options))),
-                    capsule_counts(options)) {
+                    capsule_counts(options)),
+      fused_(*this,
+             buffers.subspan(BufferPool::region_bytes(io_counts(options)) +
+                             BufferPool::region_bytes(capsule_counts(options)))),
+      fences_(reactor) {
     // Direct I/O to a file then need not pin the pages of each request.
     reactor_.storage().register_memory(buffers.first(buffer_bytes(options)));
 }

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "nvmf/target/connection.h"
+#include "nvmf/target/io/fused_pair.h"
+#include "nvmf/target/io/range_fence.h"
 #include "nvmf/target/subsystem.h"
 #include "reactor/task.h"
 
@@ -47,6 +49,10 @@ class PollGroup {
     /// stream, so that a pool emptied by R2T transfers can't lock a connection up.
     [[nodiscard]] BufferPool& capsule_pool() { return capsule_pool_; }
     [[nodiscard]] BufferPool& io_pool() { return io_pool_; }
+    [[nodiscard]] FusedPairs& fused() { return fused_; }
+    [[nodiscard]] FenceTable& fences() { return fences_; }
+    /// All groups by core.
+    [[nodiscard]] std::span<PollGroup* const> peers() const { return peers_; }
     [[nodiscard]] const PollGroupStats& stats() const { return stats_; }
     [[nodiscard]] GroupTls& tls() { return tls_; }
 
@@ -109,6 +115,9 @@ class PollGroup {
     void connection_closed(Connection& connection);
     /// The connection is at its end; destroys it.
     void forget(Connection& connection);
+    /// Something of this group visits other cores: close_all() waits for the end.
+    void begin_errand() { ++events_under_way_; }
+    void end_errand() { --events_under_way_; }
     void count_completion(bool is_admin) {
         ++(is_admin ? stats_.completed_admin : stats_.completed_io);
     }
@@ -149,6 +158,8 @@ class PollGroup {
     GroupTls tls_{*this};
     BufferPool io_pool_;
     BufferPool capsule_pool_;
+    FusedPairs fused_;
+    FenceTable fences_;  // Knows the namespaces, so it outlives them.
     std::vector<std::unique_ptr<Subsystem>> subsystems_;
     std::vector<std::unique_ptr<Acceptor>> acceptors_;
     IntrusiveList<Connection, &Connection::group_link> connections_;

@@ -47,7 +47,7 @@ Result<std::vector<std::unique_ptr<Namespace>>> PollGroup::open_new(Subsystem* s
             continue;
         }
         BASALT_TRY(auto channel, config.bdev->open_channel(reactor_));
-        opened.push_back(std::make_unique<Namespace>(config, std::move(channel)));
+        opened.push_back(std::make_unique<Namespace>(config, std::move(channel), fences_));
     }
     return opened;
 }

@@ -9,12 +9,17 @@ constexpr bool Request::is_valid_transition(State from, State to) {
         case State::kFree: return to == State::kReceiving;
         case State::kReceiving:
             return to == State::kNeedsBuffer || to == State::kExecuting ||
-                   to == State::kResponding || to == State::kFree;
+                   to == State::kResponding || to == State::kFree || to == State::kAwaitingData ||
+                   to == State::kAwaitingPartner;
         case State::kNeedsBuffer:
             return to == State::kAwaitingData || to == State::kExecuting ||
                    to == State::kResponding || to == State::kFree;
         case State::kAwaitingData:
-            return to == State::kExecuting || to == State::kResponding || to == State::kFree;
+            return to == State::kExecuting || to == State::kResponding || to == State::kFree ||
+                   to == State::kAwaitingPartner;
+        case State::kAwaitingPartner:
+            return to == State::kAwaitingData || to == State::kExecuting ||
+                   to == State::kResponding || to == State::kFree;
         case State::kExecuting: return to == State::kResponding || to == State::kFree;
         case State::kResponding: return to == State::kFree;
     }
@@ -34,6 +39,7 @@ Request::Request(Connection& owner, uint16_t table_index)
 void Request::reset(const Sqe& command) {
     BASALT_ASSERT(!buffer.is_valid());
     BASALT_ASSERT(target_namespace == nullptr);
+    BASALT_ASSERT(fused == nullptr);
     sqe = command;
     cqe = {};
     early_status = {};

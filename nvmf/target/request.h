@@ -14,6 +14,7 @@
 namespace basalt::nvmf {
 
 class Connection;
+class FusedPair;
 class Namespace;
 
 /// One host command on one connection, from its capsule to the last byte of its response.
@@ -25,20 +26,22 @@ class Namespace;
 ///                +-- (refused at once) -----------------------------------------+
 ///
 /// kNeedsBuffer and kAwaitingData may go to kResponding: aborted, or the data was broken.
-/// Any state but kExecuting may go to kFree when the connection has closed.
-/// Owner: the connection's table. Core: the connection's, for the whole life.
+/// A half of a fused pair waits in kAwaitingPartner for what the other half lacks, before and after
+/// its own data comes: see FusedPair. Any state but kExecuting may go to kFree when the connection
+/// has closed. Owner: the connection's table. Core: the connection's, for the whole life.
 class Request {
   public:
     /// Each comment names who moves the request out of the state.
     enum class State : uint8_t {
-        kFree,          ///< Connection, on a command capsule.
-        kReceiving,     ///< PduReceiver, when the capsule's last byte is there.
-        kNeedsBuffer,   ///< BufferPool, when a buffer is free.
-        kAwaitingData,  ///< PduReceiver, on the last byte of H2CData.
-        kExecuting,     ///< The device, or the controller.
-        kResponding,    ///< Socket, when the response is sent.
+        kFree,             ///< Connection, on a command capsule.
+        kReceiving,        ///< PduReceiver, when the capsule's last byte is there.
+        kNeedsBuffer,      ///< BufferPool, when a buffer is free.
+        kAwaitingData,     ///< PduReceiver, on the last byte of H2CData.
+        kAwaitingPartner,  ///< FusedPair, when both halves are as far; or in place of the second.
+        kExecuting,        ///< The device, or the controller.
+        kResponding,       ///< Socket, when the response is sent.
     };
-    static constexpr uint32_t kStateCount = 6;
+    static constexpr uint32_t kStateCount = 7;
 
     Request(Connection& owner, uint16_t table_index);
     Request(const Request&) = delete;
@@ -79,7 +82,11 @@ class Request {
     iovec destination{};  ///< Where the receiver puts what is coming, inside buffer.
     iovec piece{};        ///< The payload's memory: inside buffer, or the device's own.
     Namespace* target_namespace = nullptr;  ///< Holds a use of it while executing.
+    uint8_t gate_epoch = 0;                 ///< Of that use, if it went through the gate.
+    FusedPair* fused = nullptr;             ///< The pair that it is half of.
     bdev::IoRequest io;
+    /// Goes on with a command that waited at a fence.
+    void (*resume)(Request& request) = nullptr;
 
     ListLink link;  ///< In the connection's free list, output queue, or event requests.
 

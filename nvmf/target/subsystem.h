@@ -6,6 +6,7 @@
 #include "bdev/core/bdev.h"
 #include "nvmf/target/controller.h"
 #include "nvmf/target/controller_link.h"
+#include "nvmf/target/io/range_fence.h"
 #include "nvmf/target/options.h"
 
 namespace basalt::nvmf {
@@ -14,8 +15,13 @@ namespace basalt::nvmf {
 /// are using it. Owner: Subsystem. Core: the group's.
 class Namespace {
   public:
-    Namespace(const NamespaceConfig& config, std::unique_ptr<bdev::BdevChannel> channel)
-        : config_(config), info_(config.bdev->info()), channel_(std::move(channel)) {}
+    Namespace(const NamespaceConfig& config,
+              std::unique_ptr<bdev::BdevChannel> channel,
+              FenceTable& fences)
+        : config_(config),
+          info_(config.bdev->info()),
+          channel_(std::move(channel)),
+          gate_(fences, *config.bdev) {}
     Namespace(const Namespace&) = delete;
     Namespace& operator=(const Namespace&) = delete;
     ~Namespace() { BASALT_ASSERT(uses_ == 0); }
@@ -26,18 +32,22 @@ class Namespace {
     [[nodiscard]] const bdev::BdevInfo& info() const { return info_; }
     [[nodiscard]] bdev::BdevChannel& channel() { return *channel_; }
 
-    /// A request uses the device from acquire() to release(); the channel stays that long.
+    /// What reads or writes a range goes through the gate, one device operation at a time; the
+    /// channel stays while it is inside.
+    [[nodiscard]] IoGate& gate() { return gate_; }
+    /// The channel stays from acquire() to release(), for whatever else uses it.
     void acquire() { ++uses_; }
     void release() {
         BASALT_ASSERT(uses_ > 0);
         --uses_;
     }
-    [[nodiscard]] uint32_t uses() const { return uses_; }
+    [[nodiscard]] uint32_t uses() const { return uses_ + gate_.inside(); }
 
   private:
     NamespaceConfig config_;  // A copy: outlives the subsystem's configuration.
     const bdev::BdevInfo& info_;
     std::unique_ptr<bdev::BdevChannel> channel_;
+    IoGate gate_;
     uint32_t uses_ = 0;
 };
 

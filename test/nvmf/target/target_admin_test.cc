@@ -48,7 +48,9 @@ TEST_F(TargetAdmin, DescribesNamespacesWithOneIdentity) {
     EXPECT_EQ(data.nsze, TargetWorld::kBlocks);
     EXPECT_EQ(data.lbaf[0].ds, 9);
     EXPECT_EQ(data.nuse, TargetWorld::kBlocks) << "memory is not thin";
-    EXPECT_EQ(data.nsfeat, 1U << 4U) << "only OPTPERF";
+    EXPECT_EQ(data.nsfeat, (1U << 4U) | (1U << 1U)) << "OPTPERF and NSABP";
+    EXPECT_EQ(data.nacwu, 31) << "16 KiB compared and written at once";
+    EXPECT_EQ(data.nawupf, 0);
     EXPECT_EQ(data.npdg, 127) << "memory goes back in 64 KiB";
     EXPECT_EQ(data.dlfeat, 0x9) << "zeroes when deallocated, and Write Zeroes may deallocate";
     const bdev::Uuid uuid = world.registry->find("Malloc0")->info().uuid;
