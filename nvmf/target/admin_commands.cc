@@ -95,7 +95,9 @@ void execute_admin_command(Request& request) {
             controller.execute_abort(request);
             return;
     }
-    request.connection.complete(request, outcome);
+    if (!request.completes_later) {
+        request.connection.complete(request, outcome);
+    }
 }
 
 }  // namespace basalt::nvmf

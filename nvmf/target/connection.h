@@ -90,6 +90,16 @@ class Connection final : public SocketHandler, private PduHandler {
     /// Connect goes on elsewhere, or has failed and may come again.
     void set_connecting(bool is_connecting);
 
+    /// Calls visit(const Request&) for each command that a device or the controller has.
+    template <typename Visit>
+    void for_each_executing(Visit visit) const {
+        for (const auto& request : requests_) {
+            if (request->state() == Request::State::kExecuting) {
+                visit(*request);
+            }
+        }
+    }
+
     /// Closes without ceremony; `why` goes to the log.
     void close(std::string_view why);
 

@@ -23,7 +23,7 @@ constexpr uint32_t field(uint32_t value, uint32_t shift, uint32_t mask) {
 }
 
 /// What an event looks like in a completion, and which bit of the Asynchronous Event Configuration
-/// feature switches it on.
+/// feature switches it on (0: it is always on).
 struct EventTraits {
     uint8_t type;
     uint8_t info;
@@ -34,6 +34,7 @@ constexpr std::array<EventTraits, kAsyncEventKinds> kEventTraits{{
     {NVME_AER_NOTICE, 0x00, NVME_LOG_LID_CHANGED_NS, 1U << 8U},
     {NVME_AER_NOTICE, 0xf0, NVME_LOG_LID_DISCOVER, 1U << 31U},
     {NVME_AER_NOTICE, 0x03, NVME_LOG_LID_ANA, 1U << 11U},
+    {NVME_AER_CSS, NVME_AER_CSS_NVM_RESERVATION, NVME_LOG_LID_RESERVATION, 0},
 }};
 
 }  // namespace
@@ -99,6 +100,8 @@ NvmeStatus Controller::set_configuration(uint32_t value) {
     }
     if (!is_enabled && was_enabled) {
         close_io_queues();
+        reservation_notices.clear();
+        rearm(AsyncEvent::kReservationNotice);
         status_ = 0;
     }
     if (field(value, NVME_CC_SHN_SHIFT, NVME_CC_SHN_MASK) != NVME_CC_SHN_NONE) {
@@ -225,8 +228,8 @@ void Controller::check_keep_alive() {
 // --- Asynchronous events -----------------------------------------------------------------------
 
 bool Controller::is_enabled(AsyncEvent event) const {
-    return (features.async_event_configuration &
-            kEventTraits[static_cast<size_t>(event)].enable_bit) != 0;
+    const uint32_t enable_bit = kEventTraits[static_cast<size_t>(event)].enable_bit;
+    return enable_bit == 0 || (features.async_event_configuration & enable_bit) != 0;
 }
 
 void Controller::add_event_request(Request& request) {

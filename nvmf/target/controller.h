@@ -10,6 +10,7 @@
 #include "nvmf/target/features.h"
 #include "nvmf/target/limits.h"
 #include "nvmf/target/request.h"
+#include "nvmf/target/reservation/notice_log.h"
 #include "nvmf/wire/ids.h"
 #include "nvmf/wire/status.h"
 #include "reactor/base/intrusive_list.h"
@@ -29,8 +30,13 @@ struct QueueMember {
 };
 
 /// The asynchronous events that the target reports.
-enum class AsyncEvent : uint8_t { kNamespaceChanged, kDiscoveryChanged, kAnaChanged };
-inline constexpr size_t kAsyncEventKinds = 3;
+enum class AsyncEvent : uint8_t {
+    kNamespaceChanged,
+    kDiscoveryChanged,
+    kAnaChanged,
+    kReservationNotice,
+};
+inline constexpr size_t kAsyncEventKinds = 4;
 
 /// One host's controller of one subsystem: registers, features, events, keep alive, and which I/O
 /// queues belong to it. Made by Connect on an admin queue, and lives on that queue's core; I/O
@@ -114,6 +120,9 @@ class Controller {
     /// Moves the changed namespaces to `out` (at most kChangedNamespacesMax, one entry FFFFFFFFh
     /// for more) and forgets them unless `retain`. Returns how many.
     size_t read_changed_namespaces(std::array<uint32_t, kChangedNamespacesMax>& out, bool retain);
+
+    /// Log page 80h; whoever adds to it raises kReservationNotice.
+    ReservationNoticeLog reservation_notices;
 
     // --- Features: what the host has set.
     FeatureValues features;

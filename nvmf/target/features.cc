@@ -5,6 +5,7 @@
 #include "nvmf/target/admin_commands.h"
 #include "nvmf/target/connection.h"
 #include "nvmf/target/controller.h"
+#include "nvmf/target/reservation/reservation_commands.h"
 #include "nvmf/target/subsystem.h"
 #include "nvmf/wire/command.h"
 
@@ -69,6 +70,20 @@ constexpr std::array kFeatures{
             &set_host_behavior},
     // On a fabric the host identifier comes with Connect and does not change.
     Feature{NVME_FEAT_FID_HOST_ID, true, true, false, kHostIdBytes, &get_host_id, nullptr},
+    Feature{NVME_FEAT_FID_RESV_MASK,
+            true,
+            false,
+            true,
+            0,
+            &get_reservation_notice_mask,
+            &set_reservation_notice_mask},
+    Feature{NVME_FEAT_FID_RESV_PERSIST,
+            true,
+            false,
+            true,
+            0,
+            &get_reservation_persistence,
+            &set_reservation_persistence},
 };
 
 // The SEL field of Get Features and what it answers for "supported capabilities".

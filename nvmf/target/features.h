@@ -28,10 +28,10 @@ struct FeatureValues {
     FeatureValues();
 };
 
-/// Writes the current or the default value to the completion or the payload. Status of the command.
-/// `request` has Get Features.
+/// Writes the current or the default value to the completion or the payload. Status of the command;
+/// of no account if it sets Request::completes_later. `request` has Get Features.
 using FeatureGetter = NvmeStatus (*)(Request& request, bool wants_default);
-/// Takes the value in dword 11 or the payload. Status of the command. `request` has Set Features.
+/// Takes the value in dword 11 or the payload. Status as above. `request` has Set Features.
 using FeatureSetter = NvmeStatus (*)(Request& request);
 
 /// One feature of the target.

@@ -65,6 +65,7 @@ void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, Poll
     const auto can_zero = [](const bdev::BdevInfo& info) { return info.can(IoOp::kWriteZeroes); };
     const auto is_volatile = [](const bdev::BdevInfo& info) { return info.has_volatile_cache; };
     data.oncs = static_cast<uint16_t>(
+        NVME_CTRL_ONCS_RESERVATIONS |
         NVME_CTRL_ONCS_SAVE_FEATURES |  // Select of Get Features; nothing can be saved.
         (any_namespace(subsystem, can_compare) ? NVME_CTRL_ONCS_COMPARE : 0) |
         (any_namespace(subsystem, can_unmap) ? NVME_CTRL_ONCS_DSM : 0) |

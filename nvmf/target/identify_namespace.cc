@@ -59,6 +59,15 @@ uint32_t ana_group_of(const Namespace& found, const Request& request) {
     return is_reported ? found.config().ana_group : 0;
 }
 
+/// RESCAP: every type, Ignore Existing Key as since revision 1.3, and persistence where there is
+/// something to persist in.
+uint8_t reservation_capabilities(const NamespaceConfig& config) {
+    constexpr uint8_t kAllTypes = NVME_NS_RESCAP_WE | NVME_NS_RESCAP_EA | NVME_NS_RESCAP_WERO |
+                                  NVME_NS_RESCAP_EARO | NVME_NS_RESCAP_WEAR | NVME_NS_RESCAP_EAAR;
+    return static_cast<uint8_t>(kAllTypes | NVME_NS_RESCAP_IEK_13 |
+                                (config.reservations->can_persist() ? NVME_NS_RESCAP_PTPL : 0));
+}
+
 }  // namespace
 
 NvmeStatus identify_namespace(Request& request) {
@@ -81,6 +90,7 @@ NvmeStatus identify_namespace(Request& request) {
     data.nuse = config.bdev->allocated_blocks().raw();
     data.lbaf[0].ds = static_cast<uint8_t>(std::countr_zero(info.block_size_bytes));
     data.nmic = 1;  // More than one controller may have it attached.
+    data.rescap = reservation_capabilities(config);
     data.dlfeat = deallocation_features(info);
     data.nsfeat = info.is_thin ? kThinProvisioned : 0;
     describe_atomicity(data, info, request.connection.group().options());
@@ -152,6 +162,7 @@ NvmeStatus identify_independent_namespace(Request& request) {
     nvme_id_independent_id_ns data{};
     data.nmic = 1;
     data.anagrpid = ana_group_of(*found, request);
+    data.rescap = reservation_capabilities(found->config());
     data.nsattr = found->info().is_read_only ? 1 : 0;
     data.nstat = 1;  // Ready.
     put_identify_data(request, data);

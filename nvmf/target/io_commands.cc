@@ -6,6 +6,7 @@
 #include "nvmf/target/connection.h"
 #include "nvmf/target/io/command_table.h"
 #include "nvmf/target/poll_group.h"
+#include "nvmf/target/reservation/reservation_commands.h"
 #include "nvmf/target/subsystem.h"
 #include "nvmf/wire/command.h"
 
@@ -169,13 +170,21 @@ Namespace* next_to_flush(Request& request) {
     return nullptr;
 }
 
-/// A flush of all namespaces can't promise for those that this path doesn't reach.
+/// A flush of all namespaces can't promise for those that this path doesn't reach, or that this
+/// host may not flush.
 NvmeStatus check_flush_all(const Request& request) {
     const ControllerLink& link = request.connection.link;
     for (const NamespaceConfig& space : link.subsystem->config().namespaces) {
         const NvmeStatus access = link.access.check(space.nsid);
-        if (!access.ok() && link.access.is_visible(space.nsid)) {
+        if (!link.access.is_visible(space.nsid)) {
+            continue;
+        }
+        if (!access.ok()) {
             return access;
+        }
+        const Namespace* found = link.subsystem->find_namespace(space.nsid);
+        if (found != nullptr && !reservation_allows(request, *found, IoAccess::kWrite)) {
+            return status::kReservationConflict.with_dnr();
         }
     }
     return status::kSuccess;
@@ -321,6 +330,9 @@ NvmeStatus check_io_command(Request& request) {
     if (kind == nullptr) {
         return status::kInvalidOpcode.with_dnr();
     }
+    if (!reservation_allows(request, *found, kind->access)) {
+        return status::kReservationConflict.with_dnr();
+    }
     const bdev::BdevInfo& info = found->info();
     if (const NvmeStatus access = check_write_access(request, *kind, info); !access.ok()) {
         return access;
@@ -336,6 +348,10 @@ NvmeStatus check_io_command(Request& request) {
                                             : status::kInvalidOpcode.with_dnr();
         case nvme_cmd_write_zeroes: return check_write_zeroes(request, info);
         case nvme_cmd_dsm: return check_dataset_management(request);
+        case nvme_cmd_resv_register:
+        case nvme_cmd_resv_report:
+        case nvme_cmd_resv_acquire:
+        case nvme_cmd_resv_release: return check_reservation_command(request);
         default:
             BASALT_ASSERT(opcode == nvme_cmd_flush);
             request.data_bytes = 0;
@@ -345,10 +361,6 @@ NvmeStatus check_io_command(Request& request) {
 
 void execute_io_command(Request& request) {
     const uint8_t opcode = request.sqe.opcode;
-    if (opcode == nvme_cmd_flush && request.sqe.nsid() == kNsidAll) {
-        execute_flush(request);
-        return;
-    }
     Subsystem& subsystem = *request.connection.link.subsystem;
     if (request.checked_version != subsystem.namespaces_version) {
         // The namespaces changed while the data was on its way: nothing judged then holds now.
@@ -364,6 +376,10 @@ void execute_io_command(Request& request) {
             return;
         }
     }
+    if (opcode == nvme_cmd_flush && request.sqe.nsid() == kNsidAll) {
+        execute_flush(request);
+        return;
+    }
     Namespace* found = subsystem.find_namespace(request.sqe.nsid());
     BASALT_ASSERT(found != nullptr);
     request.target_namespace = found;
@@ -373,6 +389,10 @@ void execute_io_command(Request& request) {
         case nvme_cmd_compare: submit_range(request, IoOp::kCompare); break;
         case nvme_cmd_write_zeroes: submit_range(request, IoOp::kWriteZeroes); break;
         case nvme_cmd_dsm: execute_dataset_management(request); break;
+        case nvme_cmd_resv_register:
+        case nvme_cmd_resv_report:
+        case nvme_cmd_resv_acquire:
+        case nvme_cmd_resv_release: execute_reservation_command(request); break;
         default:
             BASALT_ASSERT(opcode == nvme_cmd_flush);
             found->acquire();

@@ -84,6 +84,14 @@ inline constexpr uint64_t kDrainPollNs = 200 * kNsPerUs;
 /// ever; the 65,519 ids of a subsystem are shared out to the reactors.
 inline constexpr uint32_t kControllersPerGroupMax = 4096;
 
+/// Hosts that may be registered with one namespace. Linux and Windows clusters have 64 nodes at
+/// most; one more is refused.
+inline constexpr uint32_t kRegistrantsMax = 128;
+
+/// Reservation notices that wait for one controller's host to read them; the page counts no more.
+/// Then the oldest is lost.
+inline constexpr uint32_t kReservationNoticesMax = 255;
+
 /// Namespaces of one subsystem (NN). Each costs a pointer a reactor; hosts ask for all.
 inline constexpr uint32_t kNamespacesMax = 1024;
 

@@ -77,7 +77,13 @@ NvmeStatus write_command_effects(Request&, PageWindow& page) {
                                  nvme_admin_keep_alive}) {
         data.acs[opcode] = kEffectSupported;
     }
-    for (const uint8_t opcode : {nvme_cmd_flush, nvme_cmd_read, nvme_cmd_compare}) {
+    for (const uint8_t opcode : {nvme_cmd_flush,
+                                 nvme_cmd_read,
+                                 nvme_cmd_compare,
+                                 nvme_cmd_resv_register,
+                                 nvme_cmd_resv_report,
+                                 nvme_cmd_resv_acquire,
+                                 nvme_cmd_resv_release}) {
         data.iocs[opcode] = kEffectSupported;
     }
     for (const uint8_t opcode : {nvme_cmd_write, nvme_cmd_write_zeroes, nvme_cmd_dsm}) {

@@ -5,6 +5,7 @@
 
 #include "nvmf/target/admin_commands.h"
 #include "nvmf/target/connection.h"
+#include "nvmf/target/reservation/reservation_commands.h"
 #include "nvmf/target/subsystem.h"
 #include "nvmf/wire/command.h"
 
@@ -23,6 +24,7 @@ constexpr std::array kLogPages{
     LogPage{NVME_LOG_LID_CHANGED_NS, true, false, &write_changed_namespaces},
     LogPage{NVME_LOG_LID_CMD_EFFECTS, true, false, &write_command_effects},
     LogPage{NVME_LOG_LID_ANA, true, false, &write_ana_log},
+    LogPage{NVME_LOG_LID_RESERVATION, true, false, &write_reservation_notices},
     LogPage{NVME_LOG_LID_DISCOVER, false, true, &write_discovery_log},
 };
 

@@ -34,6 +34,8 @@ struct TransportOptions {
     uint32_t capsule_buffers = 1024;           ///< 4 KiB buffers for in-capsule data a reactor.
 };
 
+class ReservationHome;
+
 enum class SubsystemType : uint8_t { kNvm, kDiscovery };
 
 /// One namespace of a subsystem, as every reactor sees it. Its ids are the same on all front ends.
@@ -46,6 +48,8 @@ struct NamespaceConfig {
     uint32_t ana_group = 1;                    ///< 1 to the subsystem's namespaces_max.
     bool is_auto_visible = true;               ///< To every host; if not, to visible_hosts.
     std::vector<std::string> visible_hosts{};  ///< NQNs, sorted.
+    ReservationHome* reservations = nullptr;   ///< On the control thread; lives as long as this.
+    std::string reservation_file{};            ///< Keeps them through a power loss; empty: none.
 
     [[nodiscard]] bool is_visible_to(std::string_view host_nqn) const;
 };

@@ -48,6 +48,7 @@ void Request::reset(const Sqe& command) {
     is_data_in_capsule = false;
     has_digest_error = false;
     is_abort_wanted = false;
+    completes_later = false;
     scratch = 0;
     piece = {};
     io.wants_device_memory = false;

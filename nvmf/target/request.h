@@ -74,6 +74,7 @@ class Request {
     bool has_digest_error = false;
     bool is_abort_wanted = false;  ///< To be ended when the host has sent all of it.
     bool is_buffer_from_capsule_pool = false;
+    bool completes_later = false;  ///< Admin: a function of a table has sent it on a journey.
     uint32_t checked_version = 0;  ///< Subsystem::namespaces_version when it was judged.
     uint32_t scratch = 0;          ///< The command's own: a range index, a namespace index.
 

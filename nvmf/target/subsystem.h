@@ -8,6 +8,7 @@
 #include "nvmf/target/controller_link.h"
 #include "nvmf/target/io/range_fence.h"
 #include "nvmf/target/options.h"
+#include "nvmf/target/reservation/reservation_home.h"
 
 namespace basalt::nvmf {
 
@@ -21,7 +22,9 @@ class Namespace {
         : config_(config),
           info_(config.bdev->info()),
           channel_(std::move(channel)),
-          gate_(fences, *config.bdev) {}
+          gate_(fences, *config.bdev) {
+        set_reservation(config.reservations->first_view());
+    }
     Namespace(const Namespace&) = delete;
     Namespace& operator=(const Namespace&) = delete;
     ~Namespace() { BASALT_ASSERT(uses_ == 0); }
@@ -43,11 +46,21 @@ class Namespace {
     }
     [[nodiscard]] uint32_t uses() const { return uses_ + gate_.inside(); }
 
+    /// Who may do what. The view lives until another one is set here.
+    [[nodiscard]] const ReservationView& reservation() const { return *reservation_; }
+    [[nodiscard]] bool is_reserved() const { return is_reserved_; }
+    void set_reservation(const ReservationView& view) {
+        reservation_ = &view;
+        is_reserved_ = view.is_reserved();
+    }
+
   private:
     NamespaceConfig config_;  // A copy: outlives the subsystem's configuration.
     const bdev::BdevInfo& info_;
     std::unique_ptr<bdev::BdevChannel> channel_;
     IoGate gate_;
+    const ReservationView* reservation_ = nullptr;
+    bool is_reserved_ = false;
     uint32_t uses_ = 0;
 };
 
@@ -80,7 +93,7 @@ class Subsystem {
     void set_closing() { is_closing_ = true; }
     [[nodiscard]] bool is_closing() const { return is_closing_; }
 
-    uint32_t namespaces_version = 0;  ///< Goes up when a namespace comes or goes.
+    uint32_t namespaces_version = 0;  ///< Goes up when a namespace or who may use it changes.
     uint32_t connections = 0;         ///< Queues on this core that have connected to it.
 
   private:

@@ -398,6 +398,20 @@ Task<Result<Nsid>> Target::add_namespace(std::string nqn, NamespaceOptions optio
             co_return Errc::kExists;
         }
     }
+    std::optional<ReservationState> restored;
+    if (options.reservation_store != nullptr) {
+        auto loading = options.reservation_store->load(added.uuid);
+        auto loaded = co_await loading;
+        if (!loaded) {
+            co_return loaded.error();
+        }
+        restored = std::move(*loaded);
+    }
+    const ReservationHome::Place place{current.id, added.nsid};
+    auto reservations = std::make_unique<ReservationHome>(
+        control_, groups_, place, std::move(options.reservation_store), std::move(restored));
+    added.reservations = reservations.get();
+    added.reservation_file = options.reservation_file;
     auto next = std::make_unique<SubsystemConfig>(current);
     next->namespaces.push_back(added);
     std::sort(next->namespaces.begin(),
@@ -409,7 +423,8 @@ Task<Result<Nsid>> Target::add_namespace(std::string nqn, NamespaceOptions optio
     if (!outcome) {
         co_return outcome.error();
     }
-    state->claims.push_back({added.nsid, std::move(options.claim)});
+    reservations->open();
+    state->claims.push_back({added.nsid, std::move(options.claim), std::move(reservations)});
     auto announced = announce_namespace(state->config->id, added.nsid);
     co_await announced;
     co_return added.nsid;

@@ -10,6 +10,7 @@
 #include "bdev/core/registry.h"
 #include "nvmf/target/options.h"
 #include "nvmf/target/poll_group.h"
+#include "nvmf/target/reservation/reservation_home.h"
 #include "reactor/async_mutex.h"
 #include "reactor/task.h"
 
@@ -42,7 +43,9 @@ struct NamespaceOptions {
     bdev::Uuid uuid;                  ///< Nil: the device's.
     std::array<uint8_t, 16> nguid{};  ///< All zero: the UUID's bytes.
     std::array<uint8_t, 8> eui64{};
-    uint32_t ana_group = 0;  ///< 0: the nsid.
+    uint32_t ana_group = 0;                               ///< 0: the nsid.
+    std::unique_ptr<ReservationStore> reservation_store;  ///< Null: reservations don't persist.
+    std::string reservation_file;                         ///< Where it is, for whoever asks.
 };
 
 /// What a host's controller looks like from outside, for nvmf_subsystem_get_controllers.
@@ -92,8 +95,8 @@ class Target {
     [[nodiscard]] Task<Status> delete_subsystem(std::string nqn);
 
     /// Errors: kNotFound; kExists: the nsid or the UUID is taken; kNoSpace: no nsid is free;
-    /// kInvalidArgument: the nsid or the ANA group is beyond the maximum; those of
-    /// Bdev::open_channel.
+    /// kInvalidArgument: the nsid or the ANA group is beyond the maximum, or the store is another
+    /// namespace's; those of Bdev::open_channel and ReservationStore::load.
     [[nodiscard]] Task<Result<Nsid>> add_namespace(std::string nqn, NamespaceOptions options);
     /// Returns when its last I/O is done. Errors: kNotFound.
     [[nodiscard]] Task<Status> remove_namespace(std::string nqn, Nsid nsid);
@@ -152,6 +155,7 @@ class Target {
     struct NamespaceClaim {
         Nsid nsid;
         bdev::Claim claim;
+        std::unique_ptr<ReservationHome> reservations;
     };
     struct SubsystemState {
         std::unique_ptr<const SubsystemConfig> config;

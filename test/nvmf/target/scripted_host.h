@@ -170,7 +170,7 @@ class ScriptedHost : public SocketHandler {
         nvmf_connect_data data;
         std::memset(&data, 0, sizeof(data));
         data.cntlid = cntlid.raw();
-        data.hostid[0] = 7;
+        data.hostid[0] = host_number;
         write_nqn_field(data.subsysnqn, nqn);
         write_nqn_field(data.hostnqn, host_nqn);
         const Sqe sqe = make_connect(CommandId(1),
@@ -202,6 +202,7 @@ class ScriptedHost : public SocketHandler {
     }
 
     PduFormat format;
+    uint8_t host_number = 7;  ///< The first byte of the host identifier, the only one not zero.
     bool is_connected = false;
     bool is_closed = false;
 
