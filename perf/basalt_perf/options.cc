@@ -3,9 +3,11 @@
 #include <cctype>
 #include <charconv>
 #include <cstdio>
+#include <filesystem>
 
 #include <CLI/CLI.hpp>
 
+#include "keyring/key_files.h"
 #include "nvmf/wire/nqn.h"
 #include "perf/basalt_perf/host_name.h"
 #include "reactor/topology.h"
@@ -30,6 +32,8 @@ struct Texts {
     std::string range;
     std::string cores;
     std::string host_nqn;
+    std::string tls_psk;
+    uint32_t tls_identity = 1;
     double timeout_seconds = 30;
     uint32_t mix = 0;
 };
@@ -71,6 +75,14 @@ void declare_connection(CLI::App& app, PerfOptions& options, Texts& texts) {
         "--hostnqn", texts.host_nqn, "Who we are (default: /etc/nvme/hostnqn, or made up)");
     app.add_flag("--header-digest", options.host.header_digest, "CRC32C of each PDU header");
     app.add_flag("--data-digest", options.host.data_digest, "CRC32C of all data");
+    app.add_option("--tls-psk",
+                   texts.tls_psk,
+                   "Use TLS with the key in FILE, as nvme gen-tls-key writes it (mode 0600)");
+    app.add_option("--tls-identity",
+                   texts.tls_identity,
+                   "Version of the TLS identity; targets of SPDK know 0 only")
+        ->capture_default_str()
+        ->check(CLI::Range(0U, 1U));
     app.add_flag("--no-sq-flow-control",
                  options.host.disable_sq_flow_control,
                  "Let the target leave out the responses of reads");
@@ -86,6 +98,31 @@ void declare_process(CLI::App& app, PerfOptions& options, Texts& texts) {
         "--adaptive", options.is_adaptive, "Sleep when idle instead of polling all the time");
     app.add_flag("--progress", options.shows_progress, "A line each second on standard error");
     app.add_option("--json", options.json_path, "Write the results as JSON to FILE (-: stdout)");
+}
+
+/// Makes the TLS credential of host and subsystem. Returns what is wrong, or nothing.
+std::string use_tls(nvmf::HostOptions& host, const Texts& texts) {
+    std::error_code error;
+    const std::string path = std::filesystem::absolute(texts.tls_psk, error).string();
+    PosixKeyFiles files;
+    const Result<Secret> text = files.read(path);
+    if (!text) {
+        return "--tls-psk: " + path + ": " + std::string(describe(text.error().code)) +
+               " (a regular file of ours with mode 0600 is needed)";
+    }
+    const Result<nvmf::ConfiguredPsk> key = nvmf::ConfiguredPsk::parse(text->text());
+    if (!key) {
+        return "--tls-psk: " + path + " holds no key like NVMeTLSkey-1:01:...:, or a damaged one";
+    }
+    Result<nvmf::TlsCredential> made =
+        nvmf::derive_credential(*key,
+                                {host.host_nqn, host.subsystem_nqn},
+                                static_cast<nvmf::IdentityVersion>(texts.tls_identity));
+    if (!made) {
+        return "--tls-psk: " + std::string(describe(made.error().code));
+    }
+    host.tls = std::move(*made);
+    return {};
 }
 
 /// What CLI11 can't check by itself. Returns what is wrong, or nothing.
@@ -130,7 +167,7 @@ std::string finish(PerfOptions& options, const Texts& texts) {
     options.host.host_id = host.id;
     options.host.command_timeout_ns =
         static_cast<uint64_t>(texts.timeout_seconds * static_cast<double>(kNsPerSecond));
-    return {};
+    return texts.tls_psk.empty() ? std::string() : use_tls(options.host, texts);
 }
 
 }  // namespace

@@ -66,6 +66,10 @@ std::string Session::explain(Error error, const char* doing) const {
     if (error.code == Errc::kConnectionRefused) {
         return fmt::format("nothing listens on {}; is basaltd running?", where);
     }
+    if (error.code == Errc::kPermissionDenied && !options_.host.tls.identity.empty()) {
+        return fmt::format(
+            "{} refuses the TLS key or identity of host {}", where, options_.host.host_nqn);
+    }
     if (error.code == Errc::kUnreachable) {
         return fmt::format("no way leads to {}", where);
     }
