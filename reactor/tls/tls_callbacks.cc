@@ -21,11 +21,6 @@ namespace {
 constexpr std::array<unsigned char, 2> kAes128GcmSha256Id{0x13, 0x01};
 constexpr std::array<unsigned char, 2> kAes256GcmSha384Id{0x13, 0x02};
 
-const char* suite_name(CipherSuite suite) {
-    return suite == CipherSuite::kAes128GcmSha256 ? "TLS_AES_128_GCM_SHA256"
-                                                  : "TLS_AES_256_GCM_SHA384";
-}
-
 const unsigned char* suite_id(CipherSuite suite) {
     return suite == CipherSuite::kAes128GcmSha256 ? kAes128GcmSha256Id.data()
                                                   : kAes256GcmSha384Id.data();
@@ -85,7 +80,7 @@ struct Callbacks {
         }
         TlsSocket& socket = socket_of(ssl);
         if (!socket.choose_identity({reinterpret_cast<const std::byte*>(extension), bytes}) ||
-            SSL_set_ciphersuites(ssl, suite_name(socket.psk_.suite())) != 1) {
+            !offer_suite(ssl, socket.psk_.suite())) {
             *alert = SSL_AD_UNKNOWN_PSK_IDENTITY;
             return SSL_CLIENT_HELLO_ERROR;
         }
@@ -129,6 +124,12 @@ void set_client_callbacks(ssl_ctx_st* ctx) {
 void set_server_callbacks(ssl_ctx_st* ctx) {
     SSL_CTX_set_client_hello_cb(ctx, &Callbacks::client_hello, nullptr);
     SSL_CTX_set_psk_find_session_callback(ctx, &Callbacks::find_session);
+}
+
+bool offer_suite(ssl_st* ssl, CipherSuite suite) {
+    const char* name = suite == CipherSuite::kAes128GcmSha256 ? "TLS_AES_128_GCM_SHA256"
+                                                              : "TLS_AES_256_GCM_SHA384";
+    return SSL_set_ciphersuites(ssl, name) == 1;
 }
 
 bio_method_st* make_bio_method() {

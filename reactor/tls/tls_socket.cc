@@ -9,6 +9,7 @@
 
 #include "reactor/base/assert.h"
 #include "reactor/base/log.h"
+#include "reactor/tls/tls_callbacks.h"
 
 namespace basalt::tls {
 
@@ -64,12 +65,12 @@ Status TlsSocket::make_session() {
     BIO_set_data(bio, this);
     SSL_set_bio(ssl_, bio, bio);
     SSL_set_app_data(ssl_, this);
-    if (keys_ == nullptr) {
-        SSL_set_connect_state(ssl_);
-    } else {
+    if (keys_ != nullptr) {
         SSL_set_accept_state(ssl_);
+        return kOk;
     }
-    return kOk;
+    SSL_set_connect_state(ssl_);
+    return offer_suite(ssl_, psk_.suite()) ? Status(kOk) : Status(Errc::kNoMemory);
 }
 
 Result<std::unique_ptr<TlsSocket>> TlsSocket::adopt(Context& context,

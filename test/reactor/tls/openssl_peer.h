@@ -34,6 +34,13 @@ class OpensslPeer final : public SocketHandler, public ListenHandler {
         SSL_CTX_set_psk_use_session_callback(ctx, &OpensslPeer::use_session);
     }
 
+    /// As a server: takes that key, whatever the identity.
+    void serve_psk(const Psk& psk) {
+        psk_ = psk;
+        SSL_CTX_set_psk_find_session_callback(ctx, &OpensslPeer::find_session);
+        SSL_CTX_set_app_data(ctx, this);
+    }
+
     void connect(Reactor& reactor, const SocketAddress& address) {
         begin();
         SSL_set_connect_state(ssl);
@@ -104,18 +111,30 @@ class OpensslPeer final : public SocketHandler, public ListenHandler {
     std::string received;
 
   private:
+    static SSL_SESSION* make_session(SSL* ssl, const Psk& psk) {
+        const std::array<unsigned char, 2> suite{
+            0x13, static_cast<unsigned char>(psk.key().size() == 32 ? 1 : 2)};
+        SSL_SESSION* session = SSL_SESSION_new();
+        SSL_SESSION_set1_master_key(
+            session, reinterpret_cast<const unsigned char*>(psk.key().data()), psk.key().size());
+        SSL_SESSION_set_cipher(session, SSL_CIPHER_find(ssl, suite.data()));
+        SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION);
+        return session;
+    }
+    static int find_session(SSL* ssl,
+                            const unsigned char* /*id*/,
+                            size_t /*id_bytes*/,
+                            SSL_SESSION** session) {
+        const auto* self = static_cast<OpensslPeer*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+        *session = make_session(ssl, self->psk_);
+        return 1;
+    }
     static int use_session(SSL* ssl,
                            const EVP_MD* /*digest*/,
                            const unsigned char** id,
                            size_t* id_bytes,
                            SSL_SESSION** session) {
-        constexpr std::array<unsigned char, 2> kSuite{0x13, 0x01};
-        const Psk psk = make_psk(1);
-        *session = SSL_SESSION_new();
-        SSL_SESSION_set1_master_key(
-            *session, reinterpret_cast<const unsigned char*>(psk.key().data()), psk.key().size());
-        SSL_SESSION_set_cipher(*session, SSL_CIPHER_find(ssl, kSuite.data()));
-        SSL_SESSION_set_protocol_version(*session, TLS1_3_VERSION);
+        *session = make_session(ssl, make_psk(1));
         *id = reinterpret_cast<const unsigned char*>(kIdentity);
         *id_bytes = std::string_view(kIdentity).size();
         return 1;
@@ -138,6 +157,7 @@ class OpensslPeer final : public SocketHandler, public ListenHandler {
         socket->send({&piece_, 1});
     }
 
+    Psk psk_;
     Reactor* reactor_ = nullptr;
     std::unique_ptr<Listener> listener_;
     BIO* in_ = nullptr;

@@ -66,6 +66,33 @@ TEST(TlsPeers, AClientIsAskedAgainForAnotherGroup) {
     EXPECT_TRUE(world.run([&] { return client.is_closed && world.is_over(); }));
 }
 
+TEST(TlsPeers, AServerThatPrefersAnotherSuiteStillTakesTheKey) {
+    for (const CipherSuite suite : {CipherSuite::kAes128GcmSha256, CipherSuite::kAes256GcmSha384}) {
+        TestWorld world;
+        OpensslPeer server(TLS_server_method());
+        const Psk psk = test::make_psk(1, suite);
+        server.serve_psk(psk);
+        SSL_CTX_set_ciphersuites(server.ctx,
+                                 suite == CipherSuite::kAes128GcmSha256
+                                     ? "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"
+                                     : "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384");
+        SSL_CTX_set_options(server.ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
+        const SocketAddress address = sim::World::address(world.server_node, test::kPort + 1);
+        server.listen(world.server_reactor, address);
+        End client;
+        ClientOptions options;
+        options.identity = test::kIdentity;
+        options.psk = psk;
+        client.socket =
+            TlsSocket::connect(*world.context, address, SocketOptions(), options, client).value();
+        EXPECT_TRUE(world.run([&] { return client.is_connected && server.has_shaken_hands; }));
+        client.send(10);
+        EXPECT_TRUE(world.run([&] { return server.received.size() == 10; }));
+        client.socket->close();
+        EXPECT_TRUE(world.run([&] { return client.closed && server.is_closed; }));
+    }
+}
+
 /// A certificate that anybody can make.
 void use_certificate(SSL_CTX* ctx) {
     EVP_PKEY* key = EVP_EC_gen("P-256");
