@@ -1,0 +1,115 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "bdev/core/uuid.h"
+#include "reactor/base/result.h"
+
+namespace basalt::bdev::store {
+
+/// One state of a volume's contents: its head, or what it was at a snapshot. Nodes are a tree: a
+/// node began as its parent. Only a node without children that is not frozen is written to.
+struct NodeEntry {
+    uint32_t id = 0;      ///< From 1 on; never used twice. A child's is higher than its parent's.
+    uint32_t parent = 0;  ///< 0: none, it began empty.
+    uint32_t slot = 0;    ///< Its place in the partitions' trees of nodes.
+    bool is_frozen = false;
+    bool is_hidden = false;  ///< Nobody's any more, but others have grown out of it.
+
+    bool operator==(const NodeEntry&) const = default;
+};
+
+/// What a host uses. Its name and UUID are unique in the pool, among snapshots too.
+struct VolumeEntry {
+    Uuid uuid;
+    uint32_t head = 0;
+    uint32_t block_bytes = 4096;
+    uint64_t size_blocks = 0;  ///< Of 4096 bytes.
+    bool is_read_only = false;
+    std::string name;
+
+    bool operator==(const VolumeEntry&) const = default;
+};
+
+/// What a volume was at one moment. Read-only, and can be exported as such.
+struct SnapshotEntry {
+    Uuid uuid;
+    uint32_t node = 0;
+    Uuid volume;  ///< Of which it was taken; that may be gone.
+    uint64_t size_blocks = 0;
+    uint64_t created_ns = 0;  ///< Wall clock.
+    std::string name;
+
+    bool operator==(const SnapshotEntry&) const = default;
+};
+
+/// The node with that id is no more.
+struct NodeGone {
+    uint32_t id = 0;
+};
+/// The volume with that UUID is no more.
+struct VolumeGone {
+    Uuid uuid;
+};
+/// The snapshot with that UUID is no more.
+struct SnapshotGone {
+    Uuid uuid;
+};
+/// Set in the same transaction as what uses up an id.
+struct NextIds {
+    uint32_t node = 1;
+    uint32_t slot = 0;
+};
+
+/// One change; an entry of a thing that exists replaces it.
+using CatalogueChange = std::
+    variant<NodeEntry, NodeGone, VolumeEntry, VolumeGone, SnapshotEntry, SnapshotGone, NextIds>;
+
+/// What there is in a pool: nodes, volumes and snapshots, whole and in memory. Pure; the file that
+/// keeps it on the device is catalogue_file.h. Owner: the pool. Core: the control thread.
+class Catalogue {
+  public:
+    /// Whether the changes, one after the other, lead to a catalogue that is_sound(). Nothing is
+    /// changed. Says what is wrong in `problem`.
+    [[nodiscard]] bool allows(std::span<const CatalogueChange> changes, std::string& problem) const;
+
+    /// Makes the changes.
+    void apply(const CatalogueChange& change);
+
+    /// Everything as changes that make it out of nothing.
+    [[nodiscard]] std::vector<CatalogueChange> image() const;
+
+    /// Whether every name leads somewhere and nothing contradicts: parents exist and are frozen,
+    /// have lower ids; slots are different; heads are leaves of the tree; names and UUIDs are
+    /// unique; next ids are beyond what is used. Says what is wrong in `problem`.
+    [[nodiscard]] bool is_sound(std::string& problem) const;
+
+    [[nodiscard]] const std::map<uint32_t, NodeEntry>& nodes() const { return nodes_; }
+    [[nodiscard]] const std::map<Uuid, VolumeEntry>& volumes() const { return volumes_; }
+    [[nodiscard]] const std::map<Uuid, SnapshotEntry>& snapshots() const { return snapshots_; }
+    [[nodiscard]] const NextIds& next_ids() const { return next_ids_; }
+
+    /// Null if there is none.
+    [[nodiscard]] const NodeEntry* find_node(uint32_t id) const;
+    [[nodiscard]] const VolumeEntry* find_volume(std::string_view name) const;
+    [[nodiscard]] const SnapshotEntry* find_snapshot(std::string_view name) const;
+    /// The nodes whose parent is `id`, in order.
+    [[nodiscard]] std::vector<uint32_t> children_of(uint32_t id) const;
+
+  private:
+    [[nodiscard]] bool are_nodes_sound(std::string& problem) const;
+    [[nodiscard]] bool are_names_sound(std::string& problem) const;
+
+    std::map<uint32_t, NodeEntry> nodes_;
+    std::map<Uuid, VolumeEntry> volumes_;
+    std::map<Uuid, SnapshotEntry> snapshots_;
+    NextIds next_ids_;
+};
+
+}  // namespace basalt::bdev::store

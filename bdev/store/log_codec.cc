@@ -1,0 +1,281 @@
+#include "bdev/store/log_codec.h"
+
+#include <cstring>
+
+#include "reactor/base/assert.h"
+
+namespace basalt::bdev::store {
+
+namespace {
+
+constexpr uint64_t kExtentCountShift = 48;
+
+constexpr size_t padded(size_t bytes) {
+    return (bytes + kRecordAlignment - 1) / kRecordAlignment * kRecordAlignment;
+}
+
+LogRecordHead head_of(LogRecordType type, size_t length, uint32_t node) {
+    return {.type = static_cast<uint8_t>(type),
+            .flags = 0,
+            .length = static_cast<uint16_t>(length),
+            .node = node};
+}
+
+template <typename Raw>
+bool read(std::span<const std::byte> bytes, Raw& raw) {
+    if (bytes.size() < sizeof(Raw)) {
+        return false;
+    }
+    std::memcpy(&raw, bytes.data(), sizeof(Raw));
+    return true;
+}
+
+/// Whether [first, first + count) lies inside of what one page of a map covers.
+bool is_in_one_page(uint64_t first, uint64_t count) {
+    return count >= 1 && count <= kPagePointers && first <= kBlockNumberMax &&
+           first / kPagePointers == (first + count - 1) / kPagePointers;
+}
+
+bool decode_write(std::span<const std::byte> bytes, WriteRecord& record) {
+    LogWrite raw;
+    if (!read(bytes, raw) || raw.block_count == 0 || raw.block_count > kWriteBlocksMax ||
+        raw.extent_count == 0 || raw.extent_count > kWriteExtentsMax ||
+        raw.first > kBlockNumberMax - raw.block_count) {
+        return false;
+    }
+    const size_t extent_bytes = size_t{raw.extent_count} * 8;
+    const size_t crc_bytes = size_t{raw.block_count} * 4;
+    if (bytes.size() != padded(sizeof(raw) + extent_bytes + crc_bytes)) {
+        return false;
+    }
+    record.node = raw.head.node;
+    record.first = raw.first;
+    record.extents = bytes.subspan(sizeof(raw), extent_bytes);
+    record.crcs = bytes.subspan(sizeof(raw) + extent_bytes, crc_bytes);
+    uint64_t blocks = 0;
+    for (uint32_t i = 0; i < record.extent_count(); ++i) {
+        const Extent extent = record.extent(i);
+        if (extent.count == 0 || extent.block == 0) {
+            return false;
+        }
+        blocks += extent.count;
+    }
+    return blocks == raw.block_count;
+}
+
+bool decode_unmap(std::span<const std::byte> bytes, UnmapRecord& record) {
+    LogUnmap raw;
+    if (bytes.size() != sizeof(raw) || !read(bytes, raw) ||
+        !is_in_one_page(raw.first, raw.block_count)) {
+        return false;
+    }
+    record = {raw.head.node, raw.first, raw.block_count};
+    return true;
+}
+
+bool decode_slab(std::span<const std::byte> bytes, bool is_taken, SlabRecord& record) {
+    LogSlab raw;
+    if (bytes.size() != sizeof(raw) || !read(bytes, raw)) {
+        return false;
+    }
+    const auto kind = static_cast<SlabKind>(raw.kind);
+    record = {raw.slab, kind};
+    return is_taken ? kind == SlabKind::kData || kind == SlabKind::kPages : kind == SlabKind::kNone;
+}
+
+bool decode_hollow(std::span<const std::byte> bytes, HollowRecord& record) {
+    LogHollow raw;
+    if (bytes.size() != sizeof(raw) || !read(bytes, raw) || raw.first % kPagePointers != 0 ||
+        raw.first > kBlockNumberMax) {
+        return false;
+    }
+    record = {raw.head.node, raw.first, raw.blocks};
+    return true;
+}
+
+bool decode_adopt(std::span<const std::byte> bytes, AdoptRecord& record) {
+    LogAdopt raw;
+    if (bytes.size() != sizeof(raw) || !read(bytes, raw)) {
+        return false;
+    }
+    record = {raw.head.node, raw.source};
+    return true;
+}
+
+}  // namespace
+
+Extent WriteRecord::extent(uint32_t index) const {
+    uint64_t word = 0;
+    std::memcpy(&word, extents.data() + size_t{index} * 8, sizeof(word));
+    return {word & kBlockNumberMax, static_cast<uint32_t>(word >> kExtentCountShift)};
+}
+
+uint32_t WriteRecord::crc(uint32_t index) const {
+    uint32_t crc = 0;
+    std::memcpy(&crc, crcs.data() + size_t{index} * 4, sizeof(crc));
+    return crc;
+}
+
+// --- Writing -------------------------------------------------------------------------------------
+
+void LogBlockWriter::begin() {
+    block_ = {};
+}
+
+std::byte* LogBlockWriter::take(size_t bytes) {
+    if (bytes > block_.records.size() - block_.used_bytes) {
+        return nullptr;
+    }
+    std::byte* at = block_.records.data() + block_.used_bytes;
+    block_.used_bytes += static_cast<uint32_t>(bytes);
+    return at;
+}
+
+template <typename Raw>
+bool LogBlockWriter::put(const Raw& raw) {
+    static_assert(sizeof(Raw) % kRecordAlignment == 0);
+    std::byte* at = take(sizeof(Raw));
+    if (at == nullptr) {
+        return false;
+    }
+    std::memcpy(at, &raw, sizeof(Raw));
+    return true;
+}
+
+bool LogBlockWriter::append_write(uint32_t node,
+                                  uint64_t first,
+                                  std::span<const Extent> extents,
+                                  std::span<const uint32_t> crcs) {
+    BASALT_ASSERT(!extents.empty() && extents.size() <= kWriteExtentsMax);
+    BASALT_ASSERT(!crcs.empty() && crcs.size() <= kWriteBlocksMax);
+    const size_t bytes = padded(sizeof(LogWrite) + extents.size() * 8 + crcs.size_bytes());
+    std::byte* at = take(bytes);
+    if (at == nullptr) {
+        return false;
+    }
+    const LogWrite raw{.head = head_of(LogRecordType::kWrite, bytes, node),
+                       .first = first,
+                       .block_count = static_cast<uint16_t>(crcs.size()),
+                       .extent_count = static_cast<uint16_t>(extents.size()),
+                       .reserved = 0};
+    std::memcpy(at, &raw, sizeof(raw));
+    at += sizeof(raw);
+    [[maybe_unused]] size_t blocks = 0;
+    for (const Extent& extent : extents) {
+        const uint64_t word = extent.block | uint64_t{extent.count} << kExtentCountShift;
+        std::memcpy(at, &word, sizeof(word));
+        at += sizeof(word);
+        blocks += extent.count;
+    }
+    BASALT_ASSERT(blocks == crcs.size());
+    std::memcpy(at, crcs.data(), crcs.size_bytes());
+    return true;
+}
+
+bool LogBlockWriter::append(const UnmapRecord& record) {
+    BASALT_ASSERT(is_in_one_page(record.first, record.block_count));
+    return put(LogUnmap{.head = head_of(LogRecordType::kUnmap, sizeof(LogUnmap), record.node),
+                        .first = record.first,
+                        .block_count = record.block_count});
+}
+
+bool LogBlockWriter::append(const SlabRecord& record) {
+    const auto type =
+        record.kind == SlabKind::kNone ? LogRecordType::kSlabGiven : LogRecordType::kSlabTaken;
+    return put(LogSlab{.head = head_of(type, sizeof(LogSlab), 0),
+                       .slab = record.slab,
+                       .kind = static_cast<uint32_t>(record.kind)});
+}
+
+bool LogBlockWriter::append(const HollowRecord& record) {
+    return put(LogHollow{.head = head_of(LogRecordType::kHollow, sizeof(LogHollow), record.node),
+                         .first = record.first,
+                         .blocks = record.blocks});
+}
+
+bool LogBlockWriter::append(const AdoptRecord& record) {
+    return put(LogAdopt{.head = head_of(LogRecordType::kAdopt, sizeof(LogAdopt), record.node),
+                        .source = record.source,
+                        .reserved = 0});
+}
+
+bool LogBlockWriter::append(const DropRecord& record) {
+    return put(head_of(LogRecordType::kDrop, sizeof(LogRecordHead), record.node));
+}
+
+const LogBlock& LogBlockWriter::finish(const BlockSeal& seal,
+                                       uint64_t sequence,
+                                       uint64_t durable,
+                                       uint32_t incarnation) {
+    block_.magic = kLogMagic;
+    block_.sequence = sequence;
+    block_.durable = durable;
+    block_.incarnation = incarnation;
+    seal.put(std::as_writable_bytes(std::span(&block_, 1)), offsetof(LogBlock, crc));
+    return block_;
+}
+
+// --- Reading -------------------------------------------------------------------------------------
+
+LogBlockReader::LogBlockReader(std::span<const std::byte> block, const BlockSeal& seal)
+    : block_(block) {
+    static_assert(sizeof(Head) == offsetof(LogBlock, records));
+    BASALT_ASSERT(block.size() == kBlockBytes);
+    std::memcpy(&head_, block.data(), sizeof(head_));
+    is_sealed_ = head_.magic == kLogMagic && seal.holds(block, offsetof(LogBlock, crc));
+}
+
+LogFinding LogBlockReader::judge(uint64_t sequence, uint32_t incarnation) const {
+    if (!is_sealed_ || head_.sequence != sequence || head_.incarnation != incarnation) {
+        return LogFinding::kOther;
+    }
+    if (head_.used_bytes > sizeof(LogBlock::records) || head_.durable >= head_.sequence) {
+        return LogFinding::kUnknown;
+    }
+    for (size_t at = 0; at < head_.used_bytes;) {
+        LogRecord record;
+        const size_t bytes = decode(records().subspan(at), record);
+        if (bytes == 0) {
+            return LogFinding::kUnknown;
+        }
+        at += bytes;
+    }
+    return LogFinding::kValid;
+}
+
+size_t LogBlockReader::decode(std::span<const std::byte> bytes, LogRecord& record) {
+    LogRecordHead head;
+    if (!read(bytes, head) || head.length < sizeof(head) || head.length > bytes.size() ||
+        head.length % kRecordAlignment != 0 || head.flags != 0) {
+        return 0;
+    }
+    const auto raw = bytes.first(head.length);
+    bool is_sound = false;
+    switch (static_cast<LogRecordType>(head.type)) {
+        case LogRecordType::kWrite:
+            is_sound = decode_write(raw, record.emplace<WriteRecord>());
+            break;
+        case LogRecordType::kUnmap:
+            is_sound = decode_unmap(raw, record.emplace<UnmapRecord>());
+            break;
+        case LogRecordType::kSlabTaken:
+            is_sound = decode_slab(raw, true, record.emplace<SlabRecord>());
+            break;
+        case LogRecordType::kSlabGiven:
+            is_sound = decode_slab(raw, false, record.emplace<SlabRecord>());
+            break;
+        case LogRecordType::kHollow:
+            is_sound = decode_hollow(raw, record.emplace<HollowRecord>());
+            break;
+        case LogRecordType::kAdopt:
+            is_sound = decode_adopt(raw, record.emplace<AdoptRecord>());
+            break;
+        case LogRecordType::kDrop:
+            is_sound = head.length == sizeof(head);
+            record.emplace<DropRecord>().node = head.node;
+            break;
+    }
+    return is_sound ? head.length : 0;
+}
+
+}  // namespace basalt::bdev::store

@@ -1,0 +1,163 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <variant>
+
+#include "bdev/store/checksum.h"
+#include "bdev/store/format.h"
+
+namespace basalt::bdev::store {
+
+/// A run of blocks of the device.
+struct Extent {
+    uint64_t block = 0;
+    uint32_t count = 0;
+
+    bool operator==(const Extent&) const = default;
+};
+
+/// The mapping of a volume's blocks [first, first + crcs.size()) changes to `extents`, in order.
+/// Views of the caller's or the log block's memory.
+struct WriteRecord {
+    uint32_t node = 0;
+    uint64_t first = 0;
+    std::span<const std::byte> extents;  ///< Words as in the format; see extent().
+    std::span<const std::byte> crcs;     ///< 4 bytes each.
+
+    [[nodiscard]] uint32_t block_count() const { return static_cast<uint32_t>(crcs.size() / 4); }
+    [[nodiscard]] uint32_t extent_count() const {
+        return static_cast<uint32_t>(extents.size() / 8);
+    }
+    [[nodiscard]] Extent extent(uint32_t index) const;
+    [[nodiscard]] uint32_t crc(uint32_t index) const;
+};
+
+/// Blocks of a volume hold nothing any more; inside of one page of its map.
+struct UnmapRecord {
+    uint32_t node = 0;
+    uint64_t first = 0;
+    uint64_t block_count = 0;
+};
+
+enum class SlabKind : uint32_t { kNone = 0, kData = 1, kPages = 2 };
+
+/// A slab is taken (kData, kPages) or given back (kNone).
+struct SlabRecord {
+    uint32_t slab = 0;
+    SlabKind kind = SlabKind::kNone;
+};
+
+/// A node no longer has some blocks of one page of its map: bit i says block first + i.
+struct HollowRecord {
+    uint32_t node = 0;
+    uint64_t first = 0;  ///< Of a page of the map.
+    std::array<uint8_t, kPagePointers / 8> blocks{};
+};
+
+/// A node that has no map of its own takes the source's.
+struct AdoptRecord {
+    uint32_t node = 0;
+    uint32_t source = 0;
+};
+
+/// A node's map is gone, with all that only it had.
+struct DropRecord {
+    uint32_t node = 0;
+};
+
+using LogRecord =
+    std::variant<WriteRecord, UnmapRecord, SlabRecord, HollowRecord, AdoptRecord, DropRecord>;
+
+/// Fills one block of the log. Records are whole or not there: append() says whether it fitted.
+/// Owner: the partition's log. A value of 4 KiB; reused for one block after the other.
+class LogBlockWriter {
+  public:
+    /// Begins an empty block.
+    void begin();
+
+    /// False if the block has no room for it any more. `extents` together have as many blocks as
+    /// there are `crcs`; at most kWriteExtentsMax and kWriteBlocksMax.
+    [[nodiscard]] bool append_write(uint32_t node,
+                                    uint64_t first,
+                                    std::span<const Extent> extents,
+                                    std::span<const uint32_t> crcs);
+    [[nodiscard]] bool append(const UnmapRecord& record);
+    [[nodiscard]] bool append(const SlabRecord& record);
+    [[nodiscard]] bool append(const HollowRecord& record);
+    [[nodiscard]] bool append(const AdoptRecord& record);
+    [[nodiscard]] bool append(const DropRecord& record);
+
+    [[nodiscard]] bool is_empty() const { return block_.used_bytes == 0; }
+
+    /// The block as it goes to the device.
+    [[nodiscard]] const LogBlock& finish(const BlockSeal& seal,
+                                         uint64_t sequence,
+                                         uint64_t durable,
+                                         uint32_t incarnation);
+
+  private:
+    [[nodiscard]] std::byte* take(size_t bytes);
+    template <typename Raw>
+    [[nodiscard]] bool put(const Raw& raw);
+
+    LogBlock block_{};
+};
+
+/// What a place of the log holds.
+enum class LogFinding : uint8_t {
+    kValid,
+    kOther,    ///< Not the block asked for: empty, older, of another incarnation or pool, or torn.
+    kUnknown,  ///< Ours and whole, but with a record that this program does not know or believe.
+};
+
+/// Reads one block of the log. Trusts nothing: every length, count and number is checked against
+/// the block and the format, so that a hostile image leads to kUnknown and no further.
+class LogBlockReader {
+  public:
+    /// `block` is 4096 bytes and outlives the reader and the records.
+    LogBlockReader(std::span<const std::byte> block, const BlockSeal& seal);
+
+    /// Judges the block as the one with `sequence` of `incarnation`.
+    [[nodiscard]] LogFinding judge(uint64_t sequence, uint32_t incarnation) const;
+
+    /// The header's fields, sound if the seal holds.
+    [[nodiscard]] bool is_sealed() const { return is_sealed_; }
+    [[nodiscard]] uint64_t sequence() const { return head_.sequence; }
+    [[nodiscard]] uint64_t durable() const { return head_.durable; }
+    [[nodiscard]] uint32_t incarnation() const { return head_.incarnation; }
+
+    /// Calls visit(const LogRecord&) for each record, in order. The block was judged kValid.
+    template <typename Visit>
+    void for_each(Visit visit) const {
+        for (size_t at = 0; at < head_.used_bytes;) {
+            LogRecord record;
+            at += decode(records().subspan(at), record);
+            visit(record);
+        }
+    }
+
+  private:
+    struct Head {
+        uint32_t magic;
+        uint32_t crc;
+        uint64_t sequence;
+        uint64_t durable;
+        uint32_t incarnation;
+        uint32_t used_bytes;
+    };
+
+    [[nodiscard]] std::span<const std::byte> records() const {
+        return block_.subspan(sizeof(Head), head_.used_bytes);
+    }
+    /// The record's length, or 0 if there is none that can be believed.
+    [[nodiscard]] static size_t decode(std::span<const std::byte> bytes, LogRecord& record);
+
+    std::span<const std::byte> block_;
+    Head head_{};
+    bool is_sealed_ = false;
+};
+
+}  // namespace basalt::bdev::store

@@ -1,0 +1,89 @@
+#include "bdev/store/catalogue.h"
+
+#include <gtest/gtest.h>
+
+#include "test/bdev/store/store_testing.h"
+
+namespace basalt::bdev::store {
+namespace {
+
+using test::uuid_of;
+
+/// A volume with one snapshot: node 1 frozen, node 2 the head.
+Catalogue with_snapshot() {
+    Catalogue catalogue;
+    catalogue.apply(NextIds{3, 2});
+    catalogue.apply(NodeEntry{.id = 1, .parent = 0, .slot = 0, .is_frozen = true});
+    catalogue.apply(NodeEntry{.id = 2, .parent = 1, .slot = 1});
+    catalogue.apply(VolumeEntry{.uuid = uuid_of(1), .head = 2, .size_blocks = 9, .name = "v"});
+    catalogue.apply(SnapshotEntry{
+        .uuid = uuid_of(2), .node = 1, .volume = uuid_of(1), .size_blocks = 9, .name = "s"});
+    return catalogue;
+}
+
+std::string problem_with(const CatalogueChange& change) {
+    std::string problem;
+    EXPECT_FALSE(with_snapshot().allows({&change, 1}, problem));
+    return problem;
+}
+
+TEST(Catalogue, FindsWhatThereIs) {
+    const Catalogue catalogue = with_snapshot();
+    std::string problem;
+    EXPECT_TRUE(catalogue.is_sound(problem)) << problem;
+    EXPECT_EQ(catalogue.find_volume("v")->head, 2U);
+    EXPECT_EQ(catalogue.find_snapshot("s")->node, 1U);
+    EXPECT_EQ(catalogue.find_volume("s"), nullptr);
+    EXPECT_EQ(catalogue.children_of(1), std::vector<uint32_t>{2});
+    EXPECT_EQ(catalogue.find_node(3), nullptr);
+}
+
+TEST(Catalogue, ItsImageMakesItAgain) {
+    const Catalogue catalogue = with_snapshot();
+    Catalogue copy;
+    for (const CatalogueChange& change : catalogue.image()) {
+        copy.apply(change);
+    }
+    EXPECT_EQ(copy.nodes(), catalogue.nodes());
+    EXPECT_EQ(copy.volumes(), catalogue.volumes());
+    EXPECT_EQ(copy.snapshots(), catalogue.snapshots());
+    EXPECT_EQ(copy.next_ids().node, 3U);
+}
+
+TEST(Catalogue, AskingWhetherChangesAreAllowedChangesNothing) {
+    const Catalogue catalogue = with_snapshot();
+    const CatalogueChange gone = SnapshotGone{uuid_of(2)};
+    std::string problem;
+    EXPECT_TRUE(catalogue.allows({&gone, 1}, problem)) << problem;
+    EXPECT_NE(catalogue.find_snapshot("s"), nullptr);
+}
+
+TEST(Catalogue, ContradictionsAreNotAllowed) {
+    EXPECT_NE(problem_with(NodeEntry{.id = 3, .parent = 1, .slot = 1}), "");  // Beyond the next id.
+    EXPECT_NE(problem_with(NodeEntry{.id = 2, .parent = 1, .slot = 0}), "");  // Slot of node 1.
+    EXPECT_NE(problem_with(NodeEntry{.id = 2, .parent = 7, .slot = 1}), "");  // No such parent.
+    EXPECT_NE(problem_with(NodeEntry{.id = 1, .parent = 2, .slot = 0, .is_frozen = true}), "");
+    EXPECT_NE(problem_with(NodeEntry{.id = 1, .parent = 0, .slot = 0}), "");  // Parent not frozen.
+    EXPECT_NE(problem_with(NodeEntry{.id = 2, .parent = 1, .slot = 1, .is_frozen = true}), "");
+    EXPECT_NE(problem_with(NodeEntry{.id = 2, .parent = 1, .slot = 1, .is_hidden = true}), "");
+    EXPECT_NE(problem_with(NodeGone{1}), "");
+    EXPECT_NE(problem_with(NodeGone{2}), "");
+    EXPECT_NE(problem_with(NextIds{2, 2}), "");
+    EXPECT_NE(problem_with(NextIds{3, 1}), "");
+}
+
+TEST(Catalogue, NamesAndUuidsAreUnique) {
+    EXPECT_NE(problem_with(VolumeEntry{.uuid = uuid_of(1), .head = 2, .name = "s"}), "");
+    EXPECT_NE(problem_with(VolumeEntry{.uuid = uuid_of(1), .head = 2, .name = ""}), "");
+    EXPECT_NE(
+        problem_with(VolumeEntry{.uuid = uuid_of(1), .head = 2, .name = std::string(256, 'x')}),
+        "");
+    EXPECT_NE(problem_with(VolumeEntry{.uuid = uuid_of(2), .head = 2, .name = "w"}), "");
+    EXPECT_NE(problem_with(VolumeEntry{.uuid = uuid_of(3), .head = 2, .name = "w"}), "");
+    EXPECT_NE(
+        problem_with(VolumeEntry{.uuid = uuid_of(1), .head = 2, .block_bytes = 1024, .name = "v"}),
+        "");
+}
+
+}  // namespace
+}  // namespace basalt::bdev::store

@@ -1,0 +1,238 @@
+#include "bdev/store/log_codec.h"
+
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "test/bdev/store/store_testing.h"
+
+namespace basalt::bdev::store {
+namespace {
+
+using test::Block;
+using test::integer_at;
+using test::to_block;
+
+const BlockSeal kSeal(test::uuid_of(1).bytes, 3);
+constexpr uint64_t kSequence = 1000;
+constexpr uint64_t kDurable = 990;
+constexpr uint32_t kIncarnation = 5;
+
+Block finish(LogBlockWriter& writer) {
+    return to_block(writer.finish(kSeal, kSequence, kDurable, kIncarnation));
+}
+
+LogFinding judge(const Block& block) {
+    return LogBlockReader(block, kSeal).judge(kSequence, kIncarnation);
+}
+
+std::vector<LogRecord> records_of(const Block& block) {
+    const LogBlockReader reader(block, kSeal);
+    EXPECT_EQ(reader.judge(kSequence, kIncarnation), LogFinding::kValid);
+    std::vector<LogRecord> records;
+    reader.for_each([&](const LogRecord& record) { records.push_back(record); });
+    return records;
+}
+
+/// A block with the bytes of one record as they are, right in all else.
+Block forged(std::span<const std::byte> record, uint32_t used_bytes) {
+    LogBlock raw{};
+    raw.magic = kLogMagic;
+    raw.sequence = kSequence;
+    raw.durable = kDurable;
+    raw.incarnation = kIncarnation;
+    raw.used_bytes = used_bytes;
+    std::copy(record.begin(), record.end(), raw.records.begin());
+    kSeal.put(std::as_writable_bytes(std::span(&raw, 1)), offsetof(LogBlock, crc));
+    return to_block(raw);
+}
+
+template <typename Raw>
+Block forged(const Raw& raw) {
+    return forged(std::as_bytes(std::span(&raw, 1)), sizeof(raw));
+}
+
+TEST(LogCodec, EveryRecordComesBackAsItWasWritten) {
+    LogBlockWriter writer;
+    writer.begin();
+    const std::array<Extent, 2> extents{Extent{5000, 1}, Extent{7000, 2}};
+    const std::array<uint32_t, 3> crcs{11, 22, 33};
+    ASSERT_TRUE(writer.append_write(42, 100, extents, crcs));
+    ASSERT_TRUE(writer.append(UnmapRecord{43, 512, 256}));
+    ASSERT_TRUE(writer.append(SlabRecord{9, SlabKind::kPages}));
+    ASSERT_TRUE(writer.append(SlabRecord{9, SlabKind::kNone}));
+    HollowRecord hollow{44, 1024, {}};
+    hollow.blocks[31] = 0x80;
+    ASSERT_TRUE(writer.append(hollow));
+    ASSERT_TRUE(writer.append(AdoptRecord{45, 44}));
+    ASSERT_TRUE(writer.append(DropRecord{46}));
+
+    const Block block = finish(writer);
+    const auto records = records_of(block);
+    ASSERT_EQ(records.size(), 7U);
+    const auto& write = std::get<WriteRecord>(records[0]);
+    EXPECT_EQ(write.node, 42U);
+    EXPECT_EQ(write.first, 100U);
+    ASSERT_EQ(write.extent_count(), 2U);
+    EXPECT_EQ(write.extent(0), extents[0]);
+    EXPECT_EQ(write.extent(1), extents[1]);
+    ASSERT_EQ(write.block_count(), 3U);
+    EXPECT_EQ(write.crc(2), 33U);
+    EXPECT_EQ(std::get<UnmapRecord>(records[1]).block_count, 256U);
+    EXPECT_EQ(std::get<SlabRecord>(records[2]).kind, SlabKind::kPages);
+    EXPECT_EQ(std::get<SlabRecord>(records[3]).kind, SlabKind::kNone);
+    EXPECT_EQ(std::get<HollowRecord>(records[4]).blocks, hollow.blocks);
+    EXPECT_EQ(std::get<AdoptRecord>(records[5]).source, 44U);
+    EXPECT_EQ(std::get<DropRecord>(records[6]).node, 46U);
+}
+
+TEST(LogCodec, LiesOnTheDeviceAsTheFormatSays) {
+    LogBlockWriter writer;
+    writer.begin();
+    const std::array<Extent, 1> extents{Extent{0x0000123456789ABC, 2}};
+    const std::array<uint32_t, 2> crcs{0xAABBCCDD, 0x11223344};
+    ASSERT_TRUE(writer.append_write(0x01020304, 0x1122334455, extents, crcs));
+    const Block block = finish(writer);
+    EXPECT_EQ(std::memcmp(block.data(), "BLOG", 4), 0);
+    EXPECT_EQ(integer_at<uint64_t>(block, 8), kSequence);
+    EXPECT_EQ(integer_at<uint64_t>(block, 16), kDurable);
+    EXPECT_EQ(integer_at<uint32_t>(block, 24), kIncarnation);
+    EXPECT_EQ(integer_at<uint32_t>(block, 28), 40U);
+    EXPECT_EQ(integer_at<uint8_t>(block, 32), 1U);
+    EXPECT_EQ(integer_at<uint16_t>(block, 34), 40U);
+    EXPECT_EQ(integer_at<uint32_t>(block, 36), 0x01020304U);
+    EXPECT_EQ(integer_at<uint64_t>(block, 40), 0x1122334455U);
+    EXPECT_EQ(integer_at<uint16_t>(block, 48), 2U);
+    EXPECT_EQ(integer_at<uint16_t>(block, 50), 1U);
+    EXPECT_EQ(integer_at<uint64_t>(block, 56), 0x0002123456789ABCU);
+    EXPECT_EQ(integer_at<uint32_t>(block, 64), 0xAABBCCDDU);
+    EXPECT_EQ(integer_at<uint32_t>(block, 68), 0x11223344U);
+}
+
+TEST(LogCodec, TheLargestWriteFitsABlockAndNoOtherBesideIt) {
+    LogBlockWriter writer;
+    writer.begin();
+    std::vector<Extent> extents(kWriteExtentsMax, Extent{1, 4});
+    std::vector<uint32_t> crcs(kWriteBlocksMax, 7);
+    ASSERT_TRUE(writer.append_write(1, 0, extents, crcs));
+    ASSERT_TRUE(writer.append_write(1, 256, extents, crcs));
+    EXPECT_FALSE(writer.append_write(1, 512, extents, crcs));
+    EXPECT_EQ(records_of(finish(writer)).size(), 2U);
+}
+
+TEST(LogCodec, ARecordThatDoesNotFitLeavesTheBlockAsItWas) {
+    LogBlockWriter writer;
+    writer.begin();
+    EXPECT_TRUE(writer.is_empty());
+    size_t count = 0;
+    while (writer.append(UnmapRecord{1, 0, 1})) {
+        ++count;
+    }
+    EXPECT_EQ(count, sizeof(LogBlock::records) / sizeof(LogUnmap));
+    ASSERT_TRUE(writer.append(DropRecord{2}));
+    EXPECT_EQ(records_of(finish(writer)).size(), count + 1);
+}
+
+TEST(LogCodec, AnyFlippedBitIsFound) {
+    LogBlockWriter writer;
+    writer.begin();
+    ASSERT_TRUE(writer.append(UnmapRecord{43, 512, 256}));
+    const Block block = finish(writer);
+    for (size_t bit = 0; bit < block.size() * 8; ++bit) {
+        Block flipped = block;
+        test::flip_bit(flipped, bit);
+        ASSERT_EQ(judge(flipped), LogFinding::kOther) << "bit " << bit;
+    }
+}
+
+TEST(LogCodec, BlocksOfOtherTimesPlacesAndPoolsAreNotTaken) {
+    LogBlockWriter writer;
+    writer.begin();
+    const Block block = finish(writer);
+    const LogBlockReader reader(block, kSeal);
+    EXPECT_EQ(reader.judge(kSequence, kIncarnation), LogFinding::kValid);
+    EXPECT_EQ(reader.judge(kSequence + 1, kIncarnation), LogFinding::kOther);
+    EXPECT_EQ(reader.judge(kSequence, kIncarnation + 1), LogFinding::kOther);
+    const BlockSeal other_partition(test::uuid_of(1).bytes, 4);
+    EXPECT_FALSE(LogBlockReader(block, other_partition).is_sealed());
+    const BlockSeal other_pool(test::uuid_of(2).bytes, 3);
+    EXPECT_FALSE(LogBlockReader(block, other_pool).is_sealed());
+    EXPECT_FALSE(LogBlockReader(Block{}, kSeal).is_sealed());
+}
+
+TEST(LogCodec, AHostileBlockWithTheRightCrcIsUnknown) {
+    const LogRecordHead drop{.type = 7, .flags = 0, .length = 8, .node = 1};
+    ASSERT_EQ(judge(forged(drop)), LogFinding::kValid);
+    for (const LogRecordHead& bad : {LogRecordHead{0, 0, 8, 1},
+                                     LogRecordHead{8, 0, 8, 1},
+                                     LogRecordHead{7, 1, 8, 1},
+                                     LogRecordHead{7, 0, 0, 1},
+                                     LogRecordHead{7, 0, 4, 1},
+                                     LogRecordHead{7, 0, 9, 1},
+                                     LogRecordHead{7, 0, 16, 1},
+                                     LogRecordHead{7, 0, 65528, 1},
+                                     LogRecordHead{2, 0, 8, 1}}) {
+        EXPECT_EQ(judge(forged(bad)), LogFinding::kUnknown) << int{bad.type} << " " << bad.length;
+    }
+    EXPECT_EQ(judge(forged(std::as_bytes(std::span(&drop, 1)), 5000)), LogFinding::kUnknown);
+    EXPECT_EQ(judge(forged(std::as_bytes(std::span(&drop, 1)), 4)), LogFinding::kUnknown);
+}
+
+TEST(LogCodec, AHostileWriteIsUnknown) {
+    struct Raw {
+        LogWrite write;
+        uint64_t extent;
+        std::array<uint32_t, 2> crcs;
+    };
+    const Raw sound{.write = {.head = {.type = 1, .flags = 0, .length = sizeof(Raw), .node = 1},
+                              .first = 10,
+                              .block_count = 2,
+                              .extent_count = 1,
+                              .reserved = 0},
+                    .extent = uint64_t{2} << 48U | 77,
+                    .crcs = {1, 2}};
+    ASSERT_EQ(judge(forged(sound)), LogFinding::kValid);
+    Raw bad = sound;
+    bad.write.block_count = 0;
+    EXPECT_EQ(judge(forged(bad)), LogFinding::kUnknown);
+    bad = sound;
+    bad.write.block_count = 257;
+    EXPECT_EQ(judge(forged(bad)), LogFinding::kUnknown);
+    bad = sound;
+    bad.write.extent_count = 0;
+    EXPECT_EQ(judge(forged(bad)), LogFinding::kUnknown);
+    bad = sound;
+    bad.write.extent_count = 2;
+    EXPECT_EQ(judge(forged(bad)), LogFinding::kUnknown);
+    bad = sound;
+    bad.write.first = kBlockNumberMax;
+    EXPECT_EQ(judge(forged(bad)), LogFinding::kUnknown);
+    bad = sound;
+    bad.extent = uint64_t{3} << 48U | 77;
+    EXPECT_EQ(judge(forged(bad)), LogFinding::kUnknown);
+    bad = sound;
+    bad.extent = uint64_t{2} << 48U;
+    EXPECT_EQ(judge(forged(bad)), LogFinding::kUnknown);
+}
+
+TEST(LogCodec, ARecordThatReachesBeyondItsPageIsUnknown) {
+    LogUnmap raw{.head = {.type = 2, .flags = 0, .length = sizeof(LogUnmap), .node = 1},
+                 .first = 250,
+                 .block_count = 6};
+    EXPECT_EQ(judge(forged(raw)), LogFinding::kValid);
+    raw.block_count = 7;
+    EXPECT_EQ(judge(forged(raw)), LogFinding::kUnknown);
+    raw.block_count = 0;
+    EXPECT_EQ(judge(forged(raw)), LogFinding::kUnknown);
+    raw.block_count = UINT64_MAX;
+    EXPECT_EQ(judge(forged(raw)), LogFinding::kUnknown);
+    LogHollow hollow{.head = {.type = 5, .flags = 0, .length = sizeof(LogHollow), .node = 1},
+                     .first = 256,
+                     .blocks = {}};
+    EXPECT_EQ(judge(forged(hollow)), LogFinding::kValid);
+    hollow.first = 255;
+    EXPECT_EQ(judge(forged(hollow)), LogFinding::kUnknown);
+}
+
+}  // namespace
+}  // namespace basalt::bdev::store
