@@ -100,6 +100,7 @@ NvmeStatus check_reservation_command(Request& request) {
 }
 
 void execute_reservation_command(Request& request) {
+    request.target_namespace->acquire();
     ReservationEvent event;
     if (request.sqe.opcode == nvme_cmd_resv_report) {
         send_call(request,

@@ -24,7 +24,7 @@ namespace basalt::nvmf {
 
 /// Judges a reservation command. Status for it.
 [[nodiscard]] NvmeStatus check_reservation_command(Request& request);
-/// Sends a reservation command to the home of its namespace, of which it holds a use, and completes
+/// Sends a reservation command to the home of its namespace (Request::target_namespace) and completes
 /// it with the answer.
 void execute_reservation_command(Request& request);
 
