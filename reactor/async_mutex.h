@@ -4,16 +4,18 @@
 
 #include "reactor/base/assert.h"
 #include "reactor/base/intrusive_list.h"
+#include "reactor/reactor.h"
 
 namespace basalt {
 
 /// Lets one sequence of one core at a time through; the others wait in line. For reconfigurations
-/// that consist of several visits to other cores. Not a lock: it never blocks the thread.
+/// that consist of several visits to other cores. Not a lock: it never blocks the thread. The next
+/// sequence goes on from the poll loop, so that a long line of short ones needs no deep stack.
 ///
-/// Owner and core: the object whose changes it puts in order.
+/// Owner: the object whose changes it puts in order. Core: `here`'s.
 class AsyncMutex {
   public:
-    AsyncMutex() = default;
+    explicit AsyncMutex(Reactor& here) : here_(here) {}
     AsyncMutex(const AsyncMutex&) = delete;
     AsyncMutex& operator=(const AsyncMutex&) = delete;
     ~AsyncMutex() { BASALT_ASSERT(!is_held_); }
@@ -42,16 +44,21 @@ class AsyncMutex {
             return true;
         }
         void await_suspend(std::coroutine_handle<> awaiter) {
-            awaiter_ = awaiter;
-            mutex_.waiting_.push_back(*this);
+            turn_.awaiter = awaiter;
+            turn_.set_run(
+                [](Event& event, Reactor&) { static_cast<Next&>(event).awaiter.resume(); });
+            mutex_.waiting_.push_back(turn_);
         }
         void await_resume() const {}
 
       private:
         friend class AsyncMutex;
+        struct Next : Event {
+            std::coroutine_handle<> awaiter;
+        };
+
         AsyncMutex& mutex_;
-        std::coroutine_handle<> awaiter_;
-        ListLink link_;
+        Next turn_;
     };
 
     [[nodiscard]] Acquire acquire() { return Acquire(*this); }
@@ -59,15 +66,16 @@ class AsyncMutex {
   private:
     void release() {
         BASALT_ASSERT(is_held_);
-        if (Acquire* next = waiting_.pop_front()) {
-            next->awaiter_.resume();  // It stays held: the next one has it.
+        if (Event* next = waiting_.pop_front()) {
+            here_.defer(*next);  // It stays held: the next one has it.
         } else {
             is_held_ = false;
         }
     }
 
+    Reactor& here_;
     bool is_held_ = false;
-    IntrusiveList<Acquire, &Acquire::link_> waiting_;
+    EventList waiting_;
 };
 
 }  // namespace basalt

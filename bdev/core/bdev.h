@@ -90,7 +90,8 @@ class Bdev {
     /// Blocks that have something behind them now: fewer than block_count on a thin device that can
     /// tell. Any core, and never waits for the medium, but costs a system call: not for each I/O.
     [[nodiscard]] virtual BlockCount allocated_blocks() const {
-        return base() != nullptr ? base()->allocated_blocks() : info().block_count;
+        const Bdev* below = base();
+        return below != nullptr ? below->allocated_blocks() : info().block_count;
     }
 
     /// How to make this device again. Control thread.

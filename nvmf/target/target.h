@@ -185,7 +185,7 @@ class Target {
     const uint32_t reactor_count_;
     BufferMemory& memory_;
     std::optional<TransportOptions> transport_;
-    AsyncMutex changes_;
+    AsyncMutex changes_{control_};
     std::vector<std::unique_ptr<SubsystemState>> subsystems_;
     std::vector<SharedListener> listeners_;
     std::vector<PollGroup*> groups_;  // By core; each is owned here and lives on its core.

@@ -24,8 +24,8 @@ namespace basalt::nvmf {
 
 /// Judges a reservation command. Status for it.
 [[nodiscard]] NvmeStatus check_reservation_command(Request& request);
-/// Sends a reservation command to the home of its namespace (Request::target_namespace) and completes
-/// it with the answer.
+/// Sends a reservation command to the home of its namespace (Request::target_namespace) and
+/// completes it with the answer.
 void execute_reservation_command(Request& request);
 
 // Features 82h and 83h: FeatureGetter and FeatureSetter of features.h. They ask the homes of the

@@ -95,7 +95,7 @@ class ReservationHome {
     std::unique_ptr<const ReservationView> view_;  // What the cores have; null: first_view_.
     std::vector<uint32_t> versions_;               // By core: since when they have it.
     bool is_open_ = false;
-    AsyncMutex changes_;
+    AsyncMutex changes_{control_};
 };
 
 }  // namespace basalt::nvmf
