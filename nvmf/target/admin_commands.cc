@@ -85,7 +85,7 @@ void execute_admin_command(Request& request) {
     NvmeStatus outcome = status::kSuccess;
     switch (request.sqe.opcode) {
         case nvme_admin_identify: outcome = identify(request); break;
-        case nvme_admin_get_log_page: outcome = get_log_page(request); break;
+        case nvme_admin_get_log_page: get_log_page(request); return;
         case nvme_admin_get_features: outcome = get_features(request); break;
         case nvme_admin_set_features: outcome = set_features(request); break;
         case nvme_admin_keep_alive: controller.keep_alive(); break;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "nvmf/target/health.h"
 #include "nvmf/target/request.h"
 #include "nvmf/wire/status.h"
 
@@ -16,8 +17,11 @@ void finish_abort(Request& request, bool was_aborted);
 /// Identify: writes 4096 bytes to the request's payload. Status for the command. identify.cc.
 [[nodiscard]] NvmeStatus identify(Request& request);
 
-/// Get Log Page: writes data_bytes to the request's payload. Status for the command. log_pages.cc.
-[[nodiscard]] NvmeStatus get_log_page(Request& request);
+/// Get Log Page: writes data_bytes to the request's payload and completes it, now or when other
+/// cores have been asked. log_pages.cc.
+void get_log_page(Request& request);
+/// The cores have been asked: goes on with a Get Log Page.
+void finish_log_page(Request& request, const HealthCounters& health);
 
 /// How many bytes of data Get or Set Features moves: 0, or the size of the feature's structure.
 /// features.cc.

@@ -37,6 +37,7 @@ Connection::Connection(PollGroup& group, uint64_t id, ListenerId listener)
             static_cast<Connection*>(self)->close("no Connect within the time allowed");
         },
         this);
+    error_report_.connection = this;
     add_requests(kRequestsBeforeConnect);
 }
 
@@ -168,6 +169,9 @@ void Connection::complete(Request& request, NvmeStatus status) {
     }
     if (is_closing()) {
         return;
+    }
+    if (!status.ok()) [[unlikely]] {
+        status = note_error(request, status);
     }
     request.set_state(Request::State::kResponding);
     request.cqe.command_id = request.sqe.command_id;

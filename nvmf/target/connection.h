@@ -8,6 +8,7 @@
 
 #include "nvmf/target/abort.h"
 #include "nvmf/target/controller_link.h"
+#include "nvmf/target/error_report.h"
 #include "nvmf/target/group_tls.h"
 #include "nvmf/target/output.h"
 #include "nvmf/target/request.h"
@@ -74,6 +75,9 @@ class Connection final : public SocketHandler, private PduHandler {
     /// `waiter`, which waits, no longer does: the command goes its way, unless others want it to
     /// end.
     void forget_abort(AbortWaiter& waiter);
+
+    /// The failures that it had sent to its controller are there.
+    void errors_reported();
 
     /// Hands a request that was refused its buffer for lack of one what it waited for.
     void buffer_granted(Request& request, Buffer buffer);
@@ -152,6 +156,9 @@ class Connection final : public SocketHandler, private PduHandler {
     void abandon_aborts();
     template <typename Predicate>
     void answer_aborts(Predicate predicate, bool was_aborted);
+    /// Has a failure logged; the status for the host, which says whether there is more to read.
+    [[nodiscard]] NvmeStatus note_error(const Request& request, NvmeStatus status);
+    void send_errors();
     void end_if_unused();
     void end();
 
@@ -181,6 +188,8 @@ class Connection final : public SocketHandler, private PduHandler {
     BufferWaiter capsule_waiter_;
     BufferPool* capsule_buffer_pool_ = nullptr;  // Where it comes from.
     bool is_short_of_requests_ = false;
+    ErrorBatch errors_;  // To be sent when error_report_ is home again.
+    ErrorReport error_report_;
     AbortList aborts_;  // Waiting for commands whose bytes the host is sending.
 
     uint64_t next_send_ns_ = 0;

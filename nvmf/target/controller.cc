@@ -35,6 +35,7 @@ constexpr std::array<EventTraits, kAsyncEventKinds> kEventTraits{{
     {NVME_AER_NOTICE, 0xf0, NVME_LOG_LID_DISCOVER, 1U << 31U},
     {NVME_AER_NOTICE, 0x03, NVME_LOG_LID_ANA, 1U << 11U},
     {NVME_AER_CSS, NVME_AER_CSS_NVM_RESERVATION, NVME_LOG_LID_RESERVATION, 0},
+    {NVME_AER_SMART, 0x01, NVME_LOG_LID_SMART, NVME_SMART_CRIT_TEMPERATURE},
 }};
 
 }  // namespace
@@ -63,7 +64,7 @@ Controller::~Controller() {
     group_.reactor().stop_timer(keep_alive_timer_);
 }
 
-uint64_t Controller::group_now_ns() const {
+uint64_t Controller::now_ns() const {
     return group_.reactor().now_ns();
 }
 
@@ -196,7 +197,7 @@ void Controller::set_keep_alive(uint32_t timeout_ms) {
     keep_alive_ms_ = timeout_ms > UINT32_MAX - kStepMs
                          ? timeout_ms
                          : (timeout_ms + kStepMs - 1) / kStepMs * kStepMs;
-    last_keep_alive_ns_ = group_now_ns();
+    last_keep_alive_ns_ = now_ns();
     group_.reactor().stop_timer(keep_alive_timer_);
     if (keep_alive_ms_ > 0) {
         group_.reactor().start_timer(keep_alive_timer_, keep_alive_ms_ * kNsPerMs);
@@ -207,9 +208,9 @@ void Controller::check_keep_alive() {
     // The clock of the turn may lie behind bytes that wait in the socket: the grace of one more
     // period would hide a dead host for too long, so only what has been received counts.
     const uint64_t deadline_ns = last_keep_alive_ns_ + keep_alive_ms_ * kNsPerMs;
-    const uint64_t now_ns = group_now_ns();
-    if (now_ns < deadline_ns) {
-        group_.reactor().start_timer(keep_alive_timer_, deadline_ns - now_ns);
+    const uint64_t at_ns = now_ns();
+    if (at_ns < deadline_ns) {
+        group_.reactor().start_timer(keep_alive_timer_, deadline_ns - at_ns);
         return;
     }
     BASALT_LOG(kWarn,
@@ -272,6 +273,13 @@ void Controller::deliver_events() {
         request.cqe.dw0.set(async_event_result(traits.type, traits.info, traits.log_page));
         request.connection.complete(request, status::kSuccess);
     }
+}
+
+uint8_t Controller::critical_warning() const {
+    const bool is_temperature_wrong = kRoomTemperatureKelvin >= features.temperature_over ||
+                                      kRoomTemperatureKelvin <= features.temperature_under;
+    return static_cast<uint8_t>((is_temperature_wrong ? NVME_SMART_CRIT_TEMPERATURE : 0) |
+                                (gathered_health.is_degraded ? NVME_SMART_CRIT_DEGRADED : 0));
 }
 
 void Controller::namespace_changed(Nsid nsid) {

@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "nvmf/target/error_log.h"
 #include "nvmf/target/features.h"
+#include "nvmf/target/health.h"
 #include "nvmf/target/limits.h"
 #include "nvmf/target/request.h"
 #include "nvmf/target/reservation/notice_log.h"
@@ -35,8 +37,9 @@ enum class AsyncEvent : uint8_t {
     kDiscoveryChanged,
     kAnaChanged,
     kReservationNotice,
+    kTemperature,
 };
-inline constexpr size_t kAsyncEventKinds = 4;
+inline constexpr size_t kAsyncEventKinds = 5;
 
 /// One host's controller of one subsystem: registers, features, events, keep alive, and which I/O
 /// queues belong to it. Made by Connect on an admin queue, and lives on that queue's core; I/O
@@ -63,6 +66,7 @@ class Controller {
     [[nodiscard]] const Identity& identity() const { return identity_; }
     [[nodiscard]] Subsystem& subsystem() { return subsystem_; }
     [[nodiscard]] PollGroup& group() { return group_; }
+    [[nodiscard]] uint64_t now_ns() const;
     /// Null when the admin connection is gone.
     [[nodiscard]] Connection* admin() { return admin_; }
 
@@ -100,7 +104,7 @@ class Controller {
     }
 
     // --- Keep alive.
-    void keep_alive() { last_keep_alive_ns_ = group_now_ns(); }
+    void keep_alive() { last_keep_alive_ns_ = now_ns(); }
     void set_keep_alive(uint32_t timeout_ms);
     [[nodiscard]] uint32_t keep_alive_ms() const { return keep_alive_ms_; }
 
@@ -124,6 +128,13 @@ class Controller {
     /// Log page 80h; whoever adds to it raises kReservationNotice.
     ReservationNoticeLog reservation_notices;
 
+    // --- What the log pages tell.
+    /// The critical warnings of the health log, as far as this core knows.
+    [[nodiscard]] uint8_t critical_warning() const;
+    ErrorLog error_log;
+    /// As of the last time that it was asked for: see PollGroup::gather_health().
+    HealthCounters gathered_health;
+
     // --- Features: what the host has set.
     FeatureValues features;
 
@@ -139,7 +150,6 @@ class Controller {
         bool is_masked = false;  // Told already; silent until its log is read.
     };
 
-    [[nodiscard]] uint64_t group_now_ns() const;
     void close_io_queues();
     void check_keep_alive();
     void deliver_events();

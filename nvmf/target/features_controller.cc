@@ -90,8 +90,15 @@ NvmeStatus get_temperature_threshold(Request& request, bool wants_default) {
 
 NvmeStatus set_temperature_threshold(Request& request) {
     uint32_t FeatureValues::*const selected = temperature_threshold(request, true);
-    return selected == nullptr ? status::kInvalidField.with_dnr()
-                               : take(request, selected, value_of(request) & 0xffffU);
+    if (selected == nullptr) {
+        return status::kInvalidField.with_dnr();
+    }
+    Controller& controller = *request.connection.link.controller;
+    controller.features.*selected = value_of(request) & 0xffffU;
+    if ((controller.critical_warning() & NVME_SMART_CRIT_TEMPERATURE) != 0) {
+        controller.raise(AsyncEvent::kTemperature);
+    }
+    return status::kSuccess;
 }
 
 // --- Errors and the write cache ------------------------------------------------------------------

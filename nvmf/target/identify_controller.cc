@@ -50,6 +50,8 @@ void describe_ana(nvme_id_ctrl& data, const SubsystemConfig& config) {
 void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, PollGroup& group) {
     const TransportOptions& options = group.options();
     data.cntrltype = kControllerTypeIo;
+    data.lpa = NVME_CTRL_LPA_SMART_PER_NS | NVME_CTRL_LPA_CMD_EFFECTS | NVME_CTRL_LPA_EXTENDED;
+    data.elpe = kErrorLogEntries - 1;
     data.oacs = 0;
     data.acl = kAbortsMax - 1;
     data.frmw = (1U << 1U) | 1U;  // One firmware slot, read only.
@@ -100,8 +102,6 @@ NvmeStatus identify_controller(Request& request) {
     data.ver = kVersion;
     data.ctratt = 1U;  // 128-bit host identifier.
     data.aerl = kAsyncEventRequestsMax - 1;
-    data.lpa = 1U << 2U;  // Log pages by offset and extended length.
-    data.elpe = kErrorLogEntries - 1;
     data.kas = kKeepAliveGranularity;
     data.maxcmd = static_cast<uint16_t>(group.options().queue_entries_max);
     data.sgls = kSglsSupported | kSglsOffsetInCapsule;
@@ -109,6 +109,7 @@ NvmeStatus identify_controller(Request& request) {
     write_nqn_field(data.subnqn, subsystem.config().nqn);
     if (subsystem.is_discovery()) {
         data.cntrltype = kControllerTypeDiscovery;
+        data.lpa = NVME_CTRL_LPA_EXTENDED;
         data.oaes = 1U << 31U;  // Discovery log change notices.
     } else {
         describe_io_controller(data, subsystem, group);

@@ -105,22 +105,23 @@ bool enter(Request& request, const BlockRange& range, void (*resume)(Request&)) 
             return false;
         }
     }
-    request.gate_epoch = space.gate().enter();
+    request.gate_epoch = space.enter_gate();
     return true;
 }
 
 void leave(Request& request) {
-    request.target_namespace->gate().leave(request.gate_epoch);
+    request.target_namespace->leave_gate(request.gate_epoch);
 }
 
 /// Ends the command with the device's outcome; it has given the namespace back.
 void finish(Request& request, Status outcome) {
-    request.target_namespace = nullptr;
     const MediaAccess access = request.io.op == IoOp::kRead || request.io.op == IoOp::kCompare
                                    ? MediaAccess::kRead
                                    : MediaAccess::kWrite;
-    request.connection.complete(
-        request, outcome ? status::kSuccess : to_nvme_status(outcome.error(), access));
+    const NvmeStatus answer = outcome ? status::kSuccess : to_nvme_status(outcome.error(), access);
+    Namespace& used = *std::exchange(request.target_namespace, nullptr);
+    used.health.count(request, outcome, answer, used.info().block_size_bytes);
+    request.connection.complete(request, answer);
 }
 
 void transfer_done(bdev::IoRequest& io, void* context) {

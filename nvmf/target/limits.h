@@ -71,6 +71,10 @@ inline constexpr uint16_t kWarningTemperatureKelvin = 0x0157;
 inline constexpr uint16_t kCriticalTemperatureKelvin = 0x0175;
 inline constexpr uint16_t kRoomTemperatureKelvin = 298;
 
+/// Failures of one queue that travel to the log of its controller at once; of more the number alone
+/// is told.
+inline constexpr uint32_t kErrorsUnderWayMax = 4;
+
 /// The granularity of the keep alive timer, in units of 100 ms (KAS).
 inline constexpr uint16_t kKeepAliveGranularity = 1;
 

@@ -5,6 +5,8 @@
 
 #include "nvmf/target/admin_commands.h"
 #include "nvmf/target/connection.h"
+#include "nvmf/target/controller.h"
+#include "nvmf/target/poll_group.h"
 #include "nvmf/target/reservation/reservation_commands.h"
 #include "nvmf/target/subsystem.h"
 #include "nvmf/wire/command.h"
@@ -16,10 +18,10 @@ namespace basalt::nvmf {
 namespace {
 
 constexpr std::array kLogPages{
-    // Page, of I/O controllers, of discovery controllers, who writes it.
+    // Page, of I/O controllers, of discovery controllers, who writes it, needs health.
     LogPage{NVME_LOG_LID_SUPPORTED_LOG_PAGES, true, true, &write_supported_log_pages},
-    LogPage{NVME_LOG_LID_ERROR, true, false, &write_error_log},
-    LogPage{NVME_LOG_LID_SMART, true, false, &write_health_log},
+    LogPage{NVME_LOG_LID_ERROR, true, false, &write_error_log, true},
+    LogPage{NVME_LOG_LID_SMART, true, false, &write_health_log, true},
     LogPage{NVME_LOG_LID_FW_SLOT, true, false, &write_firmware_slots},
     LogPage{NVME_LOG_LID_CHANGED_NS, true, false, &write_changed_namespaces},
     LogPage{NVME_LOG_LID_CMD_EFFECTS, true, false, &write_command_effects},
@@ -28,29 +30,53 @@ constexpr std::array kLogPages{
     LogPage{NVME_LOG_LID_DISCOVER, false, true, &write_discovery_log},
 };
 
+/// Null if this controller has no such page.
+const LogPage* find_page(const Request& request) {
+    const uint8_t lid = GetLogPageView(request.sqe).lid();
+    const bool is_discovery = request.connection.link.subsystem->is_discovery();
+    const auto found = std::find_if(kLogPages.begin(), kLogPages.end(), [&](const LogPage& page) {
+        return page.lid == lid && (is_discovery ? page.is_for_discovery : page.is_for_io);
+    });
+    return found == kLogPages.end() ? nullptr : &*found;
+}
+
+NvmeStatus write_page(Request& request, const LogPage& found) {
+    const uint64_t offset = GetLogPageView(request.sqe).offset();
+    PageWindow page(request.payload(), offset);
+    if (const NvmeStatus written = found.write(request, page); !written.ok()) {
+        return written;
+    }
+    return offset > page.size() ? status::kInvalidField.with_dnr() : status::kSuccess;
+}
+
 }  // namespace
 
 std::span<const LogPage> log_pages() {
     return kLogPages;
 }
 
-NvmeStatus get_log_page(Request& request) {
+void get_log_page(Request& request) {
     const GetLogPageView command(request.sqe);
-    const bool is_discovery = request.connection.link.subsystem->is_discovery();
-    const auto found = std::find_if(kLogPages.begin(), kLogPages.end(), [&](const LogPage& page) {
-        return page.lid == command.lid() && (is_discovery ? page.is_for_discovery : page.is_for_io);
-    });
-    if (found == kLogPages.end()) {
-        return status::kInvalidLogPage.with_dnr();
+    const LogPage* found = find_page(request);
+    if (found == nullptr) {
+        request.connection.complete(request, status::kInvalidLogPage.with_dnr());
+    } else if (command.is_index_offset() || command.offset() % 4 != 0) {
+        request.connection.complete(request, status::kInvalidField.with_dnr());
+    } else if (found->needs_health) {
+        request.connection.group().gather_health(request);
+    } else {
+        request.connection.complete(request, write_page(request, *found));
     }
-    if (command.is_index_offset() || command.offset() % 4 != 0) {
-        return status::kInvalidField.with_dnr();
+}
+
+void finish_log_page(Request& request, const HealthCounters& health) {
+    Controller* controller = request.connection.link.controller;
+    if (controller == nullptr) {
+        request.connection.complete(request, status::kAbortedSqDeletion);  // Its queue is gone.
+        return;
     }
-    PageWindow page(request.payload(), command.offset());
-    if (const NvmeStatus written = found->write(request, page); !written.ok()) {
-        return written;
-    }
-    return command.offset() > page.size() ? status::kInvalidField.with_dnr() : status::kSuccess;
+    controller->gathered_health = health;
+    request.connection.complete(request, write_page(request, *find_page(request)));
 }
 
 }  // namespace basalt::nvmf

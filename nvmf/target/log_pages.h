@@ -54,6 +54,7 @@ struct LogPage {
     bool is_for_io = false;         ///< I/O controllers have it.
     bool is_for_discovery = false;  ///< Discovery controllers have it.
     LogPageWriter write = nullptr;
+    bool needs_health = false;  ///< Wants Controller::gathered_health, or all errors until now.
 };
 
 /// All pages, for whoever tells which there are.

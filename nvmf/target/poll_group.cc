@@ -33,6 +33,7 @@ PollGroup::PollGroup(Reactor& reactor,
                      const TransportOptions& options,
                      std::span<std::byte> buffers)
     : reactor_(reactor),
+      started_ns_(reactor.now_ns()),
       peers_(peers),
       options_(options),
       io_pool_(buffers, io_counts(options)),
@@ -110,6 +111,39 @@ void PollGroup::close_remote(CoreId core, uint64_t connection_id) {
 
 void PollGroup::abort_remote(Request& request, const QueueMember& member) {
     AbortEvent::send(*this, request, member);
+}
+
+void PollGroup::gather_health(Request& request) {
+    HealthEvent::send(*this, request);
+}
+
+void PollGroup::report_errors(ErrorReport& report, const ControllerLink& link) {
+    report.origin = this;
+    report.receiver = peers_[link.home.raw()];
+    report.subsystem = link.subsystem->config().id;
+    report.cntlid = link.cntlid;
+    report.set_run([](Event& arrived, Reactor& here) {
+        auto& self = static_cast<ErrorReport&>(arrived);
+        self.receiver->log_errors(self);
+        self.set_run([](Event& returned, Reactor&) {
+            static_cast<ErrorReport&>(returned).connection->errors_reported();
+        });
+        here.post(self.origin->reactor_.core(), self);
+    });
+    reactor_.post(link.home, report);
+}
+
+void PollGroup::log_errors(const ErrorReport& report) {
+    Subsystem* subsystem = find_subsystem(report.subsystem);
+    Controller* controller =
+        subsystem == nullptr ? nullptr : subsystem->find_controller(report.cntlid);
+    if (controller == nullptr) {
+        return;
+    }
+    for (uint32_t i = 0; i < report.batch.count; ++i) {
+        controller->error_log.add(report.batch.records[i]);
+    }
+    controller->error_log.add_lost(report.batch.lost);
 }
 
 void PollGroup::close_here(uint64_t connection_id) {

@@ -45,6 +45,8 @@ class PollGroup {
 
     [[nodiscard]] Reactor& reactor() { return reactor_; }
     [[nodiscard]] const TransportOptions& options() const { return options_; }
+    /// When the group was made, by its reactor's clock.
+    [[nodiscard]] uint64_t started_ns() const { return started_ns_; }
     /// For in-capsule data alone: whoever holds one waits for nothing that is behind it in its
     /// stream, so that a pool emptied by R2T transfers can't lock a connection up.
     [[nodiscard]] BufferPool& capsule_pool() { return capsule_pool_; }
@@ -108,6 +110,11 @@ class PollGroup {
     /// Aborts the command that `request`, an Abort, names on the queue that `member` is; completes
     /// it with the answer.
     void abort_remote(Request& request, const QueueMember& member);
+    /// Carries a queue's failures to its controller, and home again.
+    void report_errors(ErrorReport& report, const ControllerLink& link);
+    /// Sums up what all cores have done, then goes on with `request`, a Get Log Page. Whatever
+    /// queues have reported of failures until now is there then, too.
+    void gather_health(Request& request);
     /// The controller lost its admin connection or an I/O queue; ends it if that was the last. The
     /// caller's last touch of the controller.
     void controller_changed(Controller& controller);
@@ -130,6 +137,7 @@ class PollGroup {
     struct DetachEvent;
     struct CloseEvent;
     struct AbortEvent;
+    struct HealthEvent;
 
     /// The controller ids that one core hands out: first, first + 1, ….
     struct ControllerIds {
@@ -143,16 +151,18 @@ class PollGroup {
     void attach_done(const AttachEvent& event);
     void detach_here(SubsystemId subsystem_id, ControllerId cntlid, QueueId qid);
     void close_here(uint64_t connection_id);
+    void log_errors(const ErrorReport& report);
     /// Channels for the namespaces of `next` that `subsystem` (null: a new one) has not open.
     [[nodiscard]] Result<std::vector<std::unique_ptr<Namespace>>> open_new(
         Subsystem* subsystem, const SubsystemConfig& next);
     void close_disallowed(Subsystem& subsystem);
     /// Tells each queue of the subsystem what it may do with the namespaces.
     void update_access(Subsystem& subsystem);
-    Task<void> drain(std::vector<std::unique_ptr<Namespace>> leaving);
+    Task<void> drain(SubsystemId id, std::vector<std::unique_ptr<Namespace>> leaving);
     [[nodiscard]] ControllerIds ids_of(const SubsystemConfig& config, CoreId core) const;
 
     Reactor& reactor_;
+    const uint64_t started_ns_;
     const std::span<PollGroup* const> peers_;
     const TransportOptions options_;
     GroupTls tls_{*this};

@@ -47,7 +47,8 @@ Result<std::vector<std::unique_ptr<Namespace>>> PollGroup::open_new(Subsystem* s
             continue;
         }
         BASALT_TRY(auto channel, config.bdev->open_channel(reactor_));
-        opened.push_back(std::make_unique<Namespace>(config, std::move(channel), fences_));
+        opened.push_back(
+            std::make_unique<Namespace>(config, reactor_, std::move(channel), fences_));
     }
     return opened;
 }
@@ -72,6 +73,7 @@ Task<Status> PollGroup::apply(const SubsystemConfig& next) {
         }
         const NamespaceConfig* config = next.find_namespace(slot->config().nsid);
         if (config == nullptr || config->bdev != slot->config().bdev) {
+            subsystem->retire(*slot);
             leaving.push_back(std::move(slot));
         } else {
             slot->set_config(*config);
@@ -86,16 +88,17 @@ Task<Status> PollGroup::apply(const SubsystemConfig& next) {
     }
     close_disallowed(*subsystem);
     update_access(*subsystem);
-    auto drained = drain(std::move(leaving));
+    auto drained = drain(next.id, std::move(leaving));
     co_await drained;
     co_return kOk;
 }
 
-Task<void> PollGroup::drain(std::vector<std::unique_ptr<Namespace>> leaving) {
+Task<void> PollGroup::drain(SubsystemId id, std::vector<std::unique_ptr<Namespace>> leaving) {
     for (const auto& left : leaving) {
         while (left->uses() > 0) {
             co_await sleep_for(reactor_, kDrainPollNs);
         }
+        find_subsystem(id)->retire(*left);
     }
 }
 

@@ -152,4 +152,33 @@ void PollGroup::AbortEvent::return_with(bool aborted) {
     receiver->reactor_.post(origin->reactor_.core(), *this);
 }
 
+void PollGroup::HealthEvent::send(PollGroup& from, Request& request) {
+    auto event = std::make_unique<HealthEvent>(request);
+    event->origin = &from;
+    event->subsystem = request.connection.link.subsystem->config().id;
+    const Nsid nsid = request.sqe.nsid();
+    event->nsid = nsid == Nsid(0) ? kNsidAll : nsid;
+    event->set_run(
+        [](Event& arrived, Reactor& here) { static_cast<HealthEvent&>(arrived).arrive(here); });
+    Journey::begin(std::move(event), CoreId(0));
+}
+
+void PollGroup::HealthEvent::arrive(Reactor& here) {
+    const PollGroup& group = *origin->peers_[here.core().raw()];
+    for (const auto& each : group.subsystems_) {
+        if (each->config().id == subsystem) {
+            sum.add(each->health(nsid));
+        }
+    }
+    if (++next_core < origin->peers_.size()) {
+        here.post(CoreId(next_core), *this);
+        return;
+    }
+    set_run([](Event& returned, Reactor&) {
+        const auto owned = Journey::end(static_cast<HealthEvent&>(returned));
+        finish_log_page(owned->request, owned->sum);
+    });
+    here.post(origin->reactor_.core(), *this);
+}
+
 }  // namespace basalt::nvmf

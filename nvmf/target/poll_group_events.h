@@ -80,6 +80,22 @@ struct PollGroup::AbortEvent : Event {
     bool was_aborted = false;
 };
 
+/// Goes from core to core and sums up what a subsystem has done; home again, it goes on with the
+/// Get Log Page that wants to know.
+struct PollGroup::HealthEvent : Event {
+    explicit HealthEvent(Request& get_log_page) : request(get_log_page) {}
+    static void send(PollGroup& from, Request& request);
+
+    void arrive(Reactor& here);
+
+    PollGroup* origin = nullptr;
+    Request& request;  ///< Its connection is held meanwhile.
+    SubsystemId subsystem;
+    Nsid nsid;
+    uint32_t next_core = 0;
+    HealthCounters sum;
+};
+
 /// A controller's word to one of its I/O queues: close.
 struct PollGroup::CloseEvent : Event {
     static void send(PollGroup& from, CoreId to, uint64_t connection_id);

@@ -11,4 +11,17 @@ Controller* Subsystem::find_controller(ControllerId id) {
     return nullptr;
 }
 
+HealthCounters Subsystem::health(Nsid nsid) const {
+    HealthCounters sum;
+    if (nsid == kNsidAll) {
+        sum.add(retired_);
+    }
+    for (const auto& each : namespaces_) {
+        if (each != nullptr && (nsid == kNsidAll || each->config().nsid == nsid)) {
+            sum.add(each->health);
+        }
+    }
+    return sum;
+}
+
 }  // namespace basalt::nvmf

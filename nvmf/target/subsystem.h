@@ -1,11 +1,13 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "bdev/core/bdev.h"
 #include "nvmf/target/controller.h"
 #include "nvmf/target/controller_link.h"
+#include "nvmf/target/health.h"
 #include "nvmf/target/io/range_fence.h"
 #include "nvmf/target/options.h"
 #include "nvmf/target/reservation/reservation_home.h"
@@ -16,11 +18,14 @@ namespace basalt::nvmf {
 /// are using it. Owner: Subsystem. Core: the group's.
 class Namespace {
   public:
+    /// `here` is this core's reactor.
     Namespace(const NamespaceConfig& config,
+              const Reactor& here,
               std::unique_ptr<bdev::BdevChannel> channel,
               FenceTable& fences)
         : config_(config),
           info_(config.bdev->info()),
+          here_(here),
           channel_(std::move(channel)),
           gate_(fences, *config.bdev) {
         set_reservation(config.reservations->first_view());
@@ -38,6 +43,18 @@ class Namespace {
     /// What reads or writes a range goes through the gate, one device operation at a time; the
     /// channel stays while it is inside.
     [[nodiscard]] IoGate& gate() { return gate_; }
+    [[nodiscard]] uint8_t enter_gate() {
+        if (gate_.inside() == 0) {
+            busy_since_ns_ = here_.now_ns();
+        }
+        return gate_.enter();
+    }
+    void leave_gate(uint8_t epoch) {
+        gate_.leave(epoch);
+        if (gate_.inside() == 0) {
+            health.busy_ns += here_.now_ns() - busy_since_ns_;
+        }
+    }
     /// The channel stays from acquire() to release(), for whatever else uses it.
     void acquire() { ++uses_; }
     void release() {
@@ -54,14 +71,19 @@ class Namespace {
         is_reserved_ = view.is_reserved();
     }
 
+    /// What it has done on this core.
+    HealthCounters health;
+
   private:
     NamespaceConfig config_;  // A copy: outlives the subsystem's configuration.
     const bdev::BdevInfo& info_;
+    const Reactor& here_;
     std::unique_ptr<bdev::BdevChannel> channel_;
     IoGate gate_;
     const ReservationView* reservation_ = nullptr;
     bool is_reserved_ = false;
     uint32_t uses_ = 0;
+    uint64_t busy_since_ns_ = 0;
 };
 
 /// A subsystem as one reactor serves it: today's configuration, a channel for each namespace, and
@@ -93,6 +115,11 @@ class Subsystem {
     void set_closing() { is_closing_ = true; }
     [[nodiscard]] bool is_closing() const { return is_closing_; }
 
+    /// What namespace `nsid` has done on this core, or all of them, those that have left included.
+    [[nodiscard]] HealthCounters health(Nsid nsid) const;
+    /// The namespace is leaving: takes over what it has done.
+    void retire(Namespace& leaving) { retired_.add(std::exchange(leaving.health, {})); }
+
     uint32_t namespaces_version = 0;  ///< Goes up when a namespace or who may use it changes.
     uint32_t connections = 0;         ///< Queues on this core that have connected to it.
 
@@ -100,6 +127,7 @@ class Subsystem {
     const SubsystemConfig* config_;
     std::vector<std::unique_ptr<Namespace>> namespaces_;
     ControllerList controllers_;
+    HealthCounters retired_;
     bool is_closing_ = false;
 };
 

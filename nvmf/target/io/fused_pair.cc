@@ -208,9 +208,12 @@ void FusedPair::compare() {
 
 void FusedPair::compared(Status outcome) {
     BASALT_ASSERT(state_ == State::kComparing);
+    const NvmeStatus answer =
+        outcome ? status::kSuccess : to_nvme_status(outcome.error(), MediaAccess::kRead);
+    const uint32_t block_bytes = namespace_->info().block_size_bytes;
+    namespace_->health.count(*first_, outcome, answer, block_bytes);
     if (!outcome) {
-        end(to_nvme_status(outcome.error(), MediaAccess::kRead),
-            status::kAbortedFailedFused.with_dnr());
+        end(answer, status::kAbortedFailedFused.with_dnr());
         return;
     }
     state_ = State::kWriting;
@@ -223,8 +226,11 @@ void FusedPair::compared(Status outcome) {
 
 void FusedPair::written(Status outcome) {
     BASALT_ASSERT(state_ == State::kWriting);
-    end(status::kSuccess,
-        outcome ? status::kSuccess : to_nvme_status(outcome.error(), MediaAccess::kWrite));
+    const NvmeStatus answer =
+        outcome ? status::kSuccess : to_nvme_status(outcome.error(), MediaAccess::kWrite);
+    const uint32_t block_bytes = namespace_->info().block_size_bytes;
+    namespace_->health.count(*second_, outcome, answer, block_bytes);
+    end(status::kSuccess, answer);
 }
 
 void FusedPair::end(NvmeStatus first, NvmeStatus second) {
