@@ -6,9 +6,6 @@
 
 namespace basalt::nvmf {
 
-TargetExchange::TargetExchange(AuthNames names, AuthAlgorithms algorithms)
-    : names_(std::move(names)), algorithms_(algorithms) {}
-
 constexpr bool TargetExchange::is_valid_transition(State from, State to) {
     switch (from) {
         case State::kAwaitingNegotiate: return to == State::kChallenge || to == State::kFailure1;
@@ -39,10 +36,7 @@ void TargetExchange::fail(AuthFailure failure) {
     set_state(State::kFailure1);
 }
 
-void TargetExchange::apply(ByteView message,
-                           const TargetSecrets& secrets,
-                           uint32_t sequence,
-                           AuthRandom& random) {
+void TargetExchange::apply(ByteView message, const TargetMeans& means) {
     if (state_ == State::kFailure1) {
         return;  // It has failed, and will hear so.
     }
@@ -62,9 +56,9 @@ void TargetExchange::apply(ByteView message,
         return;
     }
     if (is_first && header->message == AuthMessage::kNegotiate) {
-        apply_negotiate(message, sequence, random);
+        apply_negotiate(message, means);
     } else if (state_ == State::kAwaitingReply && header->message == AuthMessage::kReply) {
-        apply_reply(message, secrets);
+        apply_reply(message, means.secrets);
     } else if (state_ == State::kAwaitingSuccess2 && header->message == AuthMessage::kSuccess2) {
         if (!check_success2(message)) {
             fail(AuthFailure::kIncorrectPayload);
@@ -82,39 +76,42 @@ void TargetExchange::apply(ByteView message,
     }
 }
 
-void TargetExchange::apply_negotiate(ByteView message, uint32_t sequence, AuthRandom& random) {
+void TargetExchange::apply_negotiate(ByteView message, const TargetMeans& means) {
     const Result<NegotiateFields> fields = decode_negotiate(message);
+    AuthAlgorithms common = means.algorithms;
+    if (fields) {
+        common.hashes &= fields->algorithms.hashes;
+        common.groups &= fields->algorithms.groups;
+    }
     if (!fields) {
         fail(AuthFailure::kIncorrectPayload);
     } else if (fields->secure_channel != 0) {
         fail(AuthFailure::kConcatenationMismatch);
     } else if (!fields->has_dhchap) {
         fail(AuthFailure::kProtocolUnusable);
-    } else if ((fields->algorithms.hashes & algorithms_.hashes) == 0) {
+    } else if (common.hashes == 0) {
         fail(AuthFailure::kHashUnusable);
-    } else if ((fields->algorithms.groups & algorithms_.groups) == 0) {
+    } else if (common.groups == 0) {
         fail(AuthFailure::kGroupUnusable);
     } else {
-        choose(fields->algorithms);
-        make_challenge(sequence, random);
+        choose(common);
+        make_challenge(means);
     }
 }
 
 // The strongest that both have, as SPDK's target chooses.
-void TargetExchange::choose(AuthAlgorithms offered) {
-    hash_ = *std::find_if(kAuthHashes.begin(), kAuthHashes.end(), [&](AuthHash each) {
-        return offered.has(each) && algorithms_.has(each);
-    });
-    group_ = *std::find_if(kDhGroups.begin(), kDhGroups.end(), [&](DhGroup each) {
-        return offered.has(each) && algorithms_.has(each);
-    });
+void TargetExchange::choose(AuthAlgorithms common) {
+    hash_ = *std::find_if(
+        kAuthHashes.begin(), kAuthHashes.end(), [&](AuthHash each) { return common.has(each); });
+    group_ = *std::find_if(
+        kDhGroups.begin(), kDhGroups.end(), [&](DhGroup each) { return common.has(each); });
 }
 
-void TargetExchange::make_challenge(uint32_t sequence, AuthRandom& random) {
-    BASALT_ASSERT(sequence != 0);
-    sequence_ = sequence;
+void TargetExchange::make_challenge(const TargetMeans& means) {
+    BASALT_ASSERT(means.sequence != 0);
+    sequence_ = means.sequence;
     const std::span<std::byte> challenge = std::span(challenge_).first(hash_bytes(hash_));
-    random.fill(challenge);
+    means.random.fill(challenge);
     std::array<std::byte, kDhBytesMax> dh_value;
     const std::span<std::byte> value = std::span(dh_value).first(dh_bytes(group_));
     if (group_ != DhGroup::kNull) {

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <optional>
+#include <utility>
 
 #include "nvmf/auth/messages.h"
 #include "nvmf/auth/response.h"
@@ -12,6 +13,14 @@ namespace basalt::nvmf {
 struct TargetSecrets {
     std::optional<DhchapSecret> host;        ///< None: nobody can authenticate.
     std::optional<DhchapSecret> controller;  ///< None: the controller can't prove itself.
+};
+
+/// What applying a message takes, as it is at this moment.
+struct TargetMeans {
+    AuthAlgorithms algorithms;     ///< That the target allows.
+    const TargetSecrets& secrets;  ///< Looked at if needs_secrets().
+    uint32_t sequence;             ///< Numbers the exchange's challenge; not 0.
+    AuthRandom& random;
 };
 
 /// The controller's half of one authentication, for one queue. What the host sends is applied; what
@@ -39,8 +48,7 @@ class TargetExchange {
     };
     static constexpr uint32_t kStateCount = 8;
 
-    /// `algorithms` are those that the target allows.
-    TargetExchange(AuthNames names, AuthAlgorithms algorithms);
+    explicit TargetExchange(AuthNames names) : names_(std::move(names)) {}
     TargetExchange(const TargetExchange&) = delete;
     TargetExchange& operator=(const TargetExchange&) = delete;
 
@@ -54,11 +62,8 @@ class TargetExchange {
     [[nodiscard]] AuthHash hash() const { return hash_; }
     [[nodiscard]] DhGroup group() const { return group_; }
 
-    /// A message of the host. `sequence` numbers this exchange's challenge, if it makes one; not 0.
-    void apply(ByteView message,
-               const TargetSecrets& secrets,
-               uint32_t sequence,
-               AuthRandom& random);
+    /// A message of the host. The exchange is neither done nor failed.
+    void apply(ByteView message, const TargetMeans& means);
 
     /// How long the message is that the host shall receive now, and the message itself: `out` holds
     /// that much. If nothing lies ready it is a Failure1: the host has lost its way.
@@ -69,15 +74,14 @@ class TargetExchange {
     [[nodiscard]] static constexpr bool is_valid_transition(State from, State to);
     void set_state(State to);
     void fail(AuthFailure failure);
-    void apply_negotiate(ByteView message, uint32_t sequence, AuthRandom& random);
-    void choose(AuthAlgorithms offered);
-    void make_challenge(uint32_t sequence, AuthRandom& random);
+    void apply_negotiate(ByteView message, const TargetMeans& means);
+    void choose(AuthAlgorithms common);
+    void make_challenge(const TargetMeans& means);
     void apply_reply(ByteView message, const TargetSecrets& secrets);
     [[nodiscard]] bool prove(const ReplyFields& reply, const TargetSecrets& secrets);
     [[nodiscard]] std::optional<Secret> share(const ReplyFields& reply);
 
     const AuthNames names_;
-    const AuthAlgorithms algorithms_;
     State state_ = State::kAwaitingNegotiate;
     AuthFailure failure_ = AuthFailure::kNone;
     uint16_t transaction_ = 0;

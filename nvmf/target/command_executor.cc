@@ -35,6 +35,9 @@ NvmeStatus check_command(Request& request) {
             return fusion;
         }
     }
+    if (connection.is_authenticating() && !is_authentication_command(request.sqe)) {
+        return status::kAuthenticationRequired;
+    }
     if (request.sqe.is_fabrics()) {
         return check_fabrics_command(request);
     }

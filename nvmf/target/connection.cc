@@ -32,11 +32,8 @@ Connection::Connection(PollGroup& group, uint64_t id, ListenerId listener)
               connection.resume_later();
           },
           this) {
-    connect_timer_.set(
-        [](Timer&, void* self) {
-            static_cast<Connection*>(self)->close("no Connect within the time allowed");
-        },
-        this);
+    connect_timer_.set([](Timer&, void* self) { static_cast<Connection*>(self)->on_timer(); },
+                       this);
     error_report_.connection = this;
     add_requests(kRequestsBeforeConnect);
 }
@@ -75,8 +72,13 @@ void Connection::add_requests(uint32_t count) {
 
 void Connection::go_live(uint32_t queue_entries, bool disables_sq_flow_control) {
     BASALT_ASSERT(phase_ == Phase::kAwaitingConnect || phase_ == Phase::kConnecting);
-    phase_ = Phase::kLive;
-    group_.reactor().stop_timer(connect_timer_);
+    if (link.subsystem->config().requires_authentication(link.host_nqn)) {
+        phase_ = Phase::kAuthenticating;
+        restart_timer(kAuthenticationTimeoutNs);
+    } else {
+        phase_ = Phase::kLive;
+        group_.reactor().stop_timer(connect_timer_);
+    }
     queue_entries_ = queue_entries;
     has_sq_flow_control_ = !disables_sq_flow_control;
     sq_head_ = 1;  // Behind Connect.
@@ -84,6 +86,47 @@ void Connection::go_live(uint32_t queue_entries, bool disables_sq_flow_control) 
     if (is_short_of_requests_) {
         is_short_of_requests_ = false;
         resume_later();
+    }
+}
+
+uint32_t Connection::connect_result() const {
+    // AUTHREQ, bit 1: authentication transaction required (NVMe Base Specification 2.0, Connect
+    // response).
+    constexpr uint32_t kAuthenticationRequired = 1U << 17U;
+    return link.cntlid.raw() | (is_authenticating() ? kAuthenticationRequired : 0U);
+}
+
+void Connection::authenticated() {
+    BASALT_ASSERT(phase_ == Phase::kAuthenticating || phase_ == Phase::kLive);
+    phase_ = Phase::kLive;
+    group_.reactor().stop_timer(connect_timer_);
+}
+
+void Connection::authentication_failed() {
+    BASALT_ASSERT(phase_ == Phase::kAuthenticating || phase_ == Phase::kLive);
+    phase_ = Phase::kAuthenticating;
+    restart_timer(kAuthenticationLingerNs);
+}
+
+void Connection::watch_authentication() {
+    if (is_live()) {
+        restart_timer(kAuthenticationTimeoutNs);
+    }
+}
+
+void Connection::restart_timer(uint64_t delay_ns) {
+    group_.reactor().stop_timer(connect_timer_);
+    group_.reactor().start_timer(connect_timer_, delay_ns);
+}
+
+void Connection::on_timer() {
+    if (is_live()) {
+        authentication_.give_up();
+    } else if (is_authenticating()) {
+        close(authentication_.has_failed() ? "authentication failed"
+                                           : "not authenticated within the time allowed");
+    } else {
+        close("no Connect within the time allowed");
     }
 }
 

@@ -11,6 +11,7 @@
 #include "nvmf/target/error_report.h"
 #include "nvmf/target/group_tls.h"
 #include "nvmf/target/output.h"
+#include "nvmf/target/queue_authentication.h"
 #include "nvmf/target/request.h"
 #include "nvmf/wire/pdu_receiver.h"
 #include "reactor/msg/owned_event.h"
@@ -26,7 +27,8 @@ class Subsystem;
 /// (see command_executor.h).
 ///
 ///   kAwaitingIc -> kAwaitingConnect -> kConnecting -> kLive -> kTerminating -> kClosing -> kClosed
-///   any of the first five -> kClosing
+///                                     +-> kAuthenticating <-+
+///   any of the first six -> kClosing
 ///
 /// Owner: its PollGroup. Core: the group's, for the whole life. Ends by itself: when the socket is
 /// closed, no device has a request of it, and no message about it is under way.
@@ -36,6 +38,7 @@ class Connection final : public SocketHandler, private PduHandler {
         kAwaitingIc,       ///< PduReceiver, on ICReq.
         kAwaitingConnect,  ///< CommandExecutor, on Connect.
         kConnecting,       ///< The controller's core, with its answer to an I/O Connect.
+        kAuthenticating,   ///< QueueAuthentication, when the host has proved itself.
         kLive,             ///< Either side, by closing.
         kTerminating,      ///< Socket, when the terminate request is sent.
         kClosing,          ///< Socket, in on_closed().
@@ -56,6 +59,9 @@ class Connection final : public SocketHandler, private PduHandler {
     [[nodiscard]] ListenerId listener() const { return listener_; }
     [[nodiscard]] Phase phase() const { return phase_; }
     [[nodiscard]] bool is_live() const { return phase_ == Phase::kLive; }
+    /// Connected, and nothing is executed before the host has proved itself.
+    [[nodiscard]] bool is_authenticating() const { return phase_ == Phase::kAuthenticating; }
+    [[nodiscard]] QueueAuthentication& authentication() { return authentication_; }
     [[nodiscard]] bool is_closing() const { return phase_ >= Phase::kTerminating; }
     [[nodiscard]] const SocketAddress& peer() const { return peer_; }
     [[nodiscard]] const SocketAddress& local() const { return local_; }
@@ -88,8 +94,17 @@ class Connection final : public SocketHandler, private PduHandler {
     /// Sends an R2T for all data of a request that has memory for it (`piece`).
     void ask_for_data(Request& request);
 
-    /// Connect succeeded: the queue is this deep from now on. Allocates the requests.
+    /// Connect succeeded: the queue is this deep from now on. Allocates the requests. A queue whose
+    /// host has a key must authenticate before it is live.
     void go_live(uint32_t queue_entries, bool disables_sq_flow_control);
+    /// The dword of Connect's successful response: the controller, and whether to authenticate.
+    [[nodiscard]] uint32_t connect_result() const;
+    /// The host has proved itself: the queue is live.
+    void authenticated();
+    /// It has not: nothing more is executed, and the connection ends when the host has heard it.
+    void authentication_failed();
+    /// A live queue authenticates again, and may take as long as a new one.
+    void watch_authentication();
 
     /// Connect goes on elsewhere, or has failed and may come again.
     void set_connecting(bool is_connecting);
@@ -139,6 +154,8 @@ class Connection final : public SocketHandler, private PduHandler {
     [[nodiscard]] bool find_capsule_memory(const Sqe& sqe, uint32_t bytes);
     [[nodiscard]] bool begins_pair(const Sqe& sqe) const;
     void begin(Request& request);
+    void restart_timer(uint64_t delay_ns);
+    void on_timer();
     void need_buffer(Request& request);
     void use_buffer(Request& request, Buffer buffer);
     void execute(Request& request);
@@ -176,7 +193,8 @@ class Connection final : public SocketHandler, private PduHandler {
     OwnedEvent<Connection, &Connection::flush> flush_event_{*this};
     OwnedEvent<Connection, &Connection::resume> resume_event_{*this};
     OwnedEvent<Connection, &Connection::end> end_event_{*this};
-    Timer connect_timer_;
+    Timer connect_timer_;  // Bounds each of the phases before kLive, and kTerminating.
+    QueueAuthentication authentication_{*this};
 
     std::vector<std::unique_ptr<Request>> requests_;  // By index, which is also the transfer tag.
     RequestList free_;

@@ -241,8 +241,7 @@ void Connection::on_violation(const Violation& violation, std::span<const std::b
         return;
     }
     phase_ = Phase::kTerminating;
-    group_.reactor().stop_timer(connect_timer_);
-    group_.reactor().start_timer(connect_timer_, kConnectTimeoutNs);
+    restart_timer(kConnectTimeoutNs);
     output_.queue_control([&](std::span<std::byte> out) {
         return encode_term_req(out, Side::kController, violation, header);
     });

@@ -88,7 +88,7 @@ void connect_admin_queue(Request& request,
     connection.link.access.update(subsystem.config(), connection.listener(), names.host);
     ++subsystem.connections;
     connection.go_live(command.queue_entries(), command.disables_sq_flow_control());
-    request.cqe.dw0.set(controller->id().raw());
+    request.cqe.dw0.set(connection.connect_result());
     BASALT_LOG(kInfo,
                "nvmf",
                "connection {} from {}: controller {} of {} for {}",
@@ -233,8 +233,13 @@ void execute_property_set(Request& request) {
 
 }  // namespace
 
+bool is_authentication_command(const Sqe& sqe) {
+    return sqe.is_fabrics() && (sqe.fctype() == nvme_fabrics_type_auth_send ||
+                                sqe.fctype() == nvme_fabrics_type_auth_receive);
+}
+
 NvmeStatus check_fabrics_command(Request& request) {
-    const Connection& connection = request.connection;
+    Connection& connection = request.connection;
     switch (request.sqe.fctype()) {
         case nvme_fabrics_type_connect:
             if (connection.phase() != Connection::Phase::kAwaitingConnect) {
@@ -264,6 +269,12 @@ NvmeStatus check_fabrics_command(Request& request) {
             return DisconnectView(request.sqe).record_format() == 0
                        ? status::kSuccess
                        : status::kConnectIncompatibleFormat.with_dnr();
+        case nvme_fabrics_type_auth_send:
+        case nvme_fabrics_type_auth_receive:
+            if (!connection.is_live() && !connection.is_authenticating()) {
+                return status::kCommandSequenceError.with_dnr();
+            }
+            return connection.authentication().check(request);
         default: return status::kInvalidOpcode.with_dnr();
     }
 }
@@ -273,6 +284,10 @@ void execute_fabrics_command(Request& request) {
         case nvme_fabrics_type_connect: execute_connect(request); break;
         case nvme_fabrics_type_property_get: execute_property_get(request); break;
         case nvme_fabrics_type_property_set: execute_property_set(request); break;
+        case nvme_fabrics_type_auth_send:
+        case nvme_fabrics_type_auth_receive:
+            request.connection.authentication().execute(request);
+            break;
         default:
             BASALT_ASSERT(request.sqe.fctype() == nvme_fabrics_type_disconnect);
             // The host closes the connection when it has the response.

@@ -81,6 +81,14 @@ inline constexpr uint16_t kKeepAliveGranularity = 1;
 /// How long a fresh connection may take to send ICReq and Connect, and a terminated one to close.
 inline constexpr uint64_t kConnectTimeoutNs = 10 * kNsPerSecond;
 
+/// How long a connected queue may take to authenticate, all messages together. With ffdhe8192 and a
+/// hundred queues the target alone needs some seconds; an emulated host, too.
+inline constexpr uint64_t kAuthenticationTimeoutNs = 30 * kNsPerSecond;
+
+/// How long a connection stays after its authentication has failed, so that the host can receive
+/// the reason. As long as with SPDK.
+inline constexpr uint64_t kAuthenticationLingerNs = 100 * kNsPerMs;
+
 /// How often a reconfiguration looks whether requests or connections are gone yet.
 inline constexpr uint64_t kDrainPollNs = 200 * kNsPerUs;
 

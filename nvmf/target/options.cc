@@ -13,6 +13,19 @@ bool NamespaceConfig::is_visible_to(std::string_view host_nqn) const {
            std::binary_search(visible_hosts.begin(), visible_hosts.end(), host_nqn);
 }
 
+bool SubsystemConfig::requires_authentication(std::string_view host_nqn) const {
+    return std::binary_search(dhchap_hosts.begin(), dhchap_hosts.end(), host_nqn);
+}
+
+void set_dhchap_host(SubsystemConfig& config, const std::string& host_nqn, bool has_key) {
+    std::erase(config.dhchap_hosts, host_nqn);
+    if (has_key) {
+        const auto at =
+            std::lower_bound(config.dhchap_hosts.begin(), config.dhchap_hosts.end(), host_nqn);
+        config.dhchap_hosts.insert(at, host_nqn);
+    }
+}
+
 bool SubsystemConfig::listens_on(ListenerId listener) const {
     // Discovery is answered on every address: a host may ask the I/O port what else there is.
     return type == SubsystemType::kDiscovery || find_listener(listener) != nullptr;

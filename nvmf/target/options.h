@@ -82,15 +82,21 @@ struct SubsystemConfig {
     uint16_t cntlid_min = 1;
     uint16_t cntlid_max = 0xffef;
     std::vector<std::string> hosts;           ///< NQNs, sorted.
+    std::vector<std::string> dhchap_hosts;    ///< Those of `hosts` that have a key, sorted.
     std::vector<NamespaceConfig> namespaces;  ///< Sorted by nsid.
     std::vector<ListenerConfig> listeners;
     std::vector<HostTls> tls_hosts;  ///< Those with a key.
 
     [[nodiscard]] bool allows(std::string_view host_nqn) const;
+    /// Whether the host must prove itself with DH-HMAC-CHAP; also where any host is allowed.
+    [[nodiscard]] bool requires_authentication(std::string_view host_nqn) const;
     [[nodiscard]] bool listens_on(ListenerId listener) const;
     /// Null if it doesn't listen there, or if it is discovery's own port.
     [[nodiscard]] const ListenerConfig* find_listener(ListenerId listener) const;
     [[nodiscard]] const NamespaceConfig* find_namespace(Nsid nsid) const;
 };
+
+/// Enters a host of the list among those that have a key, or takes it out.
+void set_dhchap_host(SubsystemConfig& config, const std::string& host_nqn, bool has_key);
 
 }  // namespace basalt::nvmf

@@ -31,10 +31,12 @@ size_t PollGroup::buffer_bytes(const TransportOptions& options) {
 PollGroup::PollGroup(Reactor& reactor,
                      std::span<PollGroup* const> peers,
                      const TransportOptions& options,
+                     Authenticator& authenticator,
                      std::span<std::byte> buffers)
     : reactor_(reactor),
       started_ns_(reactor.now_ns()),
       peers_(peers),
+      authenticator_(authenticator),
       options_(options),
       io_pool_(buffers, io_counts(options)),
       capsule_pool_(buffers.subspan(BufferPool::region_bytes(io_counts(options))),
@@ -204,6 +206,10 @@ void PollGroup::controller_changed(Controller& controller) {
     }
 }
 
+void PollGroup::apply_message(Request& request, TargetExchange& exchange) {
+    AuthEvent::send(*this, request, exchange);
+}
+
 void PollGroup::attach_remote(Request& request) {
     AttachEvent::send(*this, request);
 }
@@ -244,7 +250,7 @@ void PollGroup::attach_done(const AttachEvent& event) {
             connection.go_live(event.member.queue_entries, event.disables_sq_flow_control);
             ++stats_.io_queues;
             ++stats_.io_queues_total;
-            request.cqe.dw0.set(event.cntlid.raw());
+            request.cqe.dw0.set(connection.connect_result());
         }
     } else if (!connection.is_closing()) {
         --connection.link.subsystem->connections;

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "nvmf/target/authenticator.h"
 #include "nvmf/target/connection.h"
 #include "nvmf/target/io/fused_pair.h"
 #include "nvmf/target/io/range_fence.h"
@@ -31,10 +32,12 @@ struct PollGroupStats {
 /// Owner: Target (made and destroyed with no connection left). Core: its reactor's.
 class PollGroup {
   public:
-    /// `peers` are all groups by core, this one included; filled before the first connection.
+    /// `peers` are all groups by core, this one included; filled before the first connection. The
+    /// authenticator lives on the control thread.
     PollGroup(Reactor& reactor,
               std::span<PollGroup* const> peers,
               const TransportOptions& options,
+              Authenticator& authenticator,
               std::span<std::byte> buffers);
     PollGroup(const PollGroup&) = delete;
     PollGroup& operator=(const PollGroup&) = delete;
@@ -105,6 +108,9 @@ class PollGroup {
     [[nodiscard]] std::optional<CoreId> home_of(const Subsystem& subsystem, ControllerId id) const;
     /// Asks the controller's core to admit the I/O queue whose Connect `request` is; completes it.
     void attach_remote(Request& request);
+    /// Has the control thread apply the message that `request`, an Authentication Send, carries;
+    /// then tells the connection.
+    void apply_message(Request& request, TargetExchange& exchange);
     /// Asks another core (or this one) to close a connection, if it is still there.
     void close_remote(CoreId core, uint64_t connection_id);
     /// Aborts the command that `request`, an Abort, names on the queue that `member` is; completes
@@ -134,6 +140,7 @@ class PollGroup {
     struct Journey;
     struct AcceptEvent;
     struct AttachEvent;
+    struct AuthEvent;
     struct DetachEvent;
     struct CloseEvent;
     struct AbortEvent;
@@ -164,6 +171,7 @@ class PollGroup {
     Reactor& reactor_;
     const uint64_t started_ns_;
     const std::span<PollGroup* const> peers_;
+    Authenticator& authenticator_;
     const TransportOptions options_;
     GroupTls tls_{*this};
     BufferPool io_pool_;

@@ -81,6 +81,27 @@ void PollGroup::AttachEvent::send(PollGroup& from, Request& request) {
     Journey::begin(std::move(event), connection.link.home);
 }
 
+void PollGroup::AuthEvent::send(PollGroup& from, Request& request, TargetExchange& exchange) {
+    const Connection& connection = request.connection;
+    auto event = std::make_unique<AuthEvent>();
+    event->origin = &from;
+    event->authenticator = &from.authenticator_;
+    event->request = &request;
+    event->exchange = &exchange;
+    event->subsystem = connection.link.subsystem->config().id;
+    event->message = request.payload();
+    event->home = from.reactor_.core();
+    event->set_run([](Event& arrived, Reactor&) {
+        auto& self = static_cast<AuthEvent&>(arrived);
+        self.authenticator->add(self);
+    });
+    event->return_run = [](Event& returned, Reactor&) {
+        const auto owned = Journey::end(static_cast<AuthEvent&>(returned));
+        owned->request->connection.authentication().applied(*owned->request);
+    };
+    Journey::begin(std::move(event), from.authenticator_.core());
+}
+
 void PollGroup::DetachEvent::send(PollGroup& from, const ControllerLink& link) {
     auto event = std::make_unique<DetachEvent>();
     event->origin = &from;

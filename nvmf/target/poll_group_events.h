@@ -51,6 +51,16 @@ struct PollGroup::AttachEvent : Event {
     NvmeStatus status;
 };
 
+/// A message of a host that authenticates goes to the control thread; comes back when it is
+/// applied.
+struct PollGroup::AuthEvent : AuthJob {
+    static void send(PollGroup& from, Request& request, TargetExchange& exchange);
+
+    PollGroup* origin = nullptr;
+    Authenticator* authenticator = nullptr;
+    Request* request = nullptr;  ///< It holds its connection meanwhile.
+};
+
 /// An I/O queue's goodbye to its controller.
 struct PollGroup::DetachEvent : Event {
     static void send(PollGroup& from, const ControllerLink& link);

@@ -59,12 +59,14 @@ bool is_valid(const SubsystemOptions& options) {
 struct MakeGroup {
     std::span<PollGroup* const> peers;
     TransportOptions options;
+    Authenticator& authenticator;
     std::span<std::byte> buffers;
     PollGroup* made = nullptr;
 
     static Task<void> run(Reactor& there, MakeGroup& self) {
-        self.made = std::make_unique<PollGroup>(there, self.peers, self.options, self.buffers)
-                        .release();  // Owned by Target::groups_.
+        auto group = std::make_unique<PollGroup>(
+            there, self.peers, self.options, self.authenticator, self.buffers);
+        self.made = group.release();  // Owned by Target::groups_.
         co_return;
     }
 };
@@ -132,7 +134,10 @@ struct AnnounceDiscovery {
 }  // namespace
 
 Target::Target(Reactor& control, uint32_t reactor_count, BufferMemory& memory)
-    : control_(control), reactor_count_(reactor_count), memory_(memory) {
+    : control_(control),
+      reactor_count_(reactor_count),
+      memory_(memory),
+      authenticator_(control, *this, random_) {
     BASALT_ASSERT(reactor_count > 0);
     auto discovery = std::make_unique<SubsystemConfig>();
     discovery->id = SubsystemId(next_subsystem_id_++);
@@ -204,7 +209,7 @@ Task<Status> Target::create_transport(TransportOptions options) {
     }
     groups_.assign(reactor_count_, nullptr);
     for (uint32_t i = 0; i < reactor_count_; ++i) {
-        MakeGroup made{groups_, options, buffers[i]};
+        MakeGroup made{groups_, options, authenticator_, buffers[i]};
         visit<MakeGroup> trip(control_, CoreId(i), made, &MakeGroup::run);
         co_await trip;
         groups_[i] = made.made;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -8,6 +9,8 @@
 #include <vector>
 
 #include "bdev/core/registry.h"
+#include "keyring/keyring.h"
+#include "nvmf/target/authenticator.h"
 #include "nvmf/target/options.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/reservation/reservation_home.h"
@@ -48,6 +51,12 @@ struct NamespaceOptions {
     std::string reservation_file;                         ///< Where it is, for whoever asks.
 };
 
+/// The keys that a host is configured with. Without `dhchap` it need not prove itself.
+struct HostKeys {
+    KeyReference dhchap;             ///< The host's secret.
+    KeyReference dhchap_controller;  ///< The controller's towards this host; needs `dhchap`.
+};
+
 /// What a host's controller looks like from outside, for nvmf_subsystem_get_controllers.
 struct ControllerInfo {
     ControllerId cntlid;
@@ -73,7 +82,7 @@ struct QueueInfo {
 ///
 /// Life: create_transport() makes the poll groups; shut_down() ends them, and must have ended
 /// before the target is destroyed. Owner: main. Core: the control thread.
-class Target {
+class Target final : private HostSecrets {
   public:
     /// Reactors 0 to reactor_count - 1 serve; `control` is this thread's. All outlive the target.
     Target(Reactor& control, uint32_t reactor_count, BufferMemory& memory);
@@ -124,14 +133,24 @@ class Target {
     /// Moves a namespace to another ANA group. Errors as set_ana_state().
     [[nodiscard]] Task<Status> set_ana_group(std::string nqn, Nsid nsid, uint32_t ana_group);
 
-    /// With `tls`, which is the host's, it may connect through TLS only. Errors: kNotFound,
-    /// kExists, kInvalidArgument (not an NQN).
+    /// With `tls`, which is the host's, it may connect through TLS only; with `keys` it must prove
+    /// itself. Errors: kNotFound, kExists, kInvalidArgument (not an NQN, a key that is no
+    /// DH-HMAC-CHAP secret, or one for the controller alone), those of reading a key.
     [[nodiscard]] Task<Status> add_host(std::string nqn,
                                         std::string host_nqn,
-                                        std::optional<HostTls> tls = std::nullopt);
+                                        std::optional<HostTls> tls = std::nullopt,
+                                        HostKeys keys = {});
     /// Gives a host of the list another key, which counts for connections from now on; those that
     /// are there stay, unless they are in clear. Errors: kNotFound.
     [[nodiscard]] Task<Status> set_host_tls(std::string nqn, HostTls tls);
+    /// Replaces the DH-HMAC-CHAP keys of a host that is on the list. Its connections stay; who
+    /// connects or authenticates again needs the new ones. Errors: as add_host().
+    [[nodiscard]] Task<Status> set_host_keys(std::string nqn, std::string host_nqn, HostKeys keys);
+    /// Null: the host has none.
+    [[nodiscard]] const HostKeys* host_keys(std::string_view nqn, std::string_view host_nqn) const;
+    /// The algorithms of DH-HMAC-CHAP that hosts may use.
+    [[nodiscard]] AuthAlgorithms auth_algorithms() const { return authenticator_.algorithms(); }
+    void allow_auth_algorithms(AuthAlgorithms algorithms) { authenticator_.allow(algorithms); }
     /// Disconnects the host. Errors: kNotFound.
     [[nodiscard]] Task<Status> remove_host(std::string nqn, std::string host_nqn);
     /// Switching it off disconnects hosts that are not on the list. Errors: kNotFound.
@@ -160,6 +179,7 @@ class Target {
     struct SubsystemState {
         std::unique_ptr<const SubsystemConfig> config;
         std::vector<NamespaceClaim> claims;
+        std::map<std::string, HostKeys, std::less<>> keys;  // By host, of those that have some.
     };
     struct SharedListener {
         ListenerId id;
@@ -167,6 +187,10 @@ class Target {
         bool is_automatic = false;  // The discovery port that comes with an I/O address.
     };
 
+    [[nodiscard]] TargetSecrets secrets_of(SubsystemId subsystem,
+                                           std::string_view host_nqn) override;
+    [[nodiscard]] static Status check_keys(const HostKeys& keys);
+    static void set_keys(SubsystemState& state, const std::string& host_nqn, HostKeys keys);
     [[nodiscard]] SubsystemState* find_state(std::string_view nqn);
     [[nodiscard]] Task<Status> publish(SubsystemState& state,
                                        std::unique_ptr<const SubsystemConfig> next);
@@ -185,6 +209,8 @@ class Target {
     const uint32_t reactor_count_;
     BufferMemory& memory_;
     std::optional<TransportOptions> transport_;
+    SystemAuthRandom random_;
+    Authenticator authenticator_;
     AsyncMutex changes_{control_};
     std::vector<std::unique_ptr<SubsystemState>> subsystems_;
     std::vector<SharedListener> listeners_;

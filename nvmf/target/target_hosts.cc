@@ -7,7 +7,10 @@
 
 namespace basalt::nvmf {
 
-Task<Status> Target::add_host(std::string nqn, std::string host_nqn, std::optional<HostTls> tls) {
+Task<Status> Target::add_host(std::string nqn,
+                              std::string host_nqn,
+                              std::optional<HostTls> tls,
+                              HostKeys keys) {
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);
     SubsystemState* state = find_state(nqn);
@@ -16,6 +19,9 @@ Task<Status> Target::add_host(std::string nqn, std::string host_nqn, std::option
     }
     if (!is_valid_nqn(host_nqn)) {
         co_return Errc::kInvalidArgument;
+    }
+    if (const Status checked = check_keys(keys); !checked) {
+        co_return checked.error();
     }
     auto next = std::make_unique<SubsystemConfig>(*state->config);
     const auto at = std::lower_bound(next->hosts.begin(), next->hosts.end(), host_nqn);
@@ -27,6 +33,11 @@ Task<Status> Target::add_host(std::string nqn, std::string host_nqn, std::option
         BASALT_ASSERT(tls->host_nqn == host_nqn);
         next->tls_hosts.push_back(std::move(*tls));
     }
+    if (keys.dhchap) {
+        set_dhchap_host(*next, host_nqn, true);
+    }
+    // Before a host can come with them.
+    set_keys(*state, host_nqn, std::move(keys));
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
     co_await announce_discovery();
@@ -64,8 +75,10 @@ Task<Status> Target::remove_host(std::string nqn, std::string host_nqn) {
         co_return Errc::kNotFound;
     }
     std::erase_if(next->tls_hosts, [&](const HostTls& host) { return host.host_nqn == host_nqn; });
+    set_dhchap_host(*next, host_nqn, false);
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
+    state->keys.erase(host_nqn);
     co_await announce_discovery();
     co_return outcome;
 }

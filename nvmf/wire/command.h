@@ -92,6 +92,20 @@ class PropertyView : public CommandView {
     [[nodiscard]] constexpr uint64_t value() const { return qword(sqe_.cdw12, sqe_.cdw13); }
 };
 
+/// Authentication Send and Authentication Receive (fabrics); the data is a message of nvmf/auth.
+class AuthView : public CommandView {
+  public:
+    using CommandView::CommandView;
+    /// Whether the security protocol and its specific fields are those of in-band authentication.
+    [[nodiscard]] constexpr bool is_nvme_protocol() const {
+        constexpr uint32_t kSecpNvme = 0xe9;
+        return bits(sqe_.cdw10, 24, 8) == kSecpNvme && bits(sqe_.cdw10, 16, 8) == 1 &&
+               bits(sqe_.cdw10, 8, 8) == 1;
+    }
+    /// Transfer length of Send, allocation length of Receive.
+    [[nodiscard]] constexpr uint32_t length_bytes() const { return sqe_.cdw11.get(); }
+};
+
 /// Disconnect (fabrics).
 class DisconnectView : public CommandView {
   public:

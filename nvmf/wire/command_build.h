@@ -80,6 +80,21 @@ struct ConnectFields {
     return sqe;
 }
 
+/// Authentication Send of a message in the capsule, or Receive into `length_bytes` of memory.
+[[nodiscard]] constexpr Sqe make_auth(bool is_send, CommandId cid, uint32_t length_bytes) {
+    constexpr uint32_t kSecpNvme = 0xe9;
+    Sqe sqe =
+        make_fabrics(is_send ? nvme_fabrics_type_auth_send : nvme_fabrics_type_auth_receive, cid);
+    sqe.cdw10.set((kSecpNvme << 24U) | (1U << 16U) | (1U << 8U));
+    sqe.cdw11.set(length_bytes);
+    if (is_send) {
+        set_in_capsule_data(sqe, length_bytes);
+    } else {
+        set_transport_data(sqe, length_bytes);
+    }
+    return sqe;
+}
+
 [[nodiscard]] constexpr Sqe make_property_get(CommandId cid, uint32_t offset, bool is_8_bytes) {
     Sqe sqe = make_fabrics(nvme_fabrics_type_property_get, cid);
     sqe.cdw10.set(is_8_bytes ? 1 : 0);

@@ -96,6 +96,7 @@ inline constexpr NvmeStatus kConnectInvalidParameters{0x1, 0x82};
 inline constexpr NvmeStatus kConnectRestartDiscovery{0x1, 0x83};
 inline constexpr NvmeStatus kConnectInvalidHost{0x1, 0x84};
 inline constexpr NvmeStatus kDisconnectInvalidQueueType{0x1, 0x85};
+inline constexpr NvmeStatus kAuthenticationRequired{0x1, 0x91};
 // Command specific status of NVM commands, type 1h.
 inline constexpr NvmeStatus kConflictingAttributes{0x1, 0x80};
 inline constexpr NvmeStatus kWriteToReadOnlyRange{0x1, 0x82};

@@ -39,7 +39,8 @@ class Talk {
                 .sequence = 99},
                host_secret_,
                setup.is_mutual ? &controller_secret_ : nullptr),
-          target(test_names(), setup.target_algorithms) {
+          target(test_names()),
+          target_algorithms_(setup.target_algorithms) {
         if (setup.target_has_host_secret) {
             secrets_.host.emplace(secret_of(setup.host_secret_at_target, setup.transformation));
         }
@@ -58,7 +59,7 @@ class Talk {
                 std::vector<std::byte> message(kAuthMessageBytesMax);
                 message.resize(host.send(message));
                 meddle(number, message);
-                target.apply(message, secrets_, 55, random_);
+                target.apply(message, {target_algorithms_, secrets_, 55, random_});
             } else if (host.wants_to_receive() && !target_is_over) {
                 std::vector<std::byte> message(target.pending_bytes());
                 target.receive(message);
@@ -81,6 +82,9 @@ class Talk {
   public:
     HostExchange host;
     TargetExchange target;
+
+  private:
+    const AuthAlgorithms target_algorithms_;
 };
 
 TEST(AuthExchange, SucceedsWithEveryHashAndGroupOneWayAndMutual) {
@@ -237,7 +241,7 @@ class LonelyTarget : public testing::Test {
         return message;
     }
     void apply(const std::vector<std::byte>& message) {
-        target_.apply(message, secrets_, 55, random_);
+        target_.apply(message, {AuthAlgorithms{}, secrets_, 55, random_});
     }
     std::vector<std::byte> receive() {
         std::vector<std::byte> message(target_.pending_bytes());
@@ -255,7 +259,7 @@ class LonelyTarget : public testing::Test {
 
     TargetSecrets secrets_;
     CountingRandom random_;
-    TargetExchange target_{test_names(), AuthAlgorithms{}};
+    TargetExchange target_{test_names()};
 };
 
 TEST_F(LonelyTarget, WantsANegotiateFirst) {

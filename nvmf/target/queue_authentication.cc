@@ -1,0 +1,136 @@
+#include "nvmf/target/queue_authentication.h"
+
+#include <algorithm>
+
+#include "nvmf/target/connection.h"
+#include "nvmf/target/poll_group.h"
+#include "nvmf/target/subsystem.h"
+#include "nvmf/wire/command.h"
+#include "reactor/base/log.h"
+
+namespace basalt::nvmf {
+
+namespace {
+
+bool is_over(const TargetExchange& exchange) {
+    return exchange.state() == TargetExchange::State::kDone ||
+           exchange.state() == TargetExchange::State::kFailed;
+}
+
+}  // namespace
+
+NvmeStatus QueueAuthentication::check(Request& request) {
+    const AuthView command(request.sqe);
+    if (!command.is_nvme_protocol() || command.length_bytes() != request.data_bytes ||
+        request.data_bytes == 0 || request.data_bytes > kAuthTransferBytesMax) {
+        return status::kInvalidField.with_dnr();
+    }
+    return status::kSuccess;
+}
+
+void QueueAuthentication::execute(Request& request) {
+    // Two messages at a time are in no order.
+    if (is_applying_) {
+        connection_.complete(request, status::kCommandSequenceError.with_dnr());
+        return;
+    }
+    if (exchange_ == nullptr) {
+        const ControllerLink& link = connection_.link;
+        const SubsystemConfig& config = link.subsystem->config();
+        if (connection_.is_live() && !config.requires_authentication(link.host_nqn)) {
+            // This host has no key (or no longer), and its queue is live: there is nothing to
+            // prove.
+            connection_.complete(request, status::kInvalidOpcode.with_dnr());
+            return;
+        }
+        exchange_ = std::make_unique<TargetExchange>(
+            AuthNames{.host_nqn = link.host_nqn, .subsystem_nqn = config.nqn});
+        connection_.watch_authentication();
+    }
+    if (request.sqe.data_direction() == DataDirection::kHostToController) {
+        send(request);
+    } else {
+        receive(request);
+    }
+}
+
+void QueueAuthentication::send(Request& request) {
+    if (is_over(*exchange_)) {
+        connection_.complete(request, status::kCommandSequenceError.with_dnr());
+        return;
+    }
+    is_applying_ = true;
+    connection_.group().apply_message(request, *exchange_);
+}
+
+void QueueAuthentication::applied(Request& request) {
+    is_applying_ = false;
+    connection_.complete(request, status::kSuccess);
+    conclude();
+}
+
+void QueueAuthentication::receive(Request& request) {
+    if (is_over(*exchange_)) {
+        connection_.complete(request, status::kCommandSequenceError.with_dnr());
+        return;
+    }
+    const std::span<std::byte> payload = request.payload();
+    const size_t bytes = exchange_->pending_bytes();
+    if (payload.size() < bytes) {
+        connection_.complete(request, status::kInvalidField.with_dnr());
+        return;
+    }
+    exchange_->receive(payload.first(bytes));
+    // What was in the buffer before is not for this host.
+    std::fill(payload.begin() + static_cast<std::ptrdiff_t>(bytes), payload.end(), std::byte{0});
+    connection_.complete(request, status::kSuccess);
+    conclude();
+}
+
+void QueueAuthentication::conclude() {
+    if (connection_.is_closing()) {
+        return;
+    }
+    if (exchange_->state() == TargetExchange::State::kDone) {
+        succeed();
+    } else if (exchange_->state() == TargetExchange::State::kFailed) {
+        fail();
+    }
+}
+
+void QueueAuthentication::give_up() {
+    if (is_applying_) {
+        connection_.watch_authentication();
+        return;
+    }
+    exchange_.reset();
+}
+
+void QueueAuthentication::succeed() {
+    outcome_ = AuthOutcome{exchange_->hash(), exchange_->group()};
+    exchange_.reset();
+    BASALT_LOG(kInfo,
+               "nvmf",
+               "connection {} from {}, queue {}: {} authenticated with {}, {}",
+               connection_.id(),
+               connection_.peer().to_string(),
+               connection_.link.qid.raw(),
+               connection_.link.host_nqn,
+               name_of(outcome_->hash),
+               name_of(outcome_->group));
+    connection_.authenticated();
+}
+
+void QueueAuthentication::fail() {
+    BASALT_LOG(kWarn,
+               "nvmf",
+               "connection {} from {}, queue {}: {} did not authenticate: {}",
+               connection_.id(),
+               connection_.peer().to_string(),
+               connection_.link.qid.raw(),
+               connection_.link.host_nqn,
+               describe(exchange_->failure()));
+    connection_.authentication_failed();
+}
+
+}  // namespace basalt::nvmf
