@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "nvmf/target/command_executor.h"
+#include "nvmf/target/io_commands.h"
 #include "nvmf/target/poll_group.h"
 #include "reactor/base/log.h"
 
@@ -175,6 +176,10 @@ void Connection::need_buffer(Request& request) {
 }
 
 void Connection::buffer_granted(Request& request, Buffer buffer) {
+    if (request.state() == Request::State::kExecuting) {
+        group_.steps().granted(request, buffer);
+        return;
+    }
     use_buffer(request, buffer);
 }
 
@@ -349,12 +354,17 @@ void Connection::abandon_requests() {
     }
     // Before any buffer goes back, or the pool would grant it to another of these requests.
     for (const auto& request : requests_) {
-        BufferPool::cancel(request->waiter);
+        if (request->state() != Request::State::kExecuting) {
+            BufferPool::cancel(request->waiter);
+        }
     }
     for (const auto& request : requests_) {
         switch (request->state()) {
-            case Request::State::kFree:
-            case Request::State::kExecuting: break;  // Executing: the device still has it.
+            case Request::State::kFree: break;
+            case Request::State::kExecuting:
+                // The device still has it, unless it waits for its turn.
+                static_cast<void>(stop_io_command(*request));
+                break;
             case Request::State::kNeedsBuffer:
             case Request::State::kReceiving:
             case Request::State::kAwaitingData:

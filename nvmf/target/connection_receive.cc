@@ -139,7 +139,7 @@ bool Connection::find_capsule_memory(const Sqe& sqe, uint32_t bytes) {
     uint32_t wanted_bytes = bytes;
     BufferPool* pool = &group_.capsule_pool();
     if (begins_pair(sqe)) [[unlikely]] {
-        wanted_bytes = 2 * kFusedBytesMax;
+        wanted_bytes = FusedPairs::kBufferBytes;
         pool = &group_.fused().pool();
     }
     if (wanted_bytes == 0 || half_pair != nullptr || capsule_buffer_.is_valid()) {

@@ -4,6 +4,7 @@
 #include "nvmf/target/connection.h"
 #include "nvmf/target/controller.h"
 #include "nvmf/target/identify.h"
+#include "nvmf/target/io/copy_check.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/subsystem.h"
 #include "nvmf/wire/nqn.h"
@@ -63,15 +64,13 @@ void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, Poll
     data.nn = subsystem.config().namespaces_max;
     data.mnan = subsystem.config().namespaces_max;
     const auto can_unmap = [](const bdev::BdevInfo& info) { return info.can(IoOp::kUnmap); };
-    const auto can_compare = [](const bdev::BdevInfo& info) { return info.can(IoOp::kCompare); };
-    const auto can_zero = [](const bdev::BdevInfo& info) { return info.can(IoOp::kWriteZeroes); };
     const auto is_volatile = [](const bdev::BdevInfo& info) { return info.has_volatile_cache; };
     data.oncs = static_cast<uint16_t>(
         NVME_CTRL_ONCS_RESERVATIONS |
         NVME_CTRL_ONCS_SAVE_FEATURES |  // Select of Get Features; nothing can be saved.
-        (any_namespace(subsystem, can_compare) ? NVME_CTRL_ONCS_COMPARE : 0) |
-        (any_namespace(subsystem, can_unmap) ? NVME_CTRL_ONCS_DSM : 0) |
-        (any_namespace(subsystem, can_zero) ? NVME_CTRL_ONCS_WRITE_ZEROES : 0));
+        NVME_CTRL_ONCS_COMPARE | NVME_CTRL_ONCS_WRITE_ZEROES | NVME_CTRL_ONCS_VERIFY |
+        NVME_CTRL_ONCS_COPY | (any_namespace(subsystem, can_unmap) ? NVME_CTRL_ONCS_DSM : 0));
+    data.ocfs = kCopyFormats;
     data.fuses = 1;  // Compare and Write.
     data.acwu = static_cast<uint16_t>(
         std::min(kFusedBytesMax, options.io_bytes_max) / bdev::kBlockBytesMax - 1);

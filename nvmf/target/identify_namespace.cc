@@ -3,6 +3,7 @@
 
 #include "nvmf/target/connection.h"
 #include "nvmf/target/identify.h"
+#include "nvmf/target/io/copy_check.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/subsystem.h"
 
@@ -96,6 +97,10 @@ NvmeStatus identify_namespace(Request& request) {
     describe_atomicity(data, info, request.connection.group().options());
     describe_hints(data, info);
     data.anagrpid = ana_group_of(*found, request);
+    const CopyLimits copy = copy_limits(info);
+    data.mssrl = copy.range_blocks;
+    data.mcl = copy.blocks;
+    data.msrc = copy.ranges_0based;
     data.nsattr = info.is_read_only ? 1 : 0;
     std::copy(config.nguid.begin(), config.nguid.end(), data.nguid);
     std::copy(config.eui64.begin(), config.eui64.end(), data.eui64);

@@ -5,6 +5,8 @@
 
 #include "nvmf/target/connection.h"
 #include "nvmf/target/io/command_table.h"
+#include "nvmf/target/io/copy_check.h"
+#include "nvmf/target/io/passage.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/reservation/reservation_commands.h"
 #include "nvmf/target/subsystem.h"
@@ -48,22 +50,12 @@ NvmeStatus check_transfer(Request& request, const RwView& command, const bdev::B
     return check_range(command, info);
 }
 
-/// Whether a command of this kind may change blocks there now.
-NvmeStatus check_write_access(const Request& request,
-                              const IoCommandKind& kind,
-                              const bdev::BdevInfo& info) {
-    if (!kind.changes_blocks || !info.is_read_only) {
-        return status::kSuccess;
-    }
-    const bool is_hint = kind.opcode == nvme_cmd_dsm && !DsmView(request.sqe).deallocate();
-    return is_hint ? status::kSuccess : status::kNamespaceWriteProtected.with_dnr();
-}
-
-NvmeStatus check_write_zeroes(Request& request, const bdev::BdevInfo& info) {
+/// Write Zeroes and Verify, which have no data and no limit of length.
+NvmeStatus check_without_data(Request& request, const bdev::BdevInfo& info) {
     request.data_bytes = 0;
     const RwView command(request.sqe);
-    if (!info.can(IoOp::kWriteZeroes)) {
-        return status::kInvalidOpcode.with_dnr();
+    if (command.prinfo() != 0) {
+        return status::kInvalidField.with_dnr();
     }
     return check_range(command, info);
 }
@@ -93,26 +85,6 @@ void resume_command(Request& request) {
     }
 }
 
-/// Goes through the gate of the namespace with a range, for one device operation; leave() follows.
-/// False: the range is fenced, and `resume` is called later.
-bool enter(Request& request, const BlockRange& range, void (*resume)(Request&)) {
-    Namespace& space = *request.target_namespace;
-    if (!space.gate().is_open()) [[unlikely]] {
-        FenceTable& fences = request.connection.group().fences();
-        if (fences.is_fenced(*space.config().bdev, range)) {
-            request.resume = resume;
-            fences.wait(request);
-            return false;
-        }
-    }
-    request.gate_epoch = space.enter_gate();
-    return true;
-}
-
-void leave(Request& request) {
-    request.target_namespace->leave_gate(request.gate_epoch);
-}
-
 /// Ends the command with the device's outcome; it has given the namespace back.
 void finish(Request& request, Status outcome) {
     const MediaAccess access = request.io.op == IoOp::kRead || request.io.op == IoOp::kCompare
@@ -131,13 +103,13 @@ void transfer_done(bdev::IoRequest& io, void* context) {
         BASALT_ASSERT(io.pieces->iov_len >= request.data_bytes);
         request.piece = *io.pieces;
     }
-    leave(request);
+    leave_gate(request);
     finish(request, io.status);
 }
 
 void submit_range(Request& request, IoOp op) {
     const RwView command(request.sqe);
-    if (!enter(request, {command.slba().raw(), command.nlb().raw()}, &resume_command)) {
+    if (!enter_gate(request, {command.slba().raw(), command.nlb().raw()}, &resume_command)) {
         request.target_namespace = nullptr;  // It looks again what there is then.
         return;
     }
@@ -150,6 +122,20 @@ void submit_range(Request& request, IoOp op) {
     fill_pieces(request);
     io.push_completion(&transfer_done, &request);
     request.target_namespace->channel().submit(io);
+}
+
+void start_steps(Request& request) {
+    request.target_namespace = nullptr;
+    request.connection.group().steps().start(request);
+}
+
+/// What the device may be unable to do by itself.
+void submit_or_step(Request& request, IoOp op) {
+    if (request.target_namespace->info().can(op)) {
+        submit_range(request, op);
+    } else {
+        start_steps(request);
+    }
 }
 
 // --- Flush -----------------------------------------------------------------------------------
@@ -250,7 +236,7 @@ void unmap_next(Request& request);
 
 void unmap_done(bdev::IoRequest& io, void* context) {
     Request& request = *static_cast<Request*>(context);
-    leave(request);
+    leave_gate(request);
     ++request.scratch;
     if (io.status) {
         unmap_next(request);
@@ -273,7 +259,7 @@ void unmap_next(Request& request) {
         return;
     }
     const nvme_dsm_range range = range_at(request, request.scratch);
-    if (!enter(request, {range.slba, range.nlb}, &unmap_next)) {
+    if (!enter_gate(request, {range.slba, range.nlb}, &unmap_next)) {
         return;
     }
     bdev::IoRequest& io = request.io;
@@ -311,6 +297,15 @@ void execute_dataset_management(Request& request) {
 
 }  // namespace
 
+NvmeStatus check_write_access(const Request& request, const Namespace& space) {
+    const IoCommandKind* kind = find_io_command(request.sqe.opcode);
+    if (kind == nullptr || !kind->changes_blocks || !space.info().is_read_only) {
+        return status::kSuccess;
+    }
+    const bool is_hint = kind->opcode == nvme_cmd_dsm && !DsmView(request.sqe).deallocate();
+    return is_hint ? status::kSuccess : status::kNamespaceWriteProtected.with_dnr();
+}
+
 NvmeStatus check_io_command(Request& request) {
     Subsystem& subsystem = *request.connection.link.subsystem;
     const uint8_t opcode = request.sqe.opcode;
@@ -335,7 +330,7 @@ NvmeStatus check_io_command(Request& request) {
         return status::kReservationConflict.with_dnr();
     }
     const bdev::BdevInfo& info = found->info();
-    if (const NvmeStatus access = check_write_access(request, *kind, info); !access.ok()) {
+    if (const NvmeStatus access = check_write_access(request, *found); !access.ok()) {
         return access;
     }
     const RwView range(request.sqe);
@@ -343,12 +338,12 @@ NvmeStatus check_io_command(Request& request) {
         case nvme_cmd_read:
             request.io.wants_device_memory = info.supplies_read_memory;
             return check_transfer(request, range, info);
-        case nvme_cmd_write: return check_transfer(request, range, info);
-        case nvme_cmd_compare:
-            return info.can(IoOp::kCompare) ? check_transfer(request, range, info)
-                                            : status::kInvalidOpcode.with_dnr();
-        case nvme_cmd_write_zeroes: return check_write_zeroes(request, info);
+        case nvme_cmd_write:
+        case nvme_cmd_compare: return check_transfer(request, range, info);
+        case nvme_cmd_write_zeroes:
+        case nvme_cmd_verify: return check_without_data(request, info);
         case nvme_cmd_dsm: return check_dataset_management(request);
+        case nvme_cmd_copy: return check_copy(request, info);
         case nvme_cmd_resv_register:
         case nvme_cmd_resv_report:
         case nvme_cmd_resv_acquire:
@@ -387,8 +382,10 @@ void execute_io_command(Request& request) {
     switch (opcode) {
         case nvme_cmd_read: submit_range(request, IoOp::kRead); break;
         case nvme_cmd_write: submit_range(request, IoOp::kWrite); break;
-        case nvme_cmd_compare: submit_range(request, IoOp::kCompare); break;
-        case nvme_cmd_write_zeroes: submit_range(request, IoOp::kWriteZeroes); break;
+        case nvme_cmd_compare: submit_or_step(request, IoOp::kCompare); break;
+        case nvme_cmd_write_zeroes: submit_or_step(request, IoOp::kWriteZeroes); break;
+        case nvme_cmd_verify:
+        case nvme_cmd_copy: start_steps(request); break;
         case nvme_cmd_dsm: execute_dataset_management(request); break;
         case nvme_cmd_resv_register:
         case nvme_cmd_resv_report:
@@ -403,8 +400,13 @@ void execute_io_command(Request& request) {
 }
 
 bool stop_io_command(Request& request) {
+    if (request.waiter.is_waiting()) {
+        BufferPool::cancel(request.waiter);  // It waits for a step job.
+        request.connection.complete(request, status::kAbortRequested);
+        return true;
+    }
     if (request.resume == nullptr) {
-        return false;
+        return request.job != nullptr;  // It looks before each step; a device has all others.
     }
     // It waits at a fence.
     RequestList::remove(request);

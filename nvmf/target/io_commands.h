@@ -5,10 +5,16 @@
 
 namespace basalt::nvmf {
 
-/// The NVM command set on I/O queues: Flush, Write, Read, Compare, Write Zeroes, Dataset
-/// Management. See command_executor.h for the contract of the two.
+class Namespace;
+
+/// The NVM command set on I/O queues: io/command_table.h lists it. See command_executor.h for the
+/// contract of the two.
 [[nodiscard]] NvmeStatus check_io_command(Request& request);
 void execute_io_command(Request& request);
+
+/// Whether the request's command may change blocks of `space` now, if that is what it does. Status:
+/// Namespace is Write Protected.
+[[nodiscard]] NvmeStatus check_write_access(const Request& request, const Namespace& space);
 
 /// An executing command is to be aborted. False: it can't be. True: it has ended with Command Abort
 /// Requested, or will do so soon; in the latter case Connection::finish_abort() follows.

@@ -41,12 +41,21 @@ inline constexpr uint32_t kResponseHeaderBytesMax = 2 * kPduHeadBytesMax + kDige
 static_assert(kSendHeaderBytes >= 2 * kResponseHeaderBytesMax);
 
 /// Fused pairs of one reactor on their way at a time; more stop their streams. Hosts use them for
-/// locks, one or two at a time. Each has 32 KiB for the data of both halves, backed when used.
-inline constexpr uint32_t kFusedPairs = 64;
+/// locks, one or two at a time. Each has 128 KiB for the data of both halves and what is compared,
+/// backed when used.
+inline constexpr uint32_t kFusedPairs = 32;
 /// Data of one half: 32 blocks of 512 bytes, 4 of 4096. Locks are one block.
 inline constexpr uint32_t kFusedBytesMax = 16384;
 /// How long the first half waits for the second, which is the next command of its queue.
 inline constexpr uint64_t kFusedPartnerTimeoutNs = 10 * kNsPerSecond;
+
+/// Commands of one reactor that copy, verify and the like at a time, each with 128 KiB; more wait
+/// in line. Enough to keep a drive busy, and few enough that they take little from other I/O.
+inline constexpr uint32_t kStepJobs = 16;
+/// What one Copy may move: at 100 MB/s 2.7 s, far from a host's time-out of 30 s.
+inline constexpr uint64_t kCopyBytesMax = uint64_t{256} << 20U;
+/// Source ranges of one Copy: 4 KiB of descriptors, the smallest buffer there is.
+inline constexpr uint32_t kCopyRangesMax = 128;
 
 /// Asynchronous Event Requests outstanding on a controller (AERL + 1).
 inline constexpr uint32_t kAsyncEventRequestsMax = 4;

@@ -25,7 +25,8 @@ BufferPool::Counts capsule_counts(const TransportOptions& options) {
 
 size_t PollGroup::buffer_bytes(const TransportOptions& options) {
     return BufferPool::region_bytes(io_counts(options)) +
-           BufferPool::region_bytes(capsule_counts(options)) + FusedPairs::region_bytes();
+           BufferPool::region_bytes(capsule_counts(options)) + FusedPairs::region_bytes() +
+           StepJobs::region_bytes();
 }
 
 PollGroup::PollGroup(Reactor& reactor,
@@ -44,6 +45,10 @@ PollGroup::PollGroup(Reactor& reactor,
       fused_(*this,
              buffers.subspan(BufferPool::region_bytes(io_counts(options)) +
                              BufferPool::region_bytes(capsule_counts(options)))),
+      steps_(*this,
+             buffers.subspan(BufferPool::region_bytes(io_counts(options)) +
+                             BufferPool::region_bytes(capsule_counts(options)) +
+                             FusedPairs::region_bytes())),
       fences_(reactor) {
     // Direct I/O to a file then need not pin the pages of each request.
     reactor_.storage().register_memory(buffers.first(buffer_bytes(options)));

@@ -10,6 +10,7 @@
 #include "nvmf/target/connection.h"
 #include "nvmf/target/io/fused_pair.h"
 #include "nvmf/target/io/range_fence.h"
+#include "nvmf/target/io/step_job.h"
 #include "nvmf/target/subsystem.h"
 #include "reactor/task.h"
 
@@ -56,6 +57,7 @@ class PollGroup {
     [[nodiscard]] BufferPool& io_pool() { return io_pool_; }
     [[nodiscard]] FusedPairs& fused() { return fused_; }
     [[nodiscard]] FenceTable& fences() { return fences_; }
+    [[nodiscard]] StepJobs& steps() { return steps_; }
     /// All groups by core.
     [[nodiscard]] std::span<PollGroup* const> peers() const { return peers_; }
     [[nodiscard]] const PollGroupStats& stats() const { return stats_; }
@@ -177,6 +179,7 @@ class PollGroup {
     BufferPool io_pool_;
     BufferPool capsule_pool_;
     FusedPairs fused_;
+    StepJobs steps_;
     FenceTable fences_;  // Knows the namespaces, so it outlives them.
     std::vector<std::unique_ptr<Subsystem>> subsystems_;
     std::vector<std::unique_ptr<Acceptor>> acceptors_;

@@ -40,6 +40,7 @@ void Request::reset(const Sqe& command) {
     BASALT_ASSERT(!buffer.is_valid());
     BASALT_ASSERT(target_namespace == nullptr);
     BASALT_ASSERT(fused == nullptr);
+    BASALT_ASSERT(job == nullptr);
     sqe = command;
     cqe = {};
     early_status = {};

@@ -16,6 +16,7 @@ namespace basalt::nvmf {
 class Connection;
 class FusedPair;
 class Namespace;
+class StepJob;
 
 /// One host command on one connection, from its capsule to the last byte of its response.
 ///
@@ -86,6 +87,7 @@ class Request {
     uint8_t gate_epoch = 0;                 ///< Of that use, if it went through the gate.
     FusedPair* fused = nullptr;             ///< The pair that it is half of.
     bdev::IoRequest io;
+    StepJob* job = nullptr;  ///< While it is at work for the command.
     /// Goes on with a command that waited at a fence.
     void (*resume)(Request& request) = nullptr;
 

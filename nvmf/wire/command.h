@@ -56,6 +56,23 @@ class DsmView : public CommandView {
     [[nodiscard]] constexpr bool deallocate() const { return bits(sqe_.cdw11, 2, 1) != 0; }
 };
 
+/// Copy; its data is an array of source ranges of 32 bytes.
+class CopyView : public CommandView {
+  public:
+    using CommandView::CommandView;
+    [[nodiscard]] constexpr Lba destination() const { return Lba(qword(sqe_.cdw10, sqe_.cdw11)); }
+    /// Counted from 1 to 256; the wire's is 0-based.
+    [[nodiscard]] constexpr uint32_t range_count() const { return bits(sqe_.cdw12, 0, 8) + 1; }
+    [[nodiscard]] constexpr uint8_t descriptor_format() const {
+        return static_cast<uint8_t>(bits(sqe_.cdw12, 8, 4));
+    }
+    /// Protection information of reads or writes, which needs metadata.
+    [[nodiscard]] constexpr bool has_protection() const {
+        return bits(sqe_.cdw12, 12, 4) != 0 || bits(sqe_.cdw12, 26, 4) != 0;
+    }
+    [[nodiscard]] constexpr bool fua() const { return bits(sqe_.cdw12, 30, 1) != 0; }
+};
+
 /// Connect (fabrics); its data is a nvmf_connect_data.
 class ConnectView : public CommandView {
   public:

@@ -106,6 +106,8 @@ constexpr std::array kReverse{
     Reverse{status::kConnectRestartDiscovery, Errc::kTryAgain},
     Reverse{status::kConnectInvalidHost, Errc::kPermissionDenied},
     Reverse{status::kDisconnectInvalidQueueType, Errc::kInvalidArgument},
+    // 1h/85h is also Disconnect's Invalid Queue Type, above.
+    Reverse{status::kOverlappingRange, Errc::kInvalidArgument},
     Reverse{status::kWriteFault, Errc::kMediaError},
     Reverse{status::kUnrecoveredReadError, Errc::kMediaError},
     Reverse{status::kCompareFailure, Errc::kCompareMismatch},

@@ -34,6 +34,9 @@ inline constexpr std::array kIoCommands{
     IoCommandKind{nvme_cmd_write_zeroes, IoAccess::kWrite, true, false},
     // Without Deallocate it changes nothing, and is let pass on a read-only namespace.
     IoCommandKind{nvme_cmd_dsm, IoAccess::kWrite, true, false},
+    IoCommandKind{nvme_cmd_verify, IoAccess::kRead, false, false},
+    // Of its destination; each source range is a read of its namespace.
+    IoCommandKind{nvme_cmd_copy, IoAccess::kWrite, true, false},
     // Whether these are in conflict is for the reservation itself to say.
     IoCommandKind{nvme_cmd_resv_register, IoAccess::kNone, false, false},
     IoCommandKind{nvme_cmd_resv_report, IoAccess::kNone, false, false},

@@ -1,5 +1,6 @@
 #include "nvmf/target/io/fused_pair.h"
 
+#include <cstring>
 #include <utility>
 
 #include "nvmf/target/command_executor.h"
@@ -12,9 +13,9 @@ namespace basalt::nvmf {
 
 namespace {
 
-constexpr BufferPool::Counts kPairBuffers{0, kFusedPairs, 0};
-constexpr uint32_t kPairBufferBytes = BufferPool::kClassBytes[1];
-static_assert(2 * kFusedBytesMax <= kPairBufferBytes);
+constexpr BufferPool::Counts kPairBuffers{0, 0, kFusedPairs};
+constexpr uint32_t kHalfBytes = FusedPairs::kBufferBytes / 4;
+static_assert(kFusedBytesMax <= kHalfBytes);
 static_assert(kAdminCapsuleDataBytes <= kFusedBytesMax, "a half takes whatever a capsule brings");
 
 /// The device's part of a half, to be submitted.
@@ -50,7 +51,7 @@ FusedPair::FusedPair(PollGroup& group, FusedPairs& owner, Buffer buffer)
 }
 
 std::byte* FusedPair::memory(Fuse half) const {
-    return buffer_.data + (half == Fuse::kSecond ? kPairBufferBytes / 2 : 0);
+    return buffer_.data + (half == Fuse::kSecond ? kHalfBytes : 0);
 }
 
 void FusedPair::add(Request& request) {
@@ -199,10 +200,30 @@ void FusedPair::compare() {
         return;
     }
     state_ = State::kComparing;
+    if (!namespace_->info().can(bdev::IoOp::kCompare)) {
+        compare_by_reading();
+        return;
+    }
     bdev::IoRequest& io = prepare(*first_, bdev::IoOp::kCompare);
     io.push_completion([](bdev::IoRequest& done,
                           void* self) { static_cast<FusedPair*>(self)->compared(done.status); },
                        this);
+    namespace_->channel().submit(io);
+}
+
+void FusedPair::compare_by_reading() {
+    stored_ = iovec{buffer_.data + size_t{2} * kHalfBytes, first_->data_bytes};
+    bdev::IoRequest& io = prepare(*first_, bdev::IoOp::kRead);
+    io.pieces = &stored_;
+    io.push_completion(
+        [](bdev::IoRequest& done, void* self) {
+            FusedPair& pair = *static_cast<FusedPair*>(self);
+            const iovec& stored = pair.stored_;
+            const bool is_equal =
+                std::memcmp(stored.iov_base, pair.first_->piece.iov_base, stored.iov_len) == 0;
+            pair.compared(done.status && !is_equal ? Status(Errc::kCompareMismatch) : done.status);
+        },
+        this);
     namespace_->channel().submit(io);
 }
 
@@ -235,6 +256,13 @@ void FusedPair::written(Status outcome) {
 
 void FusedPair::end(NvmeStatus first, NvmeStatus second) {
     const bool has_fence = !fence_.is_idle();
+    if (has_fence) {
+        const uint32_t block_bytes = namespace_->info().block_size_bytes;
+        for (const auto& [half, answer] : {std::pair(first_, first), std::pair(second_, second)}) {
+            const Status device = answer.ok() ? kOk : Status(to_error(answer));
+            namespace_->health.count(*half, device, answer, block_bytes);
+        }
+    }
     state_ = State::kDone;
     // Completing may free a request at once, which takes its half of the pair away.
     Request& one = *first_;
@@ -289,13 +317,13 @@ size_t FusedPairs::region_bytes() {
 FusedPairs::FusedPairs(PollGroup& group, std::span<std::byte> region)
     : region_(region.data()), pool_(region, kPairBuffers) {
     for (uint32_t i = 0; i < kFusedPairs; ++i) {
-        const Buffer buffer{region_ + size_t{i} * kPairBufferBytes, kPairBufferBytes, 1};
+        const Buffer buffer{region_ + size_t{i} * kBufferBytes, kBufferBytes, 2};
         pairs_.push_back(std::make_unique<FusedPair>(group, *this, buffer));
     }
 }
 
 FusedPair& FusedPairs::pair_of(Buffer buffer) {
-    const auto index = static_cast<size_t>(buffer.data - region_) / kPairBufferBytes;
+    const auto index = static_cast<size_t>(buffer.data - region_) / kBufferBytes;
     return *pairs_[index];
 }
 

@@ -70,6 +70,7 @@ class FusedPair {
     void receive_data(Request& request);
     void execute();
     void compare();
+    void compare_by_reading();
     void compared(Status outcome);
     void written(Status outcome);
     void end(NvmeStatus first, NvmeStatus second);
@@ -78,6 +79,7 @@ class FusedPair {
     PollGroup& group_;
     FusedPairs& owner_;
     const Buffer buffer_;
+    iovec stored_{};  // What was read, where the device can't compare.
     RangeFence fence_;
     Timer partner_timer_;
     Connection* connection_ = nullptr;
@@ -93,6 +95,9 @@ class FusedPair {
 /// The fused pairs of one reactor and their memory. Made at start. Owner: PollGroup.
 class FusedPairs {
   public:
+    /// Of a pair's memory: 32 KiB for each half, 64 KiB for what is read to be compared.
+    static constexpr uint32_t kBufferBytes = BufferPool::kBufferBytesMax;
+
     [[nodiscard]] static size_t region_bytes();
     /// `region` is page aligned and region_bytes() long.
     FusedPairs(PollGroup& group, std::span<std::byte> region);
