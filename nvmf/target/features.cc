@@ -5,6 +5,7 @@
 #include "nvmf/target/admin_commands.h"
 #include "nvmf/target/connection.h"
 #include "nvmf/target/controller.h"
+#include "nvmf/target/io/write_protection.h"
 #include "nvmf/target/reservation/reservation_commands.h"
 #include "nvmf/target/subsystem.h"
 #include "nvmf/wire/command.h"
@@ -68,6 +69,13 @@ constexpr std::array kFeatures{
             kHostBehaviorBytes,
             &get_host_behavior,
             &set_host_behavior},
+    Feature{NVME_FEAT_FID_WRITE_PROTECT,
+            true,
+            false,
+            true,
+            0,
+            &get_write_protection,
+            &set_write_protection},
     // On a fabric the host identifier comes with Connect and does not change.
     Feature{NVME_FEAT_FID_HOST_ID, true, true, false, kHostIdBytes, &get_host_id, nullptr},
     Feature{NVME_FEAT_FID_RESV_MASK,

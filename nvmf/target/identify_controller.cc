@@ -71,6 +71,7 @@ void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, Poll
         NVME_CTRL_ONCS_COMPARE | NVME_CTRL_ONCS_WRITE_ZEROES | NVME_CTRL_ONCS_VERIFY |
         NVME_CTRL_ONCS_COPY | (any_namespace(subsystem, can_unmap) ? NVME_CTRL_ONCS_DSM : 0));
     data.ocfs = kCopyFormats;
+    data.nwpc = NVME_CTRL_NWPC_WRITE_PROTECT | NVME_CTRL_NWPC_WRITE_PROTECT_POWER_CYCLE;
     data.fuses = 1;  // Compare and Write.
     data.acwu = static_cast<uint16_t>(
         std::min(kFusedBytesMax, options.io_bytes_max) / bdev::kBlockBytesMax - 1);

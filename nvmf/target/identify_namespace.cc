@@ -101,7 +101,7 @@ NvmeStatus identify_namespace(Request& request) {
     data.mssrl = copy.range_blocks;
     data.mcl = copy.blocks;
     data.msrc = copy.ranges_0based;
-    data.nsattr = info.is_read_only ? 1 : 0;
+    data.nsattr = found->is_write_protected() ? 1 : 0;
     std::copy(config.nguid.begin(), config.nguid.end(), data.nguid);
     std::copy(config.eui64.begin(), config.eui64.end(), data.eui64);
     put_identify_data(request, data);
@@ -168,7 +168,7 @@ NvmeStatus identify_independent_namespace(Request& request) {
     data.nmic = 1;
     data.anagrpid = ana_group_of(*found, request);
     data.rescap = reservation_capabilities(found->config());
-    data.nsattr = found->info().is_read_only ? 1 : 0;
+    data.nsattr = found->is_write_protected() ? 1 : 0;
     data.nstat = 1;  // Ready.
     put_identify_data(request, data);
     return status::kSuccess;

@@ -258,6 +258,10 @@ void unmap_next(Request& request) {
         finish_unmap(request, Errc::kCancelled);
         return;
     }
+    if (request.target_namespace->is_write_protected()) [[unlikely]] {
+        finish_unmap(request, Errc::kReadOnly);
+        return;
+    }
     const nvme_dsm_range range = range_at(request, request.scratch);
     if (!enter_gate(request, {range.slba, range.nlb}, &unmap_next)) {
         return;
@@ -299,7 +303,7 @@ void execute_dataset_management(Request& request) {
 
 NvmeStatus check_write_access(const Request& request, const Namespace& space) {
     const IoCommandKind* kind = find_io_command(request.sqe.opcode);
-    if (kind == nullptr || !kind->changes_blocks || !space.info().is_read_only) {
+    if (kind == nullptr || !kind->changes_blocks || !space.is_write_protected()) {
         return status::kSuccess;
     }
     const bool is_hint = kind->opcode == nvme_cmd_dsm && !DsmView(request.sqe).deallocate();
@@ -378,6 +382,13 @@ void execute_io_command(Request& request) {
     }
     Namespace* found = subsystem.find_namespace(request.sqe.nsid());
     BASALT_ASSERT(found != nullptr);
+    if (opcode != nvme_cmd_read && found->is_write_protected()) [[unlikely]] {
+        // Perhaps since it was judged.
+        if (const NvmeStatus access = check_write_access(request, *found); !access.ok()) {
+            request.connection.complete(request, access);
+            return;
+        }
+    }
     request.target_namespace = found;
     switch (opcode) {
         case nvme_cmd_read: submit_range(request, IoOp::kRead); break;

@@ -35,6 +35,7 @@ struct TransportOptions {
 };
 
 class ReservationHome;
+class WriteProtection;
 
 enum class SubsystemType : uint8_t { kNvm, kDiscovery };
 
@@ -48,6 +49,7 @@ struct NamespaceConfig {
     uint32_t ana_group = 1;                    ///< 1 to the subsystem's namespaces_max.
     bool is_auto_visible = true;               ///< To every host; if not, to visible_hosts.
     std::vector<std::string> visible_hosts{};  ///< NQNs, sorted.
+    WriteProtection* protection = nullptr;     ///< Of all cores; lives as long as this.
     ReservationHome* reservations = nullptr;   ///< On the control thread; lives as long as this.
     std::string reservation_file{};            ///< Keeps them through a power loss; empty: none.
 

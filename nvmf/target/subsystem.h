@@ -9,6 +9,7 @@
 #include "nvmf/target/controller_link.h"
 #include "nvmf/target/health.h"
 #include "nvmf/target/io/range_fence.h"
+#include "nvmf/target/io/write_protection.h"
 #include "nvmf/target/options.h"
 #include "nvmf/target/reservation/reservation_home.h"
 
@@ -39,6 +40,11 @@ class Namespace {
     void set_config(const NamespaceConfig& config) { config_ = config; }
     [[nodiscard]] const bdev::BdevInfo& info() const { return info_; }
     [[nodiscard]] bdev::BdevChannel& channel() { return *channel_; }
+
+    /// Nothing may change its blocks, by the device's nature or by a host's wish.
+    [[nodiscard]] bool is_write_protected() const {
+        return info_.is_read_only || config_.protection->is_protected();
+    }
 
     /// What reads or writes a range goes through the gate, one device operation at a time; the
     /// channel stays while it is inside.

@@ -416,6 +416,8 @@ Task<Result<Nsid>> Target::add_namespace(std::string nqn, NamespaceOptions optio
     auto reservations = std::make_unique<ReservationHome>(
         control_, groups_, place, std::move(options.reservation_store), std::move(restored));
     added.reservations = reservations.get();
+    auto protection = std::make_unique<WriteProtection>();
+    added.protection = protection.get();
     added.reservation_file = options.reservation_file;
     auto next = std::make_unique<SubsystemConfig>(current);
     next->namespaces.push_back(added);
@@ -429,7 +431,8 @@ Task<Result<Nsid>> Target::add_namespace(std::string nqn, NamespaceOptions optio
         co_return outcome.error();
     }
     reservations->open();
-    state->claims.push_back({added.nsid, std::move(options.claim), std::move(reservations)});
+    state->claims.push_back(
+        {added.nsid, std::move(options.claim), std::move(reservations), std::move(protection)});
     auto announced = announce_namespace(state->config->id, added.nsid);
     co_await announced;
     co_return added.nsid;

@@ -175,6 +175,7 @@ class Target final : private HostSecrets {
         Nsid nsid;
         bdev::Claim claim;
         std::unique_ptr<ReservationHome> reservations;
+        std::unique_ptr<WriteProtection> protection;
     };
     struct SubsystemState {
         std::unique_ptr<const SubsystemConfig> config;

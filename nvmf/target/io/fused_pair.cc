@@ -5,6 +5,7 @@
 
 #include "nvmf/target/command_executor.h"
 #include "nvmf/target/connection.h"
+#include "nvmf/target/io_commands.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/subsystem.h"
 #include "nvmf/wire/command.h"
@@ -197,6 +198,11 @@ void FusedPair::compare() {
     if (connection_->is_closing()) {
         // Nobody would hear whether the write has happened: better not.
         end(status::kAbortRequested, status::kAbortedFailedFused);
+        return;
+    }
+    // It may have become read-only while the fence was awaited.
+    if (const NvmeStatus access = check_write_access(*second_, *namespace_); !access.ok()) {
+        end(status::kAbortedFailedFused.with_dnr(), access);
         return;
     }
     state_ = State::kComparing;

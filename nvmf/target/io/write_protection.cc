@@ -1,0 +1,164 @@
+#include "nvmf/target/io/write_protection.h"
+
+#include <memory>
+#include <vector>
+
+#include "nvmf/target/connection.h"
+#include "nvmf/target/io/range_fence.h"
+#include "nvmf/target/poll_group.h"
+#include "nvmf/target/subsystem.h"
+#include "nvmf/wire/command.h"
+
+namespace basalt::nvmf {
+
+NvmeStatus WriteProtection::change(WriteProtect to) {
+    const auto wanted = static_cast<uint8_t>(to);
+    uint8_t seen = state_.load(std::memory_order_acquire);
+    do {
+        if (seen == static_cast<uint8_t>(WriteProtect::kUntilPowerCycle) && seen != wanted) {
+            return status::kFeatureNotChangeable.with_dnr();
+        }
+    } while (!state_.compare_exchange_weak(seen, wanted, std::memory_order_acq_rel));
+    return status::kSuccess;
+}
+
+namespace {
+
+Namespace* find_visible(Request& request) {
+    const ControllerLink& link = request.connection.link;
+    const Nsid nsid = request.sqe.nsid();
+    return link.access.is_visible(nsid) ? link.subsystem->find_namespace(nsid) : nullptr;
+}
+
+/// What follows a change of the state: a fence around the whole namespace waits for what was let
+/// through before, a flush makes it durable, and every core tells its hosts. Rare, so allocated.
+/// Owner: itself, until the command is complete. Core: the command's.
+class ProtectionChange {
+  public:
+    ProtectionChange(Request& request, Namespace& space)
+        : request_(request),
+          space_(space),
+          group_(request.connection.group()),
+          fence_(
+              group_,
+              [](void* self) { static_cast<ProtectionChange*>(self)->flush(); },
+              [](void* self) { static_cast<ProtectionChange*>(self)->announce(); },
+              this),
+          notices_(group_.peers().size()) {}
+    ProtectionChange(const ProtectionChange&) = delete;
+    ProtectionChange& operator=(const ProtectionChange&) = delete;
+    ~ProtectionChange() = default;
+
+    void begin() {
+        space_.acquire();
+        group_.begin_errand();
+        fence_.acquire(
+            *space_.config().bdev, space_.config().nsid, {0, space_.info().block_count.raw()});
+    }
+
+  private:
+    /// To one core: tell the hosts there. Then home again.
+    struct Notice : Event {
+        ProtectionChange* change = nullptr;
+        PollGroup* there = nullptr;
+    };
+
+    void flush() {
+        if (!space_.info().can(bdev::IoOp::kFlush)) {
+            fence_.release();
+            return;
+        }
+        bdev::IoRequest& io = request_.io;
+        io.op = bdev::IoOp::kFlush;
+        io.pieces = nullptr;
+        io.piece_count = 0;
+        io.push_completion(
+            [](bdev::IoRequest& done, void* self) {
+                ProtectionChange& change = *static_cast<ProtectionChange*>(self);
+                change.outcome_ = done.status;
+                change.fence_.release();
+            },
+            this);
+        space_.channel().submit(io);
+    }
+
+    void announce() {
+        away_ = notices_.size();
+        for (size_t core = 0; core < notices_.size(); ++core) {
+            Notice& notice = notices_[core];
+            notice.change = this;
+            notice.there = group_.peers()[core];
+            notice.set_run([](Event& event, Reactor& here) {
+                static_cast<Notice&>(event).change->arrive(static_cast<Notice&>(event), here);
+            });
+            group_.reactor().post(CoreId(static_cast<uint32_t>(core)), notice);
+        }
+    }
+
+    void arrive(Notice& notice, Reactor& here) {
+        const Nsid nsid = request_.sqe.nsid();
+        notice.there->announce_namespaces(subsystem_, std::span(&nsid, 1));
+        notice.set_run([](Event& event, Reactor&) {
+            ProtectionChange& change = *static_cast<Notice&>(event).change;
+            if (--change.away_ == 0) {
+                change.end();
+            }
+        });
+        here.post(group_.reactor().core(), notice);
+    }
+
+    void end() {
+        const std::unique_ptr<ProtectionChange> owned(this);
+        space_.release();
+        group_.end_errand();
+        request_.connection.complete(
+            request_,
+            outcome_ ? status::kSuccess : to_nvme_status(outcome_.error(), MediaAccess::kWrite));
+    }
+
+    Request& request_;
+    Namespace& space_;
+    PollGroup& group_;
+    const SubsystemId subsystem_ = request_.connection.link.subsystem->config().id;
+    RangeFence fence_;
+    std::vector<Notice> notices_;  // By core.
+    size_t away_ = 0;
+    Status outcome_ = kOk;
+};
+
+}  // namespace
+
+NvmeStatus get_write_protection(Request& request, bool wants_default) {
+    const Namespace* found = find_visible(request);
+    if (found == nullptr) {
+        return status::kInvalidNamespace.with_dnr();
+    }
+    const WriteProtect state =
+        wants_default ? WriteProtect::kNone : found->config().protection->state();
+    request.cqe.dw0.set(static_cast<uint32_t>(state));
+    return status::kSuccess;
+}
+
+NvmeStatus set_write_protection(Request& request) {
+    Namespace* found = find_visible(request);
+    if (found == nullptr) {
+        return status::kInvalidNamespace.with_dnr();
+    }
+    const uint32_t value = FeaturesView(request.sqe).value() & 7U;
+    if (value > static_cast<uint32_t>(WriteProtect::kUntilPowerCycle)) {
+        return status::kInvalidField.with_dnr();
+    }
+    WriteProtection& protection = *found->config().protection;
+    const auto wanted = static_cast<WriteProtect>(value);
+    if (protection.state() == wanted) {
+        return status::kSuccess;
+    }
+    if (const NvmeStatus changed = protection.change(wanted); !changed.ok()) {
+        return changed;
+    }
+    request.completes_later = true;
+    std::make_unique<ProtectionChange>(request, *found).release()->begin();  // Owns itself.
+    return status::kSuccess;
+}
+
+}  // namespace basalt::nvmf
