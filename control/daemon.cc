@@ -95,6 +95,7 @@ Daemon::Daemon(Config config,
       target_(threads_->control(), threads_->count(), buffers_),
       context_{.threads = *threads_,
                .devices = devices_,
+               .keyring = keyring_,
                .target = target_,
                .files = files_,
                .device_memory = device_memory_,
@@ -106,6 +107,7 @@ Daemon::Daemon(Config config,
       bdev_device_handlers_(context_),
       bdev_drive_handlers_(context_),
       bdev_info_handlers_(context_),
+      keyring_handlers_(context_),
       nvmf_subsystem_handlers_(context_),
       nvmf_info_handlers_(context_),
       config_handlers_(context_, table_) {
@@ -113,6 +115,7 @@ Daemon::Daemon(Config config,
     bdev_device_handlers_.add_to(table_);
     bdev_drive_handlers_.add_to(table_);
     bdev_info_handlers_.add_to(table_);
+    keyring_handlers_.add_to(table_);
     nvmf_subsystem_handlers_.add_to(table_);
     nvmf_info_handlers_.add_to(table_);
     config_handlers_.add_to(table_);

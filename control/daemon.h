@@ -13,6 +13,7 @@
 #include "control/handlers/bdev_info_handlers.h"
 #include "control/handlers/config_handlers.h"
 #include "control/handlers/context.h"
+#include "control/handlers/keyring_handlers.h"
 #include "control/handlers/nvmf_info_handlers.h"
 #include "control/handlers/nvmf_subsystem_handlers.h"
 #include "control/signals.h"
@@ -98,6 +99,8 @@ class Daemon final : private Stopper {
     bdev::AnonymousMemory device_memory_;
     PooledBuffers buffers_;
     bdev::BdevRegistry devices_;
+    PosixKeyFiles key_files_;
+    Keyring keyring_{key_files_};
     nvmf::Target target_;
     Context context_;
 
@@ -107,6 +110,7 @@ class Daemon final : private Stopper {
     BdevDeviceHandlers bdev_device_handlers_;
     BdevDriveHandlers bdev_drive_handlers_;
     BdevInfoHandlers bdev_info_handlers_;
+    KeyringHandlers keyring_handlers_;
     NvmfSubsystemHandlers nvmf_subsystem_handlers_;
     NvmfInfoHandlers nvmf_info_handlers_;
     ConfigHandlers config_handlers_;

@@ -34,23 +34,27 @@ void ConfigHandlers::add_to(rpc::MethodTable& table) {
 
 void ConfigHandlers::get_subsystems(const v1::FrameworkGetSubsystemsRequest& /*request*/,
                                     Reply<v1::FrameworkGetSubsystemsResponse> reply) {
+    reply.result().add_subsystems()->set_subsystem("keyring");
     reply.result().add_subsystems()->set_subsystem("bdev");
     auto& nvmf = *reply.result().add_subsystems();
     nvmf.set_subsystem("nvmf");
     nvmf.add_depends_on("bdev");
+    nvmf.add_depends_on("keyring");
     reply.send();
 }
 
 void ConfigHandlers::get_config(const v1::FrameworkGetConfigRequest& request,
                                 Reply<v1::FrameworkGetConfigResponse> reply) {
-    if (request.name() == "bdev") {
+    if (request.name() == "keyring") {
+        add_calls(keyring_calls(context_), reply.result());
+    } else if (request.name() == "bdev") {
         add_calls(bdev_calls(context_), reply.result());
     } else if (request.name() == "nvmf") {
         add_calls(nvmf_calls(context_), reply.result());
     } else {
-        reply.fail(
-            RpcError(RpcCode::kInvalidParams,
-                     "name: there are subsystems bdev and nvmf, and no '" + request.name() + "'"));
+        reply.fail(RpcError(
+            RpcCode::kInvalidParams,
+            "name: there are subsystems keyring, bdev and nvmf, and no '" + request.name() + "'"));
         return;
     }
     reply.send();
@@ -58,6 +62,9 @@ void ConfigHandlers::get_config(const v1::FrameworkGetConfigRequest& request,
 
 void ConfigHandlers::save_config(const v1::SaveConfigRequest& /*request*/,
                                  Reply<v1::SavedConfig> reply) {
+    v1::SavedConfig::Subsystem& keyring = *reply.result().add_subsystems();
+    keyring.set_subsystem("keyring");
+    add_calls(keyring_calls(context_), keyring);
     v1::SavedConfig::Subsystem& bdev = *reply.result().add_subsystems();
     bdev.set_subsystem("bdev");
     add_calls(bdev_calls(context_), bdev);

@@ -5,6 +5,7 @@
 
 #include "bdev/core/registry.h"
 #include "bdev/leaf/memory_source.h"
+#include "keyring/keyring.h"
 #include "nvmf/target/target.h"
 #include "reactor/async_mutex.h"
 #include "reactor/io/storage.h"
@@ -17,6 +18,7 @@ namespace basalt::control {
 struct Context {
     ReactorThreads& threads;
     bdev::BdevRegistry& devices;
+    Keyring& keyring;
     nvmf::Target& target;
     FileSystem& files;
     bdev::MemorySource& device_memory;

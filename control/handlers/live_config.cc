@@ -37,6 +37,16 @@ SavedCall transport_call(const nvmf::TransportOptions& options) {
                        {"c2h_success", options.c2h_success}}};
 }
 
+void add_hosts(const nvmf::SubsystemConfig& config, std::vector<SavedCall>& calls) {
+    for (const std::string& host : config.hosts) {
+        Json params{{"nqn", config.nqn}, {"host", host}};
+        if (const nvmf::HostTls* tls = nvmf::find_host_tls(config, host)) {
+            params["psk"] = tls->key_name;
+        }
+        calls.push_back({.method = "nvmf_subsystem_add_host", .params = std::move(params)});
+    }
+}
+
 void add_subsystem(const nvmf::SubsystemConfig& config, std::vector<SavedCall>& calls) {
     const bool is_discovery = config.type == nvmf::SubsystemType::kDiscovery;
     // The discovery subsystem is always there.
@@ -49,25 +59,28 @@ void add_subsystem(const nvmf::SubsystemConfig& config, std::vector<SavedCall>& 
                                     {"max_namespaces", config.namespaces_max},
                                     {"min_cntlid", config.cntlid_min},
                                     {"max_cntlid", config.cntlid_max}}});
-        for (const std::string& host : config.hosts) {
-            calls.push_back({.method = "nvmf_subsystem_add_host",
-                             .params = {{"nqn", config.nqn}, {"host", host}}});
-        }
+        add_hosts(config, calls);
         for (const nvmf::NamespaceConfig& space : config.namespaces) {
             calls.push_back(
                 {.method = "nvmf_subsystem_add_ns",
                  .params = {{"nqn", config.nqn}, {"namespace", namespace_params(space)}}});
         }
     }
+    if (is_discovery) {
+        add_hosts(config, calls);
+    }
     // Last, so that no host finds the subsystem half made.
     for (const nvmf::ListenerConfig& listener : config.listeners) {
-        calls.push_back({.method = "nvmf_subsystem_add_listener",
-                         .params = {{"nqn", config.nqn},
-                                    {"listen_address",
-                                     {{"trtype", "TCP"},
-                                      {"adrfam", listener.address.is_ipv6() ? "IPv6" : "IPv4"},
-                                      {"traddr", listener.address.host()},
-                                      {"trsvcid", std::to_string(listener.address.port())}}}}});
+        Json params{{"nqn", config.nqn},
+                    {"listen_address",
+                     {{"trtype", "TCP"},
+                      {"adrfam", listener.address.is_ipv6() ? "IPv6" : "IPv4"},
+                      {"traddr", listener.address.host()},
+                      {"trsvcid", std::to_string(listener.address.port())}}}};
+        if (listener.requires_tls) {
+            params["secure_channel"] = true;
+        }
+        calls.push_back({.method = "nvmf_subsystem_add_listener", .params = std::move(params)});
     }
 }
 
@@ -79,6 +92,17 @@ std::vector<SavedCall> bdev_calls(const Context& context) {
         const bdev::BdevConfig config = device->describe();
         if (!config.method.empty()) {
             calls.push_back({.method = config.method, .params = to_json(config)});
+        }
+    }
+    return calls;
+}
+
+std::vector<SavedCall> keyring_calls(const Context& context) {
+    std::vector<SavedCall> calls;
+    for (const KeyInfo& key : context.keyring.list()) {
+        if (!key.is_removed) {
+            calls.push_back({.method = "keyring_file_add_key",
+                             .params = {{"name", key.name}, {"path", key.path}}});
         }
     }
     return calls;

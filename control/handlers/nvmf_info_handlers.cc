@@ -47,7 +47,11 @@ void fill(const nvmf::SubsystemConfig& config, v1::SubsystemInfo& out) {
     }
     out.set_allow_any_host(config.allow_any_host);
     for (const std::string& host : config.hosts) {
-        out.add_hosts()->set_nqn(host);
+        v1::SubsystemInfo::Host& entry = *out.add_hosts();
+        entry.set_nqn(host);
+        if (const nvmf::HostTls* tls = nvmf::find_host_tls(config, host)) {
+            entry.set_psk(tls->key_name);
+        }
     }
     if (config.type == nvmf::SubsystemType::kDiscovery) {
         out.set_subtype("Discovery");

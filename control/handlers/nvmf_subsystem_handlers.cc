@@ -10,6 +10,7 @@
 #include "bdev/core/uuid.h"
 #include "control/handlers/convert.h"
 #include "control/handlers/device_calls.h"
+#include "control/handlers/host_tls.h"
 #include "nvmf/wire/spec.h"
 
 namespace basalt::control {
@@ -299,7 +300,8 @@ void NvmfSubsystemHandlers::add_listener(const v1::NvmfSubsystemAddListenerReque
     }
     const std::optional<SocketAddress> address = read_address(request.listen_address(), reply);
     if (address) {
-        answer(context_.target.add_listener(request.nqn(), *address),
+        answer(context_.target.add_listener(
+                   request.nqn(), *address, nvmf::AnaState::kOptimized, request.secure_channel()),
                "listener " + address->to_string() + " of " + subsystem_words(request.nqn()),
                std::move(reply))
             .detach();
@@ -322,12 +324,24 @@ void NvmfSubsystemHandlers::remove_listener(const v1::NvmfSubsystemRemoveListene
 
 void NvmfSubsystemHandlers::add_host(const v1::NvmfSubsystemAddHostRequest& request,
                                      Reply<v1::Done> reply) {
-    if (!refuse_other_target(request, reply)) {
-        answer(context_.target.add_host(request.nqn(), request.host()),
-               "host '" + request.host() + "' of " + subsystem_words(request.nqn()),
-               std::move(reply))
-            .detach();
+    if (refuse_other_target(request, reply)) {
+        return;
     }
+    std::optional<nvmf::HostTls> tls;
+    if (!request.psk().empty()) {
+        std::string problem;
+        Result<nvmf::HostTls> read = read_host_tls(
+            context_.keyring, request.psk(), {request.host(), request.nqn()}, problem);
+        if (!read) {
+            reply.fail(RpcError(RpcCode::kInvalidParams, problem));
+            return;
+        }
+        tls = std::move(*read);
+    }
+    answer(context_.target.add_host(request.nqn(), request.host(), std::move(tls)),
+           "host '" + request.host() + "' of " + subsystem_words(request.nqn()),
+           std::move(reply))
+        .detach();
 }
 
 void NvmfSubsystemHandlers::remove_host(const v1::NvmfSubsystemRemoveHostRequest& request,

@@ -225,7 +225,7 @@ TEST(Basaltd, SavesItsConfigurationAndStartsFromIt) {
     ASSERT_TRUE(loaded.wait_until_ready());
     EXPECT_EQ(loaded.result("load_config", saved), true);
     EXPECT_EQ(loaded.result("framework_get_config", {{"name", "bdev"}}),
-              saved["subsystems"][0]["config"]);
+              saved["subsystems"][1]["config"]);
     EXPECT_NE(loaded.error("load_config", saved).find("bdev_malloc_create"), std::string::npos);
 }
 

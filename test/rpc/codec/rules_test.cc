@@ -68,8 +68,8 @@ TEST(Rules, RefusesAFeatureThatTheDaemonLacks) {
     v1::NvmfSubsystemAddHostRequest host;
     host.set_nqn("nqn.a");
     host.set_host("nqn.b");
-    host.set_psk("/key");
-    EXPECT_NE(broken(host).find("'psk' is not supported"), std::string::npos);
+    host.set_dhchap_key("key0");
+    EXPECT_NE(broken(host).find("'dhchap_key' is not supported"), std::string::npos);
 }
 
 TEST(Rules, RefusesTextOfTheWrongForm) {
