@@ -2,6 +2,7 @@
 
 #include "nvmf/target/connection.h"
 #include "nvmf/target/controller.h"
+#include "nvmf/target/io/command_table.h"
 #include "nvmf/target/log_pages.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/subsystem.h"
@@ -116,17 +117,8 @@ NvmeStatus write_command_effects(Request&, PageWindow& page) {
                                  nvme_admin_keep_alive}) {
         data.acs[opcode] = kEffectSupported;
     }
-    for (const uint8_t opcode : {nvme_cmd_flush,
-                                 nvme_cmd_read,
-                                 nvme_cmd_compare,
-                                 nvme_cmd_resv_register,
-                                 nvme_cmd_resv_report,
-                                 nvme_cmd_resv_acquire,
-                                 nvme_cmd_resv_release}) {
-        data.iocs[opcode] = kEffectSupported;
-    }
-    for (const uint8_t opcode : {nvme_cmd_write, nvme_cmd_write_zeroes, nvme_cmd_dsm}) {
-        data.iocs[opcode] = kEffectSupported | kEffectChangesData;
+    for (const IoCommandKind& each : kIoCommands) {
+        data.iocs[each.opcode] = kEffectSupported | (each.changes_blocks ? kEffectChangesData : 0U);
     }
     page.add(data);
     return status::kSuccess;

@@ -130,5 +130,21 @@ TEST_F(TargetIo, TakesMoreCommandsThanTheQueueIsDeep) {
     }
 }
 
+TEST_F(TargetIo, TellsTheEffectsOfTheCommandsThatThereAre) {
+    connect();
+    Bytes data;
+    const Sqe sqe =
+        make_get_log_page(CommandId(9), NVME_LOG_LID_CMD_EFFECTS, 0, sizeof(nvme_cmd_effects_log));
+    ASSERT_TRUE(admin.command(sqe, {}, &data).status().ok());
+    const auto log = ScriptedHost::as<nvme_cmd_effects_log>(data);
+    for (uint32_t opcode = 0; opcode < nvme_admin_fabrics; ++opcode) {
+        Sqe command = make_command(static_cast<uint8_t>(opcode), CommandId(10), Nsid(1));
+        const bool is_known = !io.command(command).status().is(status::kInvalidOpcode);
+        EXPECT_EQ((log.iocs[opcode] & 1U) != 0, is_known) << opcode;
+    }
+    EXPECT_EQ(log.iocs[nvme_cmd_copy], 3U) << "it changes blocks";
+    EXPECT_EQ(log.iocs[nvme_cmd_verify], 1U);
+}
+
 }  // namespace
 }  // namespace basalt::nvmf
