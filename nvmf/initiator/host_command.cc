@@ -29,7 +29,7 @@ void HostCommand::reset() {
     status = kOk;
     cqe = Cqe{};
     moved_bytes_ = 0;
-    position_ = PiecePosition{};
+    position_ = start;
     r2t_end_bytes_ = 0;
     is_in_capsule_ = false;
     has_digest_error_ = false;

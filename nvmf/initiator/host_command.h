@@ -56,9 +56,11 @@ class HostCommand {
 
     /// The command; the queue writes its command identifier and its data pointer.
     Sqe sqe;
-    /// The data's memory, in order, in the direction that the opcode says; together exactly
+    /// The data's memory, in order, in the direction that the opcode says; from `start` on at least
     /// data_bytes. At most kHostPiecesMax pieces.
     std::span<const iovec> pieces{};
+    /// Where in the pieces the data begins; for a part of a longer request.
+    PiecePosition start{};
     uint32_t data_bytes = 0;
     /// An Asynchronous Event Request may take for ever.
     bool never_times_out = false;

@@ -72,8 +72,9 @@ Task<Status> HostController::connect() {
         co_return ready;
     }
     is_connected_ = true;
+    last_answer_ns_ = reactor_.now_ns();
     start_keep_alive();
-    if (!is_discovery()) {
+    if (!is_discovery() || options_.wants_discovery_events) {
         request_events();
     }
     co_return kOk;
@@ -125,6 +126,19 @@ Task<Status> HostController::wait_for_status(uint32_t mask, uint32_t value, uint
         }
         co_await sleep_for(reactor_, kReadyPollNs);
     }
+}
+
+Task<Status> HostController::disable() {
+    if (!admin_.is_live()) {
+        co_return Errc::kConnectionClosed;
+    }
+    reactor_.stop_timer(keep_alive_timer_);
+    is_connected_ = false;  // There is nothing left to shut down or to keep alive.
+    const Status asked = co_await set_property(NVME_REG_CC, kCcBase);
+    if (!asked) {
+        co_return asked;
+    }
+    co_return co_await wait_for_status(kCstsReady, 0, ready_timeout_ns_);
 }
 
 Task<void> HostController::end() {
@@ -213,9 +227,7 @@ Task<Result<uint32_t>> HostController::set_io_queue_count(uint32_t wanted) {
 
 Task<Result<HostNamespace>> HostController::identify_namespace(Nsid nsid) {
     HostNamespace found{.nsid = nsid};
-    const Sqe sqe = make_identify(CommandId(0), NVME_IDENTIFY_CNS_NS, nsid);
-    const std::span<std::byte> data = std::as_writable_bytes(std::span(&found.id, 1));
-    const Status status = co_await read(sqe, data);
+    const Status status = co_await identify_raw(nsid, found.id);
     if (!status) {
         co_return status.error();
     }
@@ -231,6 +243,12 @@ Task<Result<HostNamespace>> HostController::identify_namespace(Nsid nsid) {
     found.block_bytes = 1U << lbaf.ds;
     found.block_count = found.id.nsze;
     co_return found;
+}
+
+Task<Status> HostController::identify_raw(Nsid nsid, nvme_id_ns& id) {
+    const Sqe sqe = make_identify(CommandId(0), NVME_IDENTIFY_CNS_NS, nsid);
+    const std::span<std::byte> data = std::as_writable_bytes(std::span(&id, 1));
+    co_return co_await read(sqe, data);
 }
 
 Task<Result<std::vector<Nsid>>> HostController::list_namespaces() {
@@ -249,6 +267,30 @@ Task<Result<std::vector<Nsid>>> HostController::list_namespaces() {
         found.emplace_back(nsid);
     }
     co_return found;
+}
+
+Task<Status> HostController::read_descriptors(Nsid nsid, std::span<std::byte> list) {
+    const Sqe sqe = make_identify(CommandId(0), NVME_IDENTIFY_CNS_NS_DESC_LIST, nsid);
+    co_return co_await read(sqe, list);
+}
+
+Task<Status> HostController::configure_events(uint32_t wanted) {
+    HostCommand command;
+    command.sqe =
+        make_set_features(CommandId(0), NVME_FEAT_FID_ASYNC_EVENT, wanted & identity_.oaes);
+    co_await execute(admin_, command);
+    co_return command.status;
+}
+
+Task<Result<bool>> HostController::abort(QueueId qid, CommandId cid) {
+    HostCommand command;
+    command.sqe = make_command(nvme_admin_abort_cmd, CommandId(0), Nsid(0));
+    command.sqe.cdw10.set(qid.raw() | (uint32_t{cid.raw()} << 16U));
+    co_await execute(admin_, command);
+    if (!command.status) {
+        co_return command.status.error();
+    }
+    co_return (command.cqe.dw0.get() & 1U) == 0;
 }
 
 Task<Result<HostController::DiscoveryHead>> HostController::read_discovery_head() {
@@ -328,7 +370,9 @@ void HostController::send_keep_alive() {
     keep_alive_.set_done(
         [](HostCommand& command, void* self) {
             auto& controller = *static_cast<HostController*>(self);
-            if (!command.status && controller.admin_.is_live()) {
+            if (command.status) {
+                controller.last_answer_ns_ = controller.reactor_.now_ns();
+            } else if (controller.admin_.is_live()) {
                 BASALT_LOG(kWarn,
                            "nvmf",
                            "controller {}: keep alive failed: {}",

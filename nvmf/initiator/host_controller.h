@@ -61,12 +61,39 @@ class HostController {
     /// makes no sense, or with metadata), those of a command.
     [[nodiscard]] Task<Result<HostNamespace>> identify_namespace(Nsid nsid);
 
+    /// The namespace's data structure (CNS 00h) as it is; all zero: it is not active. Errors: those
+    /// of a command.
+    [[nodiscard]] Task<Status> identify_raw(Nsid nsid, nvme_id_ns& id);
+
     /// The active namespaces' numbers, at most 1024. Errors: those of a command.
     [[nodiscard]] Task<Result<std::vector<Nsid>>> list_namespaces();
 
     /// The discovery log of a discovery controller, read until it did not change meanwhile. Errors:
     /// kProtocol (it makes no sense), kTryAgain (it never stops to change), those of a command.
     [[nodiscard]] Task<Result<std::vector<nvmf_disc_log_entry>>> read_discovery_log();
+
+    /// The namespace's list of descriptors (CNS 03h), 4096 bytes. Errors: those of a command.
+    [[nodiscard]] Task<Status> read_descriptors(Nsid nsid, std::span<std::byte> list);
+
+    /// Says which asynchronous events are wanted: the bits of feature 0Bh that the controller has
+    /// (OAES). Errors: those of a command.
+    [[nodiscard]] Task<Status> configure_events(uint32_t wanted);
+
+    /// Reads a log page; that ends the event that spoke of it. `data` is a multiple of 4 bytes.
+    /// Errors: those of a command.
+    [[nodiscard]] Task<Status> read_log(uint8_t lid, uint64_t offset, std::span<std::byte> data);
+
+    /// Disables the controller (CC.EN = 0) and waits until it says that it is: from then on it
+    /// executes no command that it was given (NVMe Base Specification, Controller Reset). Errors:
+    /// kConnectionClosed, kTimedOut, those of a command.
+    [[nodiscard]] Task<Status> disable();
+
+    /// Asks the controller to abort a command of an I/O queue. True if it says that it did. Errors:
+    /// those of a command.
+    [[nodiscard]] Task<Result<bool>> abort(QueueId qid, CommandId cid);
+
+    /// When the admin queue last had an answer; what the controller last knew of us is not older.
+    [[nodiscard]] uint64_t last_answer_ns() const { return last_answer_ns_; }
 
     /// How to make I/O queue `qid` (from 1) with up to `entries` entries, as many as the controller
     /// allows.
@@ -95,7 +122,6 @@ class HostController {
     [[nodiscard]] Task<Status> set_property(uint32_t offset, uint32_t value);
     /// Runs a command that reads into `data`, whose size is the command's.
     [[nodiscard]] Task<Status> read(Sqe sqe, std::span<std::byte> data);
-    [[nodiscard]] Task<Status> read_log(uint8_t lid, uint64_t offset, std::span<std::byte> data);
 
     [[nodiscard]] Task<Result<DiscoveryHead>> read_discovery_head();
 
@@ -116,6 +142,7 @@ class HostController {
     nvme_id_ctrl identity_{};
     ControllerId id_ = kControllerIdAny;
     uint32_t queue_entries_max_ = 0;
+    uint64_t last_answer_ns_ = 0;
     uint64_t ready_timeout_ns_ = kReadyTimeoutNsMin;
     bool is_connected_ = false;  // connect() has succeeded, and the admin queue is not lost.
 };

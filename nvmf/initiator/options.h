@@ -20,6 +20,7 @@ struct HostOptions {
     bool header_digest = false;
     bool data_digest = false;
     bool disable_sq_flow_control = false;  ///< Lets the controller leave responses of reads out.
+    bool wants_discovery_events = false;   ///< Of a discovery controller that is kept connected.
     uint32_t keep_alive_ms = 10'000;       ///< 0: none.
     uint64_t command_timeout_ns = 30 * kNsPerSecond;  ///< 0: none. The connection ends with it.
     uint32_t user_timeout_ms = 30'000;                ///< TCP_USER_TIMEOUT.
