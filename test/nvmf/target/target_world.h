@@ -74,6 +74,7 @@ class TargetWorld {
     void add_malloc(const std::string& name, uint64_t blocks, uint32_t block_bytes) {
         bdev::MallocOptions options;
         options.name = name;
+        options.uuid = bdev::Uuid::from_name("target-world", name);
         options.block_count = BlockCount(blocks);
         options.block_size_bytes = block_bytes;
         BASALT_ASSERT(registry->add(bdev::MallocBdev::make(options, memory).value()).has_value());
@@ -81,6 +82,7 @@ class TargetWorld {
     void add_null(const std::string& name, uint64_t blocks, uint32_t block_bytes) {
         bdev::NullOptions options;
         options.name = name;
+        options.uuid = bdev::Uuid::from_name("target-world", name);
         options.block_count = BlockCount(blocks);
         options.block_size_bytes = block_bytes;
         BASALT_ASSERT(registry->add(bdev::NullBdev::make(options).value()).has_value());

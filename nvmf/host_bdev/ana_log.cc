@@ -1,0 +1,64 @@
+#include "nvmf/host_bdev/ana_log.h"
+
+#include <cstring>
+
+#include "nvmf/wire/spec.h"
+
+namespace basalt::nvmf {
+
+namespace {
+
+Result<PathAccess> access_of(uint8_t state) {
+    switch (state & 0xfU) {
+        case NVME_ANA_STATE_OPTIMIZED: return PathAccess::kOptimized;
+        case NVME_ANA_STATE_NONOPTIMIZED: return PathAccess::kNonOptimized;
+        case NVME_ANA_STATE_INACCESSIBLE: return PathAccess::kInaccessible;
+        case NVME_ANA_STATE_PERSISTENT_LOSS: return PathAccess::kPersistentLoss;
+        case NVME_ANA_STATE_CHANGE: return PathAccess::kChange;
+        default: return Errc::kProtocol;
+    }
+}
+
+template <typename T>
+bool take(std::span<const std::byte>& from, T& out) {
+    if (from.size() < sizeof(T)) {
+        return false;
+    }
+    std::memcpy(&out, from.data(), sizeof(T));
+    from = from.subspan(sizeof(T));
+    return true;
+}
+
+}  // namespace
+
+Result<std::vector<AnaGroup>> parse_ana_log(std::span<const std::byte> log) {
+    // The heads as bytes' worth of fields: libnvme's structures end in flexible arrays.
+    uint64_t change_count = 0;
+    uint16_t group_count = 0;
+    uint16_t reserved = 0;
+    uint32_t reserved_high = 0;
+    if (!take(log, change_count) || !take(log, group_count) || !take(log, reserved) ||
+        !take(log, reserved_high)) {
+        return Errc::kProtocol;
+    }
+    std::vector<AnaGroup> groups;
+    for (uint32_t i = 0; i < group_count; ++i) {
+        uint32_t namespace_count = 0;
+        uint8_t state = 0;
+        std::array<uint8_t, 15> rest{};
+        AnaGroup group;
+        if (!take(log, group.group) || !take(log, namespace_count) || !take(log, change_count) ||
+            !take(log, state) || !take(log, rest) ||
+            namespace_count > log.size() / sizeof(uint32_t)) {
+            return Errc::kProtocol;
+        }
+        BASALT_TRY(group.access, access_of(state));
+        group.namespaces.resize(namespace_count);
+        std::memcpy(group.namespaces.data(), log.data(), namespace_count * sizeof(uint32_t));
+        log = log.subspan(namespace_count * sizeof(uint32_t));
+        groups.push_back(std::move(group));
+    }
+    return groups;
+}
+
+}  // namespace basalt::nvmf

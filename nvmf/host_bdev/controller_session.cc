@@ -1,0 +1,484 @@
+#include "nvmf/host_bdev/controller_session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "nvmf/host_bdev/ana_log.h"
+#include "reactor/base/log.h"
+
+namespace basalt::nvmf {
+
+namespace {
+
+constexpr uint64_t kStopPollNs = kNsPerMs;
+constexpr uint32_t kChangedListBytes = 4096;
+
+// Feature 0Bh and OAES: NVMe Base Specification, Asynchronous Event Configuration.
+constexpr uint32_t kNamespaceNotices = 1U << 8U;
+constexpr uint32_t kAnaNotices = 1U << 11U;
+// Completion dword 0 of an event: type in bits 2:0, information in 15:8.
+constexpr uint32_t kNoticeType = 2;
+constexpr uint32_t kNamespaceChanged = 0;
+constexpr uint32_t kAnaChanged = 3;
+constexpr uint8_t kCmicAna = 1U << 3U;
+
+struct ConnectVisit {
+    bdev::PerCore<std::unique_ptr<CorePaths>>& paths;
+    PathConnect options;
+    Status status{};
+};
+
+Task<void> connect_there(Reactor& there, ConnectVisit& request) {
+    request.status = co_await request.paths.on(there)->connect(request.options);
+}
+
+struct PathVisit {
+    bdev::PerCore<std::unique_ptr<CorePaths>>& paths;
+    uint32_t path = 0;
+    uint32_t epoch = 0;
+};
+
+Task<void> drop_there(Reactor& there, PathVisit& request) {
+    co_await request.paths.on(there)->drop(request.path);
+}
+
+Task<void> lift_there(Reactor& there, PathVisit& request) {
+    request.paths.on(there)->lift_fence(request.path, request.epoch);
+    co_return;
+}
+
+}  // namespace
+
+ControllerSession::ControllerSession(Reactor& control,
+                                     std::span<const CoreId> cores,
+                                     bdev::PerCore<std::unique_ptr<CorePaths>>& paths,
+                                     uint32_t index,
+                                     const SessionOptions& options,
+                                     SessionUser& user)
+    : control_(control),
+      cores_(cores),
+      paths_(paths),
+      index_(index),
+      options_(options),
+      user_(user),
+      policy_(options.reconnect) {
+    timer_.set(
+        [](Timer&, void* self) {
+            auto& session = *static_cast<ControllerSession*>(self);
+            const uint64_t now_ns = session.control_.now_ns();
+            session.perform(session.policy_.apply(ReconnectPolicy::Event::kTimer, now_ns));
+        },
+        this);
+    fence_timer_.set(
+        [](Timer&, void* self) {
+            static_cast<ControllerSession*>(self)->controller_->admin().close(
+                Error(Errc::kTimedOut));
+        },
+        this);
+}
+
+ControllerSession::~ControllerSession() {
+    if (control_.is_abandoned()) {
+        return;
+    }
+    BASALT_ASSERT(running_ == 0);
+    BASALT_ASSERT(state_ == State::kGone);
+}
+
+bool ControllerSession::has_ana() const {
+    return (identity_.cmic & kCmicAna) != 0;
+}
+
+// --- Connecting ------------------------------------------------------------------------------
+
+Task<Status> ControllerSession::attach() {
+    co_await sequence_.acquire();
+    const AsyncMutex::Turn turn(sequence_);
+    const Status up = co_await bring_up();
+    if (!up || is_stopping_) {
+        state_ = State::kGone;
+        co_return up ? Status(Errc::kCancelled) : up;
+    }
+    state_ = State::kLive;
+    perform(policy_.apply(ReconnectPolicy::Event::kConnected, control_.now_ns()));
+    user_.on_session_changed(*this);
+    co_return kOk;
+}
+
+/// All of an association. On failure all of it is closed when this returns.
+Task<Status> ControllerSession::bring_up() {
+    ++epoch_;
+    has_early_loss_ = false;
+    HostControllerUser& hearer = *this;  // The base is private, so only we can name it.
+    controller_ = std::make_unique<HostController>(control_, options_.host, &hearer);
+    Status status = co_await controller_->connect();
+    if (!status) {
+        controller_.reset();
+        co_return status;
+    }
+    identity_ = controller_->identity();
+    cntlid_ = controller_->id();
+    // Before anything is read, so that a change after that is told.
+    const Status events = co_await controller_->configure_events(kNamespaceNotices | kAnaNotices);
+    if (!events) {
+        BASALT_LOG(kInfo, "nvmf", "controller {}: it tells no events", cntlid_.raw());
+    }
+    status = co_await scan();
+    if (status) {
+        status = co_await connect_queues();
+    }
+    if (status && !controller_->admin().is_live()) {
+        status = controller_->admin().close_reason();
+    }
+    if (status && has_early_loss_) {
+        status = Errc::kConnectionClosed;
+    }
+    if (!status) {
+        co_await fence();  // Queues that came up may have been used already.
+    }
+    co_return status;
+}
+
+Task<Status> ControllerSession::connect_queues() {
+    const auto wanted = static_cast<uint32_t>(cores_.size());
+    const Result<uint32_t> granted = co_await controller_->set_io_queue_count(wanted);
+    if (!granted) {
+        co_return granted.error();
+    }
+    if (*granted < wanted) {
+        BASALT_LOG(kError,
+                   "nvmf",
+                   "the controller at {} offers {} I/O queues, and {} reactors need one each",
+                   options_.host.address.to_string(),
+                   *granted,
+                   wanted);
+        co_return Errc::kNotSupported;
+    }
+    for (uint32_t i = 0; i < wanted; ++i) {
+        const QueueId qid(static_cast<uint16_t>(i + 1));
+        ConnectVisit request{
+            .paths = paths_,
+            .options = {.queue = controller_->io_queue_options(qid, options_.queue_entries),
+                        .path = index_,
+                        .epoch = epoch_,
+                        .transfer_bytes_max = controller_->transfer_bytes_max(),
+                        .retry_delays = {0, identity_.crdt1, identity_.crdt2, identity_.crdt3}}};
+        visit<ConnectVisit> there(control_, cores_[i], request, &connect_there);
+        co_await there;
+        if (!request.status) {
+            co_return request.status;
+        }
+    }
+    co_return kOk;
+}
+
+Task<void> ControllerSession::attempt() {
+    ++running_;
+    co_await sequence_.acquire();
+    const AsyncMutex::Turn turn(sequence_);
+    if (!is_stopping_) {
+        state_ = State::kConnecting;
+        last_attempt_ = co_await bring_up();
+        const bool is_wanted = policy_.state() != ReconnectPolicy::State::kGone;
+        if (last_attempt_ && (is_stopping_ || !is_wanted)) {
+            co_await fence();
+            last_attempt_ = Errc::kCancelled;
+        }
+        using Event = ReconnectPolicy::Event;
+        const Event event = last_attempt_ ? Event::kConnected : Event::kAttemptFailed;
+        state_ = last_attempt_ ? State::kLive : is_wanted ? State::kWaiting : State::kGone;
+        if (!is_stopping_ && is_wanted) {
+            if (last_attempt_) {
+                is_failing_ = false;
+                BASALT_LOG(kInfo,
+                           "nvmf",
+                           "connected again to {} at {}",
+                           options_.host.subsystem_nqn,
+                           options_.host.address.to_string());
+            }
+            perform(policy_.apply(event, control_.now_ns()));
+            if (last_attempt_) {
+                user_.on_session_changed(*this);
+            }
+        }
+    }
+    --running_;
+}
+
+// --- What there is ---------------------------------------------------------------------------
+
+Task<Status> ControllerSession::scan() {
+    const Result<std::vector<Nsid>> list = co_await controller_->list_namespaces();
+    if (!list) {
+        co_return list.error();
+    }
+    std::map<uint32_t, SessionNamespace> found;
+    for (const Nsid nsid : *list) {
+        Result<SessionNamespace> one = co_await identify(nsid);
+        if (!one) {
+            if (one.error().code == Errc::kNotFound) {
+                continue;  // Gone meanwhile; an event will follow.
+            }
+            co_return one.error();
+        }
+        found.emplace(nsid.raw(), std::move(one).value());
+    }
+    namespaces_ = std::move(found);
+    co_return co_await read_ana();
+}
+
+Task<Result<SessionNamespace>> ControllerSession::identify(Nsid nsid) {
+    nvme_id_ns id{};
+    const Status identified = co_await controller_->identify_raw(nsid, id);
+    if (!identified) {
+        co_return identified.error();
+    }
+    if (id.nsze == 0) {
+        co_return Errc::kNotFound;
+    }
+    std::vector<std::byte> descriptors(kIdentifyBytes);
+    const std::span<std::byte> list(descriptors);
+    const Status described = co_await controller_->read_descriptors(nsid, list);
+    SessionNamespace space;
+    space.identity = bdev::parse_identify(
+        identity_, id, described ? std::span<const std::byte>(descriptors) : list.first(0));
+    space.identity.nsid = nsid.raw();
+    space.ana_group = id.anagrpid;
+    co_return space;
+}
+
+Task<Status> ControllerSession::read_ana() {
+    if (!has_ana()) {
+        co_return kOk;
+    }
+    const uint64_t wanted = 16 + uint64_t{identity_.nanagrpid} * sizeof(nvme_ana_group_desc) +
+                            uint64_t{std::max(identity_.mnan, identity_.nn)} * sizeof(uint32_t);
+    const uint64_t bytes = std::min<uint64_t>(
+        {(wanted + 3) / 4 * 4, kAnaLogBytesMax, controller_->transfer_bytes_max()});
+    std::vector<std::byte> log(bytes);
+    const std::span<std::byte> data(log);
+    const Status read = co_await controller_->read_log(NVME_LOG_LID_ANA, 0, data);
+    if (!read) {
+        co_return read;
+    }
+    const Result<std::vector<AnaGroup>> groups = parse_ana_log(log);
+    if (!groups) {
+        co_return groups.error();
+    }
+    for (auto& [nsid, space] : namespaces_) {
+        const uint32_t wanted_group = space.ana_group;
+        const auto group =
+            std::find_if(groups->begin(), groups->end(), [wanted_group](const AnaGroup& one) {
+                return one.group == wanted_group;
+            });
+        space.access = group != groups->end() ? group->access : PathAccess::kInaccessible;
+    }
+    co_return kOk;
+}
+
+void ControllerSession::on_async_event(uint32_t result) {
+    const uint32_t info = (result >> 8U) & 0xffU;
+    if ((result & 7U) != kNoticeType) {
+        BASALT_LOG(kWarn, "nvmf", "controller {} reports event {:#x}", cntlid_.raw(), result);
+        return;
+    }
+    wants_scan_ |= info == kNamespaceChanged;
+    wants_ana_ |= info == kAnaChanged;
+    refresh().detach();
+}
+
+void ControllerSession::refresh_ana() {
+    wants_ana_ = true;
+    refresh().detach();
+}
+
+Task<void> ControllerSession::refresh() {
+    if (is_refreshing_) {
+        co_return;  // It will see what has come.
+    }
+    is_refreshing_ = true;
+    ++running_;
+    co_await sequence_.acquire();
+    const AsyncMutex::Turn turn(sequence_);
+    while (is_live() && !is_stopping_ && (wants_scan_ || wants_ana_)) {
+        Status status;
+        wants_ana_ = false;
+        if (std::exchange(wants_scan_, false)) {
+            // Reading the list is what arms the event again.
+            std::vector<std::byte> changed(kChangedListBytes);
+            const std::span<std::byte> list(changed);
+            status = co_await controller_->read_log(NVME_LOG_LID_CHANGED_NS, 0, list);
+            status = co_await scan();
+        } else {
+            status = co_await read_ana();
+        }
+        if (status) {
+            user_.on_session_changed(*this);
+        } else if (controller_->admin().is_live()) {
+            BASALT_LOG(kWarn,
+                       "nvmf",
+                       "controller {} can't be asked for its namespaces: {}",
+                       cntlid_.raw(),
+                       describe(status.error().code));
+        }
+    }
+    is_refreshing_ = false;
+    --running_;
+}
+
+// --- Losses ----------------------------------------------------------------------------------
+
+void ControllerSession::on_controller_lost(Error reason) {
+    lost(reason);
+}
+
+void ControllerSession::on_queue_lost(uint32_t epoch, Error reason) {
+    if (epoch == epoch_) {
+        has_early_loss_ = !is_live();
+        lost(reason);
+    }
+}
+
+void ControllerSession::lost(Error reason) {
+    if (!is_live() || is_stopping_) {
+        return;
+    }
+    BASALT_LOG(kWarn,
+               "nvmf",
+               "lost {} at {}: {}",
+               options_.host.subsystem_nqn,
+               options_.host.address.to_string(),
+               describe(reason.code));
+    state_ = State::kRecovering;
+    lost_reason_ = reason;
+    recover().detach();
+}
+
+Task<void> ControllerSession::drop_queues() {
+    PathVisit request{.paths = paths_, .path = index_};
+    co_await bdev::visit_cores(control_, cores_, request, &drop_there);
+}
+
+/// Ends the association so that nothing of it is executed any more, and tells the cores.
+Task<void> ControllerSession::fence() {
+    co_await drop_queues();
+    const uint32_t chosen_ms = options_.host.keep_alive_ms;
+    const uint32_t keep_alive_ms = chosen_ms != 0 ? chosen_ms : HostOptions{}.keep_alive_ms;
+    const uint64_t silent_at_ns =
+        controller_->last_answer_ns() + keep_alive_ms * kNsPerMs + kFenceMarginNs;
+    const uint64_t left_ns =
+        silent_at_ns > control_.now_ns() ? silent_at_ns - control_.now_ns() : 0;
+    bool is_confirmed = false;
+    if (controller_->admin().is_live()) {
+        control_.start_timer(fence_timer_, left_ns);
+        is_confirmed = (co_await controller_->disable()).has_value();
+        control_.stop_timer(fence_timer_);
+    }
+    const Errc why = controller_->admin().close_reason().code;
+    const bool is_silent = why == Errc::kTimedOut || why == Errc::kUnreachable;
+    if (!is_confirmed && is_silent && silent_at_ns > control_.now_ns()) {
+        co_await sleep_for(control_, silent_at_ns - control_.now_ns());
+    }
+    co_await controller_->end();
+    controller_.reset();
+    PathVisit request{.paths = paths_, .path = index_, .epoch = epoch_};
+    co_await bdev::visit_cores(control_, cores_, request, &lift_there);
+}
+
+Task<void> ControllerSession::recover() {
+    ++running_;
+    co_await sequence_.acquire();
+    const AsyncMutex::Turn turn(sequence_);
+    co_await fence();
+    state_ = State::kWaiting;
+    if (!is_stopping_) {
+        perform(policy_.apply(ReconnectPolicy::Event::kLost, control_.now_ns()));
+    }
+    --running_;
+}
+
+void ControllerSession::set_timer(uint64_t at_ns) {
+    control_.stop_timer(timer_);
+    if (at_ns != UINT64_MAX) {
+        const uint64_t now_ns = control_.now_ns();
+        control_.start_timer(timer_, at_ns > now_ns ? at_ns - now_ns : 0);
+    }
+}
+
+void ControllerSession::perform(const ReconnectPolicy::Actions& actions) {
+    set_timer(actions.timer_ns);
+    if (actions.connect) {
+        attempt().detach();
+    }
+    if (actions.fail_commands) {
+        is_failing_ = true;
+        user_.on_session_failing(*this);
+    }
+    if (actions.give_up) {
+        BASALT_LOG(kError,
+                   "nvmf",
+                   "{} at {} is given up",
+                   options_.host.subsystem_nqn,
+                   options_.host.address.to_string());
+        if (state_ == State::kConnecting && controller_) {
+            controller_->admin().close(Error(Errc::kCancelled));
+        } else {
+            state_ = State::kGone;
+        }
+        user_.on_session_gone(*this);
+    }
+}
+
+// --- The end ---------------------------------------------------------------------------------
+
+Task<void> ControllerSession::stop() {
+    is_stopping_ = true;
+    control_.stop_timer(timer_);
+    if (state_ == State::kConnecting && controller_) {
+        controller_->admin().close(Error(Errc::kCancelled));
+    }
+    while (running_ > 0 || resets_ > 0) {
+        co_await sleep_for(control_, kStopPollNs);
+    }
+    co_await sequence_.acquire();
+    const AsyncMutex::Turn turn(sequence_);
+    control_.stop_timer(timer_);
+    if (controller_) {
+        co_await drop_queues();
+        co_await controller_->end();
+        controller_.reset();
+    }
+    // Whatever waited for this path's fence: the controller has confirmed its shutdown, or closed.
+    PathVisit request{.paths = paths_, .path = index_, .epoch = epoch_};
+    co_await bdev::visit_cores(control_, cores_, request, &lift_there);
+    state_ = State::kGone;
+}
+
+Task<Status> ControllerSession::reset() {
+    if (is_stopping_) {
+        co_return Errc::kCancelled;
+    }
+    ++resets_;
+    if (is_live()) {
+        lost(Error(Errc::kCancelled));
+        co_await settled();
+    }
+    if (!is_live() && !is_stopping_) {
+        perform(policy_.apply(ReconnectPolicy::Event::kRetryNow, control_.now_ns()));
+        co_await settled();
+    }
+    --resets_;
+    if (is_live()) {
+        co_return kOk;
+    }
+    co_return last_attempt_ ? Status(Errc::kCancelled) : last_attempt_;
+}
+
+/// Goes on when no sequence is under way.
+Task<void> ControllerSession::settled() {
+    while (running_ > 0) {
+        co_await sleep_for(control_, kStopPollNs);
+    }
+}
+
+}  // namespace basalt::nvmf
