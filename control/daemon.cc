@@ -93,19 +93,23 @@ Daemon::Daemon(Config config,
       buffers_(memory, *threads_),
       devices_(cores_of(*threads_)),
       target_(threads_->control(), threads_->count(), buffers_),
+      device_sequences_(threads_->control()),
+      remote_(threads_->control(), devices_, device_sequences_),
       context_{.threads = *threads_,
                .devices = devices_,
                .keyring = keyring_,
                .target = target_,
+               .remote = remote_,
                .files = files_,
                .device_memory = device_memory_,
                .node = node_of(config_),
                .discovery_port = config_.discovery_port.value_or(nvmf::kDiscoveryPort),
-               .device_sequences = AsyncMutex(threads_->control())},
+               .device_sequences = device_sequences_},
       introspection_(table_),
       app_handlers_(context_, *this),
       bdev_device_handlers_(context_),
       bdev_drive_handlers_(context_),
+      bdev_nvme_handlers_(context_),
       bdev_info_handlers_(context_),
       keyring_handlers_(context_),
       nvmf_subsystem_handlers_(context_),
@@ -114,6 +118,7 @@ Daemon::Daemon(Config config,
     app_handlers_.add_to(table_);
     bdev_device_handlers_.add_to(table_);
     bdev_drive_handlers_.add_to(table_);
+    bdev_nvme_handlers_.add_to(table_);
     bdev_info_handlers_.add_to(table_);
     keyring_handlers_.add_to(table_);
     nvmf_subsystem_handlers_.add_to(table_);
@@ -251,6 +256,9 @@ Task<void> Daemon::end() {
     co_await draining_rest;
     auto closing = target_.shut_down();
     co_await closing;
+    // Nobody has a device open any more.
+    auto leaving = remote_.shut_down();
+    co_await leaving;
     BASALT_LOG(kInfo, "control", "stopped");
     threads_->control().stop();
 }

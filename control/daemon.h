@@ -11,6 +11,7 @@
 #include "control/handlers/bdev_device_handlers.h"
 #include "control/handlers/bdev_drive_handlers.h"
 #include "control/handlers/bdev_info_handlers.h"
+#include "control/handlers/bdev_nvme_handlers.h"
 #include "control/handlers/config_handlers.h"
 #include "control/handlers/context.h"
 #include "control/handlers/keyring_handlers.h"
@@ -102,6 +103,8 @@ class Daemon final : private Stopper {
     PosixKeyFiles key_files_;
     Keyring keyring_{key_files_};
     nvmf::Target target_;
+    AsyncMutex device_sequences_;
+    nvmf::RemoteDevices remote_;
     Context context_;
 
     rpc::MethodTable table_;
@@ -109,6 +112,7 @@ class Daemon final : private Stopper {
     AppHandlers app_handlers_;
     BdevDeviceHandlers bdev_device_handlers_;
     BdevDriveHandlers bdev_drive_handlers_;
+    BdevNvmeHandlers bdev_nvme_handlers_;
     BdevInfoHandlers bdev_info_handlers_;
     KeyringHandlers keyring_handlers_;
     NvmfSubsystemHandlers nvmf_subsystem_handlers_;

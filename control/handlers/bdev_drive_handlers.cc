@@ -62,7 +62,6 @@ void BdevDriveHandlers::add_to(rpc::MethodTable& table) {
     table.add("bdev_uring_create", *this, &BdevDriveHandlers::uring_create);
     table.add("bdev_uring_delete", *this, &BdevDriveHandlers::uring_delete);
     table.add("bdev_nvme_attach_passthrough", *this, &BdevDriveHandlers::nvme_attach);
-    table.add("bdev_nvme_detach_controller", *this, &BdevDriveHandlers::nvme_detach);
 }
 
 void BdevDriveHandlers::aio_create(const v1::BdevAioCreateRequest& request,
@@ -122,12 +121,6 @@ void BdevDriveHandlers::nvme_attach(const v1::BdevNvmeAttachPassthroughRequest& 
         return;
     }
     finish_create(context_, std::move(opened), request.name(), reply);
-}
-
-void BdevDriveHandlers::nvme_detach(const v1::BdevNvmeDetachControllerRequest& request,
-                                    Reply<v1::Done> reply) {
-    remove_device(context_, request.name(), "bdev_nvme_attach_passthrough", std::move(reply))
-        .detach();
 }
 
 }  // namespace basalt::control

@@ -3,6 +3,7 @@
 #include "bdev/leaf/linux_nvme_finder.h"
 #include "control/handlers/context.h"
 #include "rpc/proto/bdev.pb.h"
+#include "rpc/proto/bdev_nvme.pb.h"
 #include "rpc/server/method_table.h"
 
 namespace basalt::control {
@@ -26,8 +27,6 @@ class BdevDriveHandlers {
     void uring_delete(const v1::BdevUringDeleteRequest& request, rpc::Reply<v1::Done> reply);
     void nvme_attach(const v1::BdevNvmeAttachPassthroughRequest& request,
                      rpc::Reply<v1::BdevNvmeAttachPassthroughResponse> reply);
-    void nvme_detach(const v1::BdevNvmeDetachControllerRequest& request,
-                     rpc::Reply<v1::Done> reply);
 
     // The id by which a request names its namespace. Errors: kInvalidArgument, those of Identify.
     [[nodiscard]] Result<bdev::NvmeId> id_of(const v1::BdevNvmeAttachPassthroughRequest& request);

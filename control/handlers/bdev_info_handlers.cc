@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "bdev/core/latency_histogram.h"
+#include "control/handlers/bdev_nvme_convert.h"
 #include "control/handlers/convert.h"
 #include "control/handlers/device_calls.h"
 #include "rpc/codec/json_codec.h"
@@ -57,7 +58,7 @@ std::string kind_of(std::string method) {
     return method;
 }
 
-void describe(const bdev::Device& device, v1::BdevInfo& out) {
+void describe(const Context& context, const bdev::Device& device, v1::BdevInfo& out) {
     const bdev::BdevInfo& info = device.info();
     out.set_name(info.name);
     out.add_aliases(info.uuid.to_string());
@@ -82,6 +83,11 @@ void describe(const bdev::Device& device, v1::BdevInfo& out) {
         nlohmann::json specific;
         specific[kind_of(config.method)] = to_json(config);
         rpc::to_struct(specific, *out.mutable_driver_specific());
+    }
+    const nvmf::RemoteDevices::Found remote = context.remote.find_device(info.name);
+    if (remote.space != nullptr) {
+        rpc::to_struct(describe_remote(*remote.subsystem, *remote.space),
+                       *out.mutable_driver_specific());
     }
 }
 
@@ -164,7 +170,7 @@ void BdevInfoHandlers::get_bdevs(const v1::BdevGetBdevsRequest& request,
         return;
     }
     for (const bdev::Device* device : devices) {
-        describe(*device, *reply.result().add_bdevs());
+        describe(context_, *device, *reply.result().add_bdevs());
     }
     reply.send();
 }
@@ -183,7 +189,7 @@ Task<void> BdevInfoHandlers::wait_for_bdev(const v1::BdevGetBdevsRequest& reques
         reply.fail(Error(Errc::kNotFound), bdev_words(request.name()));
         co_return;
     }
-    describe(*device, *reply.result().add_bdevs());
+    describe(context_, *device, *reply.result().add_bdevs());
     reply.send();
 }
 

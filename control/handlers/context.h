@@ -6,6 +6,7 @@
 #include "bdev/core/registry.h"
 #include "bdev/leaf/memory_source.h"
 #include "keyring/keyring.h"
+#include "nvmf/host_bdev/remote_devices.h"
 #include "nvmf/target/target.h"
 #include "reactor/async_mutex.h"
 #include "reactor/io/storage.h"
@@ -20,13 +21,14 @@ struct Context {
     bdev::BdevRegistry& devices;
     Keyring& keyring;
     nvmf::Target& target;
+    nvmf::RemoteDevices& remote;
     FileSystem& files;
     bdev::MemorySource& device_memory;
     const std::string node;   ///< Tells this node from others; the same after each restart.
     uint16_t discovery_port;  ///< For nvmf_create_transport, which SPDK gives no such setting.
     /// Held by each sequence that visits the reactors about a device, and by each that removes one,
     /// so that no device goes while a visit is on its way.
-    AsyncMutex device_sequences;
+    AsyncMutex& device_sequences;
     bool is_stopping = false;    ///< Handlers that wait for something give up.
     uint32_t running_calls = 0;  ///< Handlers that wait for a reactor; see RunningCall.
 

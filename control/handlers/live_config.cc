@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "control/handlers/bdev_nvme_convert.h"
 #include "control/handlers/convert.h"
 
 namespace basalt::control {
@@ -87,7 +88,8 @@ void add_subsystem(const nvmf::SubsystemConfig& config, std::vector<SavedCall>& 
 }  // namespace
 
 std::vector<SavedCall> bdev_calls(const Context& context) {
-    std::vector<SavedCall> calls;
+    // First, since layers may stand on these devices.
+    std::vector<SavedCall> calls = remote_calls(context.remote);
     for (const auto& device : context.devices.devices()) {
         const bdev::BdevConfig config = device->describe();
         if (!config.method.empty()) {

@@ -6,6 +6,7 @@
 
 #include "rpc/proto/app.pb.h"
 #include "rpc/proto/bdev.pb.h"
+#include "rpc/proto/bdev_nvme.pb.h"
 #include "rpc/proto/nvmf.pb.h"
 
 namespace basalt::rpc {

@@ -1,0 +1,206 @@
+// One basaltd serves, another uses what it serves, over the loopback interface.
+#include <gtest/gtest.h>
+
+#include "test/control/daemon_process.h"
+
+namespace basalt::control {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kNqn = "nqn.2026-01.io.basalt:remote";
+
+class BdevNvmeTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        server_.start({});
+        client_.start({});
+        ASSERT_TRUE(server_.wait_until_ready());
+        ASSERT_TRUE(client_.wait_until_ready());
+        make(server_,
+             "bdev_malloc_create",
+             {{"name", "Malloc0"}, {"num_blocks", 2048}, {"block_size", 4096}});
+        make(server_, "nvmf_create_transport", {{"trtype", "TCP"}});
+        make(server_, "nvmf_create_subsystem", {{"nqn", kNqn}, {"allow_any_host", true}});
+        make(server_,
+             "nvmf_subsystem_add_ns",
+             {{"nqn", kNqn}, {"namespace", {{"bdev_name", "Malloc0"}}}});
+        ports_[0] = listen();
+        ports_[1] = listen();
+    }
+
+    static void make(const DaemonProcess& daemon, const std::string& method, const Json& params) {
+        EXPECT_FALSE(daemon.result(method, params).is_null());
+    }
+    /// A port of the kernel's choice.
+    std::string listen() {
+        make(server_,
+             "nvmf_subsystem_add_listener",
+             {{"nqn", kNqn},
+              {"listen_address", {{"trtype", "TCP"}, {"traddr", "127.0.0.1"}, {"trsvcid", "0"}}}});
+        const Json listeners = server_.result("nvmf_subsystem_get_listeners", {{"nqn", kNqn}});
+        return listeners.back()["address"]["trsvcid"];
+    }
+    [[nodiscard]] Json path(int index) const {
+        return {{"name", "Nvme0"},
+                {"trtype", "tcp"},
+                {"adrfam", "ipv4"},
+                {"traddr", "127.0.0.1"},
+                {"trsvcid", ports_[index]}};
+    }
+    [[nodiscard]] Json attaching(int index) const {
+        Json params = path(index);
+        params["subnqn"] = kNqn;
+        return params;
+    }
+    [[nodiscard]] int64_t code(const std::string& method, const Json& params) const {
+        const Json response = client_.call(method, params);
+        return response.contains("error") ? response["error"]["code"].get<int64_t>() : 0;
+    }
+
+    DaemonProcess server_;
+    DaemonProcess client_;
+    std::string ports_[2];
+};
+
+TEST_F(BdevNvmeTest, ControllersAreAttachedShownAndDetached) {
+    EXPECT_EQ(client_.result("bdev_nvme_attach_controller", attaching(0)),
+              Json::array({"Nvme0n1"}));
+    EXPECT_EQ(code("bdev_nvme_attach_controller", attaching(0)), -114);
+    const Json bdev = client_.result("bdev_get_bdevs", {{"name", "Nvme0n1"}})[0];
+    EXPECT_EQ(bdev["num_blocks"], 2048);
+    EXPECT_EQ(bdev["product_name"], "NVMe disk");
+    const Json nvme = bdev["driver_specific"]["nvme"][0];
+    EXPECT_EQ(nvme["trid"]["subnqn"], kNqn);
+    EXPECT_EQ(nvme["ns_data"]["id"], 1);
+    EXPECT_EQ(bdev["driver_specific"]["mp_policy"], "active_passive");
+
+    EXPECT_EQ(client_.result("bdev_nvme_attach_controller", attaching(1)),
+              Json::array({"Nvme0n1"}));
+    const Json controllers = client_.result("bdev_nvme_get_controllers", Json::object());
+    ASSERT_EQ(controllers.size(), 1U);
+    EXPECT_EQ(controllers[0]["name"], "Nvme0");
+    ASSERT_EQ(controllers[0]["ctrlrs"].size(), 2U);
+    EXPECT_EQ(controllers[0]["ctrlrs"][1]["state"], "enabled");
+    EXPECT_EQ(controllers[0]["ctrlrs"][1]["trid"]["trsvcid"], ports_[1]);
+
+    const Json paths =
+        client_.result("bdev_nvme_get_io_paths", {{"name", "Nvme0n1"}})["poll_groups"][0];
+    ASSERT_EQ(paths["io_paths"].size(), 2U);
+    EXPECT_EQ(paths["io_paths"][0]["current"], true);
+    EXPECT_EQ(paths["io_paths"][1]["current"], false);
+    EXPECT_EQ(paths["io_paths"][1]["connected"], true);
+    EXPECT_EQ(paths["io_paths"][1]["accessible"], true);
+
+    EXPECT_EQ(code("bdev_nvme_get_controllers", {{"name", "Nvme1"}}), -19);
+    EXPECT_EQ(client_.result("bdev_nvme_detach_controller", path(0)), true);
+    EXPECT_EQ(code("bdev_nvme_detach_controller", path(0)), -19);
+    EXPECT_EQ(client_.result("bdev_nvme_detach_controller", {{"name", "Nvme0"}}), true);
+    EXPECT_EQ(client_.result("bdev_get_bdevs"), Json::array());
+}
+
+TEST_F(BdevNvmeTest, WrongParametersAreNamed) {
+    Json params = attaching(0);
+    params["trtype"] = "rdma";
+    EXPECT_NE(client_.error("bdev_nvme_attach_controller", params).find("trtype"),
+              std::string::npos);
+    params = attaching(0);
+    params["adrfam"] = "ipv6";
+    EXPECT_NE(client_.error("bdev_nvme_attach_controller", params).find("adrfam"),
+              std::string::npos);
+    params = attaching(0);
+    params["subnqn"] = "vol1";
+    EXPECT_EQ(code("bdev_nvme_attach_controller", params), -32602);
+    params = attaching(0);
+    params["ctrlr_loss_timeout_sec"] = 5;
+    params["reconnect_delay_sec"] = 10;
+    EXPECT_NE(client_.error("bdev_nvme_attach_controller", params).find("reconnect_delay_sec"),
+              std::string::npos);
+    params = attaching(0);
+    params["trsvcid"] = "1";
+    EXPECT_EQ(code("bdev_nvme_attach_controller", params), -111);
+    params = attaching(0);
+    params["subnqn"] = "nqn.2026-01.io.basalt:nobody";
+    EXPECT_NE(code("bdev_nvme_attach_controller", params), 0);
+    EXPECT_EQ(client_.result("bdev_nvme_get_controllers", Json::object()), Json::array());
+}
+
+TEST_F(BdevNvmeTest, ADeviceInUseKeepsItsController) {
+    make(client_, "bdev_nvme_attach_controller", attaching(0));
+    make(client_, "bdev_passthru_create", {{"name", "p"}, {"base_bdev_name", "Nvme0n1"}});
+    EXPECT_EQ(code("bdev_nvme_detach_controller", {{"name", "Nvme0"}}), -16);
+    make(client_, "bdev_passthru_delete", {{"name", "p"}});
+    EXPECT_EQ(client_.result("bdev_nvme_detach_controller", {{"name", "Nvme0"}}), true);
+}
+
+TEST_F(BdevNvmeTest, PathsAreChosenAsTold) {
+    make(client_, "bdev_nvme_attach_controller", attaching(0));
+    make(client_, "bdev_nvme_attach_controller", attaching(1));
+    const Json controllers = client_.result("bdev_nvme_get_controllers", Json::object());
+    const Json second = controllers[0]["ctrlrs"][1]["cntlid"];
+    EXPECT_EQ(
+        client_.result("bdev_nvme_set_preferred_path", {{"name", "Nvme0n1"}, {"cntlid", second}}),
+        true);
+    Json paths = client_.result("bdev_nvme_get_io_paths", Json::object())["poll_groups"][0];
+    EXPECT_EQ(paths["io_paths"][0]["current"], false);
+    EXPECT_EQ(paths["io_paths"][1]["current"], true);
+    EXPECT_EQ(client_.result("bdev_nvme_set_multipath_policy",
+                             {{"name", "Nvme0n1"}, {"policy", "active_active"}}),
+              true);
+    paths = client_.result("bdev_nvme_get_io_paths", Json::object())["poll_groups"][0];
+    EXPECT_EQ(paths["io_paths"][0]["current"], true);
+    EXPECT_EQ(paths["io_paths"][1]["current"], true);
+    EXPECT_EQ(client_.result("bdev_nvme_reset_controller", {{"name", "Nvme0"}}), true);
+    EXPECT_EQ(code("bdev_nvme_reset_controller", {{"name", "Nvme1"}}), -19);
+}
+
+TEST_F(BdevNvmeTest, WhatIsSavedBringsTheSameBack) {
+    make(client_, "bdev_nvme_set_options", {{"bdev_retry_count", 7}, {"timeout_us", 5000000}});
+    Json params = attaching(0);
+    params["hdgst"] = true;
+    params["ctrlr_loss_timeout_sec"] = -1;
+    params["reconnect_delay_sec"] = 3;
+    make(client_, "bdev_nvme_attach_controller", params);
+    make(client_, "bdev_nvme_attach_controller", attaching(1));
+    make(client_,
+         "bdev_nvme_set_multipath_policy",
+         {{"name", "Nvme0n1"}, {"policy", "active_active"}, {"rr_min_io", 4}});
+    make(client_, "bdev_passthru_create", {{"name", "p"}, {"base_bdev_name", "Nvme0n1"}});
+    const Json saved = client_.result("save_config");
+    DaemonProcess other;
+    other.start({"--json", other.write_file("saved.json", saved.dump())});
+    ASSERT_TRUE(other.wait_until_ready()) << other.output();
+    EXPECT_EQ(other.result("save_config"), saved);
+    EXPECT_EQ(other.result("bdev_get_bdevs").size(), 2U);
+}
+
+TEST_F(BdevNvmeTest, DiscoveryAttachesAndIsSaved) {
+    const Json params{{"name", "Disc"},
+                      {"trtype", "tcp"},
+                      {"traddr", "127.0.0.1"},
+                      {"trsvcid", ports_[0]},
+                      {"wait_for_attach", true}};
+    EXPECT_EQ(client_.result("bdev_nvme_start_discovery", params), true);
+    EXPECT_EQ(code("bdev_nvme_start_discovery", params), -17);
+    EXPECT_EQ(client_.result("bdev_nvme_get_controllers", {{"name", "Disc0"}})[0]["name"], "Disc0");
+    const Json info = client_.result("bdev_nvme_get_discovery_info");
+    ASSERT_EQ(info.size(), 1U);
+    EXPECT_EQ(info[0]["name"], "Disc");
+    EXPECT_EQ(info[0]["referrals"][0]["trid"]["subnqn"], kNqn);
+    const Json calls = client_.result("framework_get_config", {{"name", "bdev"}});
+    ASSERT_EQ(calls.size(), 1U);
+    EXPECT_EQ(calls[0]["method"], "bdev_nvme_start_discovery");
+    EXPECT_EQ(client_.result("bdev_nvme_stop_discovery", {{"name", "Disc"}}), true);
+    EXPECT_EQ(code("bdev_nvme_stop_discovery", {{"name", "Disc"}}), -19);
+    EXPECT_EQ(client_.result("bdev_nvme_detach_controller", {{"name", "Disc0"}}), true);
+}
+
+TEST_F(BdevNvmeTest, TheDaemonEndsInOrderWhileItsTargetIsGone) {
+    make(client_, "bdev_nvme_attach_controller", attaching(0));
+    server_.signal(9);
+    client_.signal(15);
+    EXPECT_EQ(client_.wait(), 0);
+}
+
+}  // namespace
+}  // namespace basalt::control
