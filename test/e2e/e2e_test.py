@@ -13,13 +13,14 @@ import time
 import unittest
 
 from guest import HERE, Guest, build_images, emulated_nvme
-from target import (BasaltTarget, DriveNamespace, Namespace, NvmetTarget, Subsystem, make_image,
-                    saved_configuration)
+from target import (BasaltTarget, DriveNamespace, Namespace, NvmetTarget, RemoteNamespace,
+                    Subsystem, make_image, saved_configuration)
 
-CASES = ("control", "data", "restart", "drive")
+CASES = ("control", "data", "restart", "drive", "initiator")
 TARGETS = ("basaltd", "nvmet")
 
 NQN = "nqn.2026-01.io.basalt:open"
+NQN_BEHIND = "nqn.2026-01.io.basalt:behind"
 NQN_PRIVATE = "nqn.2026-01.io.basalt:private"
 HOST_ALLOWED = "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-0000000000aa"
 SIZE_MIB = 512
@@ -109,6 +110,24 @@ class LinuxHostTest(unittest.TestCase):
         self._run_guest(
             {"TARGET_ADDRESS": "127.0.0.1", "TARGET_PORT": "4420", "FEATURES": "compare statuses"},
             files={"/e2e/config.json": config}, qemu_arguments=drives, memory_mib=2048,
+            programs={"/bin/basaltd": self._settings.programs / "basaltd"})
+        self._passed = True
+
+    def test_initiator(self):
+        # basaltd and nvmet run in the guest: nvmet on a drive, basaltd attached to nvmet.
+        if self._settings.target != "basaltd":
+            self.skipTest("only basaltd attaches others' namespaces")
+        namespace = RemoteNamespace(1, make_image(self._folder / "behind.img", SIZE_MIB),
+                                    nqn=NQN_BEHIND, ports=(4431, 4432))
+        config = self._folder / "config.json"
+        config.write_text(json.dumps(saved_configuration(
+            [Subsystem(NQN, [namespace])], 4420, 8009, ["127.0.0.1"])))
+        drive = ["-drive", f"file={namespace.path},if=none,id=behind,format=raw,discard=unmap",
+                 "-device", "virtio-blk-pci,drive=behind,write-cache=off"]
+        self._run_guest(
+            {"TARGET_ADDRESS": "127.0.0.1", "TARGET_PORT": "4420", "FEATURES": "",
+             "NQN_BEHIND": NQN_BEHIND, "UUID": namespace.uuid},
+            files={"/e2e/config.json": config}, qemu_arguments=drive, memory_mib=2048,
             programs={"/bin/basaltd": self._settings.programs / "basaltd"})
         self._passed = True
 

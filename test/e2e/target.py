@@ -41,10 +41,11 @@ class Namespace:
         """Name of the block device that the namespace is made of."""
         return self.path.stem
 
-    def bdev_call(self):
-        """The call that makes the block device, as a saved configuration has it."""
-        return {"method": "bdev_aio_create", "params": {
-            "filename": str(self.path), "name": self.bdev_name(), "block_size": self.block_bytes}}
+    def bdev_calls(self):
+        """The calls that make the block device, as a saved configuration has them."""
+        return [{"method": "bdev_aio_create", "params": {
+            "filename": str(self.path), "name": self.bdev_name(),
+            "block_size": self.block_bytes}}]
 
 
 @dataclasses.dataclass
@@ -52,9 +53,25 @@ class DriveNamespace(Namespace):
     """An NVMe drive of the machine that the daemon runs on, found by what it says of itself."""
     identity: dict = None
 
-    def bdev_call(self):
-        return {"method": "bdev_nvme_attach_passthrough",
-                "params": {"name": self.bdev_name(), **self.identity}}
+    def bdev_calls(self):
+        return [{"method": "bdev_nvme_attach_passthrough",
+                 "params": {"name": self.bdev_name(), **self.identity}}]
+
+
+@dataclasses.dataclass
+class RemoteNamespace(Namespace):
+    """A namespace of another target on the machine that the daemon runs on, by all its ports."""
+    nqn: str = ""
+    ports: tuple = ()
+
+    def bdev_name(self):
+        return f"Nvme0n{self.nsid}"
+
+    def bdev_calls(self):
+        return [{"method": "bdev_nvme_attach_controller", "params": {
+            "name": "Nvme0", "trtype": "tcp", "adrfam": "ipv4", "traddr": "127.0.0.1",
+            "trsvcid": str(port), "subnqn": self.nqn, "ctrlr_loss_timeout_sec": -1,
+            "reconnect_delay_sec": 1}} for port in self.ports]
 
 
 @dataclasses.dataclass
@@ -79,8 +96,8 @@ def saved_configuration(subsystems, port, discovery_port, addresses):
         nvmf += [namespace_call(subsystem, namespace) for namespace in subsystem.namespaces]
         nvmf += listener_calls(subsystem.nqn, port, addresses)
     nvmf += listener_calls(DISCOVERY_NQN, discovery_port, addresses)
-    bdevs = [namespace.bdev_call()
-             for subsystem in subsystems for namespace in subsystem.namespaces]
+    bdevs = [call for subsystem in subsystems for namespace in subsystem.namespaces
+             for call in namespace.bdev_calls()]
     return {"subsystems": [{"subsystem": "bdev", "config": bdevs},
                            {"subsystem": "nvmf", "config": nvmf}]}
 
@@ -248,7 +265,7 @@ class BasaltTarget(Target):
 
     def add_namespace(self, subsystem, namespace):
         """Adds a namespace to a subsystem that hosts are connected to."""
-        for entry in namespace.bdev_call(), namespace_call(subsystem, namespace):
+        for entry in *namespace.bdev_calls(), namespace_call(subsystem, namespace):
             self.call(entry["method"], entry["params"])
 
     def remove_namespace(self, subsystem, nsid):
