@@ -349,6 +349,29 @@ TEST(TargetReservation, TheSameHostHasItsRightsOnEveryController) {
     EXPECT_TRUE(is_conflict(bob.write()));
 }
 
+TEST(TargetReservation, AWriteWhoseDataComesAfterItsHostLostTheRightIsRefused) {
+    TargetWorld world(1);
+    ReservingHost ada(world, 1);
+    ReservingHost bob(world, 2);
+    ASSERT_TRUE(ada.join().ok());
+    Sqe sqe = make_command(nvme_cmd_write, bob.next_id(), Nsid(1));
+    set_range(sqe, Lba(0), BlockCount(1));
+    set_transport_data(sqe, kBlock);
+    bob.io.send(bob.io.capsule(sqe));
+    const Bytes pdu = bob.io.next_pdu();
+    ASSERT_EQ(ScriptedHost::type_of(pdu), PduType::kR2t);  // It was judged, and might go on.
+    ASSERT_TRUE(ada.acquire(kWriteExclusive).ok());
+    const Bytes data(kBlock, std::byte{0x55});
+    bob.io.send(bob.io.h2c_data(ScriptedHost::as<R2t>(pdu), 0, data, true));
+    EXPECT_TRUE(is_conflict(bob.io.completion().status()));
+    Sqe read = make_command(nvme_cmd_read, ada.next_id(), Nsid(1));
+    set_range(read, Lba(0), BlockCount(1));
+    set_transport_data(read, kBlock);
+    Bytes stored;
+    ASSERT_TRUE(ada.io.command(read, {}, &stored).status().ok());
+    EXPECT_EQ(stored, Bytes(kBlock));
+}
+
 TEST(TargetReservation, ANamespaceMayGoWhileCommandsForItAreUnderWay) {
     for (uint64_t seed = 0; seed < 40; ++seed) {
         TargetWorld world(seed);
