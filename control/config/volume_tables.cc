@@ -167,6 +167,7 @@ Json namespace_params(TableReader table) {
     put(params, "uuid", table.text("uuid"));
     put(params, "nguid", table.text("nguid"));
     put(params, "eui64", table.text("eui64"));
+    put(params, "ptpl_file", table.text("ptpl_file"));
     table.finish();
     return params;
 }

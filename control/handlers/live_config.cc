@@ -25,6 +25,9 @@ Json namespace_params(const nvmf::NamespaceConfig& config) {
     if (has_digits(config.eui64)) {
         params["eui64"] = to_hex(config.eui64);
     }
+    if (!config.reservation_file.empty()) {
+        params["ptpl_file"] = config.reservation_file;
+    }
     return params;
 }
 

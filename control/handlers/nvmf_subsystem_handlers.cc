@@ -11,6 +11,7 @@
 #include "control/handlers/convert.h"
 #include "control/handlers/device_calls.h"
 #include "control/handlers/host_tls.h"
+#include "nvmf/target/reservation/file_reservation_store.h"
 #include "nvmf/wire/spec.h"
 
 namespace basalt::control {
@@ -247,6 +248,16 @@ void NvmfSubsystemHandlers::add_ns(const v1::NvmfSubsystemAddNsRequest& request,
     if (params.has_eui64() && !from_hex(params.eui64(), options.eui64)) {
         reply.fail(RpcError(RpcCode::kInvalidParams, "eui64: must be 16 hexadecimal digits"));
         return;
+    }
+    if (!params.ptpl_file().empty()) {
+        auto store = nvmf::FileReservationStore::open(
+            context_.threads.control(), context_.files, params.ptpl_file());
+        if (!store) {
+            reply.fail(store.error(), "ptpl_file '" + params.ptpl_file() + "'");
+            return;
+        }
+        options.reservation_store = std::move(*store);
+        options.reservation_file = params.ptpl_file();
     }
     Result<bdev::Claim> claim =
         context_.devices.claim(*options.device, "a namespace of " + subsystem_words(request.nqn()));

@@ -199,15 +199,15 @@ TEST(Basaltd, SavesItsConfigurationAndStartsFromIt) {
     EXPECT_EQ(
         daemon.result("nvmf_subsystem_add_host", {{"nqn", kNqn}, {"host", "nqn.2026-01.h:a"}}),
         true);
-    EXPECT_EQ(daemon.result("nvmf_subsystem_add_ns",
-                            {{"nqn", kNqn}, {"namespace", {{"bdev_name", "d"}, {"nsid", 3}}}}),
-              3);
+    const Json space{{"bdev_name", "d"}, {"nsid", 3}, {"ptpl_file", daemon.path("reservation")}};
+    EXPECT_EQ(daemon.result("nvmf_subsystem_add_ns", {{"nqn", kNqn}, {"namespace", space}}), 3);
     const Json address{
         {"trtype", "TCP"}, {"adrfam", "IPv4"}, {"traddr", "127.0.0.1"}, {"trsvcid", "14472"}};
     EXPECT_EQ(
         daemon.result("nvmf_subsystem_add_listener", {{"nqn", kNqn}, {"listen_address", address}}),
         true);
     const Json saved = daemon.result("save_config");
+    EXPECT_NE(saved.dump().find(daemon.path("reservation")), std::string::npos);
     const Json subsystems = daemon.result("nvmf_get_subsystems");
     daemon.signal(SIGTERM);
     EXPECT_EQ(daemon.wait(), 0);
