@@ -199,15 +199,20 @@ void Controller::set_keep_alive(uint32_t timeout_ms) {
                          : (timeout_ms + kStepMs - 1) / kStepMs * kStepMs;
     last_keep_alive_ns_ = now_ns();
     group_.reactor().stop_timer(keep_alive_timer_);
-    if (keep_alive_ms_ > 0) {
-        group_.reactor().start_timer(keep_alive_timer_, keep_alive_ms_ * kNsPerMs);
+    if (silence_max_ns() > 0) {
+        group_.reactor().start_timer(keep_alive_timer_, silence_max_ns());
     }
+}
+
+uint64_t Controller::silence_max_ns() const {
+    const bool is_fleeting = keep_alive_ms_ == 0 && subsystem_.is_discovery();
+    return (is_fleeting ? kDiscoverySessionMs : keep_alive_ms_) * kNsPerMs;
 }
 
 void Controller::check_keep_alive() {
     // The clock of the turn may lie behind bytes that wait in the socket: the grace of one more
     // period would hide a dead host for too long, so only what has been received counts.
-    const uint64_t deadline_ns = last_keep_alive_ns_ + keep_alive_ms_ * kNsPerMs;
+    const uint64_t deadline_ns = last_keep_alive_ns_ + silence_max_ns();
     const uint64_t at_ns = now_ns();
     if (at_ns < deadline_ns) {
         group_.reactor().start_timer(keep_alive_timer_, deadline_ns - at_ns);
@@ -219,7 +224,7 @@ void Controller::check_keep_alive() {
                identity_.id.raw(),
                subsystem_.config().nqn,
                identity_.host_nqn,
-               keep_alive_ms_);
+               silence_max_ns() / kNsPerMs);
     status_ |= 1U << 1U;  // CSTS.CFS
     if (admin_ != nullptr) {
         admin_->close("keep alive expired");

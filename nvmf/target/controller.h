@@ -150,6 +150,8 @@ class Controller {
         bool is_masked = false;  // Told already; silent until its log is read.
     };
 
+    /// How long the host may go without a Keep Alive; 0: for ever.
+    [[nodiscard]] uint64_t silence_max_ns() const;
     void close_io_queues();
     void check_keep_alive();
     void deliver_events();

@@ -64,7 +64,8 @@ void connect_admin_queue(Request& request,
                "only the dynamic controller model (CNTLID FFFFh) is offered");
         return;
     }
-    if (command.queue_entries() < 2 || command.queue_entries() > kAdminQueueEntriesMax) {
+    if (command.queue_entries() < 2 ||
+        command.queue_entries() > connection.group().options().admin_queue_entries_max) {
         refuse(request, status::kConnectInvalidParameters, kOffsetSqsize, "bad admin queue size");
         return;
     }

@@ -15,9 +15,6 @@ inline constexpr uint32_t kRequestsBeforeConnect = 1;
 /// we hear a moment later that the response is sent. Without slack that pauses the stream.
 inline constexpr uint32_t kRequestSlack = 16;
 
-/// The admin queue's entries at most. Linux asks for 32.
-inline constexpr uint32_t kAdminQueueEntriesMax = 128;
-
 /// Headers and digests of one send. 8 KiB hold those of 160 reads or 330 writes.
 inline constexpr uint32_t kSendHeaderBytes = 8192;
 
@@ -86,6 +83,11 @@ inline constexpr uint32_t kErrorsUnderWayMax = 4;
 
 /// The granularity of the keep alive timer, in units of 100 ms (KAS).
 inline constexpr uint16_t kKeepAliveGranularity = 1;
+
+/// How long a discovery controller lasts that has no keep alive: hosts that mean to stay ask for
+/// one (explicit persistent connection), the others read the log and leave, or were cut off.
+/// Linux's target allows as long.
+inline constexpr uint32_t kDiscoverySessionMs = 120'000;
 
 /// How long a fresh connection may take to send ICReq and Connect, and a terminated one to close.
 inline constexpr uint64_t kConnectTimeoutNs = 10 * kNsPerSecond;

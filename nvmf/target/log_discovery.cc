@@ -14,40 +14,78 @@ namespace basalt::nvmf {
 
 namespace {
 
-nvmf_disc_log_entry discovery_entry(const SubsystemConfig& subsystem,
-                                    const ListenerConfig& listener,
-                                    const Connection& reader) {
-    nvmf_disc_log_entry entry{};
+/// Nobody knows what the other target allows; 32 is the least that the specification lets it.
+constexpr uint16_t kReferralAdminQueueEntries = 32;
+
+void set_address(nvmf_disc_log_entry& entry, const SocketAddress& address) {
     entry.trtype = NVMF_TRTYPE_TCP;
-    entry.adrfam = listener.address.is_ipv6() ? NVMF_ADDR_FAMILY_IP6 : NVMF_ADDR_FAMILY_IP4;
-    entry.subtype = subsystem.type == SubsystemType::kDiscovery ? NVME_NQN_CURR : NVME_NQN_NVME;
+    entry.adrfam = address.is_ipv6() ? NVMF_ADDR_FAMILY_IP6 : NVMF_ADDR_FAMILY_IP4;
+    std::snprintf(entry.trsvcid, sizeof(entry.trsvcid), "%u", unsigned{address.port()});
+    std::snprintf(entry.traddr, sizeof(entry.traddr), "%s", address.host().c_str());
+    entry.cntlid = kControllerIdAny.raw();
+}
+
+nvmf_disc_log_entry subsystem_entry(const SubsystemConfig& subsystem,
+                                    const ListenerConfig& listener,
+                                    Connection& reader) {
+    nvmf_disc_log_entry entry{};
+    // A listener on every address is told as the one that the host has come by.
+    const std::string bound = listener.address.host();
+    const bool is_any = bound == "0.0.0.0" || bound == "::";
+    set_address(entry, listener.address);
+    if (is_any) {
+        std::snprintf(entry.traddr, sizeof(entry.traddr), "%s", reader.local().host().c_str());
+    }
+    entry.subtype = NVME_NQN_NVME;
+    if (subsystem.type == SubsystemType::kDiscovery) {
+        entry.subtype = NVME_NQN_CURR;
+        entry.eflags = NVMF_DISC_EFLAGS_DUPRETINFO | NVMF_DISC_EFLAGS_EPCSD;
+    }
     const bool is_tls = requires_tls(subsystem, &listener, reader.link.host_nqn);
     entry.treq = static_cast<uint8_t>(NVMF_TREQ_DISABLE_SQFLOW |
                                       (is_tls ? NVMF_TREQ_REQUIRED : NVMF_TREQ_NOT_SPECIFIED));
     entry.tsas.tcp.sectype = is_tls ? NVMF_TCP_SECTYPE_TLS13 : NVMF_TCP_SECTYPE_NONE;
     entry.portid = static_cast<uint16_t>(listener.id.raw());
-    entry.cntlid = kControllerIdAny.raw();
-    entry.asqsz = kAdminQueueEntriesMax;
-    std::snprintf(entry.trsvcid, sizeof(entry.trsvcid), "%u", unsigned{listener.address.port()});
-    // A listener on every address is told as the one that the host has come by.
-    const std::string bound = listener.address.host();
-    const std::string host = bound == "0.0.0.0" || bound == "::" ? reader.local().host() : bound;
-    std::snprintf(entry.traddr, sizeof(entry.traddr), "%s", host.c_str());
+    entry.asqsz = static_cast<uint16_t>(reader.group().options().admin_queue_entries_max);
     write_nqn_field(entry.subnqn, subsystem.nqn);
     return entry;
 }
 
-/// The subsystems that this host may connect to, each with each of its addresses.
+nvmf_disc_log_entry referral_entry(const Referral& referral) {
+    nvmf_disc_log_entry entry{};
+    set_address(entry, referral.address);
+    entry.subtype = referral.subsystem_nqn == kDiscoveryNqn ? NVME_NQN_DISC : NVME_NQN_NVME;
+    entry.treq = referral.secure_channel ? NVMF_TREQ_REQUIRED : NVMF_TREQ_NOT_REQUIRED;
+    entry.tsas.tcp.sectype =
+        referral.secure_channel ? NVMF_TCP_SECTYPE_TLS13 : NVMF_TCP_SECTYPE_NONE;
+    entry.asqsz = kReferralAdminQueueEntries;
+    write_nqn_field(entry.subnqn, referral.subsystem_nqn);
+    return entry;
+}
+
+/// All that this host may use: the discovery service by which it asks, the subsystems with each of
+/// their addresses, and the referrals.
 template <typename Visit>
 void for_each_discovery_entry(Connection& connection, Visit visit) {
+    const SubsystemConfig& discovery = connection.link.subsystem->config();
+    const SocketAddress& reached_at = connection.local();
+    if (discovery.find_listener(connection.listener()) == nullptr) {
+        const ListenerConfig here{connection.listener(), reached_at};
+        visit(subsystem_entry(discovery, here, connection));
+    }
     for (const auto& subsystem : connection.group().subsystems()) {
         const SubsystemConfig& config = subsystem->config();
         if (subsystem->is_closing() || !config.allows(connection.link.host_nqn)) {
             continue;
         }
         for (const ListenerConfig& listener : config.listeners) {
-            visit(config, listener);
+            if (discovery.discovery_filter.shows(listener.address, reached_at)) {
+                visit(subsystem_entry(config, listener, connection));
+            }
         }
+    }
+    for (const Referral& referral : discovery.referrals) {
+        visit(referral_entry(referral));
     }
 }
 
@@ -56,16 +94,13 @@ void for_each_discovery_entry(Connection& connection, Visit visit) {
 NvmeStatus write_discovery_log(Request& request, PageWindow& page) {
     Connection& connection = request.connection;
     uint64_t count = 0;
-    for_each_discovery_entry(connection,
-                             [&](const SubsystemConfig&, const ListenerConfig&) { ++count; });
+    for_each_discovery_entry(connection, [&](const nvmf_disc_log_entry&) { ++count; });
     nvmf_discovery_log head{};
     head.genctr = connection.group().discovery_generation();
     head.numrec = count;
     page.add(head);
     for_each_discovery_entry(connection,
-                             [&](const SubsystemConfig& subsystem, const ListenerConfig& listener) {
-                                 page.add(discovery_entry(subsystem, listener, connection));
-                             });
+                             [&](const nvmf_disc_log_entry& entry) { page.add(entry); });
     if (!GetLogPageView(request.sqe).rae()) {
         connection.link.controller->rearm(AsyncEvent::kDiscoveryChanged);
     }

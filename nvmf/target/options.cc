@@ -4,6 +4,14 @@
 
 namespace basalt::nvmf {
 
+bool DiscoveryFilter::shows(const SocketAddress& listener, const SocketAddress& reached_at) const {
+    const bool is_any = listener.host() == "0.0.0.0" || listener.host() == "::";
+    if (same_address && !is_any && listener.host() != reached_at.host()) {
+        return false;
+    }
+    return !same_port || listener.port() == reached_at.port();
+}
+
 bool SubsystemConfig::allows(std::string_view host_nqn) const {
     return allow_any_host || std::binary_search(hosts.begin(), hosts.end(), host_nqn);
 }

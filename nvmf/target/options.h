@@ -19,14 +19,18 @@ using ListenerId = StrongInt<struct ListenerIdTag, uint32_t>;
 /// A subsystem of the target, for its life. Not reused.
 using SubsystemId = StrongInt<struct SubsystemIdTag, uint32_t>;
 
+/// I/O buffers of each size a reactor has at least.
+inline constexpr uint32_t kBuffersOfASizeMin = 16;
+
 /// What nvmf_create_transport sets. Constant once the transport exists.
 struct TransportOptions {
-    uint32_t queue_entries_max = 128;    ///< CAP.MQES + 1; 16 to 4096.
-    uint32_t io_queues_max = 127;        ///< I/O queue pairs a controller; 1 to 1024.
-    uint32_t io_bytes_max = 131072;      ///< MDTS, 8192 to BufferPool's largest.
-    uint32_t capsule_data_bytes = 4096;  ///< In-capsule data of I/O commands; 0 to 8192, by 16.
-    bool c2h_success = true;             ///< Use the SUCCESS flag where the host allows it.
-    uint32_t user_timeout_ms = 30'000;   ///< TCP_USER_TIMEOUT of each connection.
+    uint32_t queue_entries_max = 128;        ///< CAP.MQES + 1; 16 to 4096.
+    uint32_t admin_queue_entries_max = 128;  ///< 32, as Linux asks for, to 4096.
+    uint32_t io_queues_max = 127;            ///< I/O queue pairs a controller; 1 to 1024.
+    uint32_t io_bytes_max = 131072;          ///< MDTS, 8192 to BufferPool's largest.
+    uint32_t capsule_data_bytes = 4096;      ///< In-capsule data of I/O commands; 0 to 8192, by 16.
+    bool c2h_success = true;                 ///< Use the SUCCESS flag where the host allows it.
+    uint32_t user_timeout_ms = 30'000;       ///< TCP_USER_TIMEOUT of each connection.
     uint16_t discovery_port = kDiscoveryPort;  ///< Discovery beside each I/O address; 0: none.
     uint32_t small_buffers = 1024;             ///< 4 KiB I/O buffers a reactor.
     uint32_t medium_buffers = 256;             ///< 32 KiB I/O buffers a reactor.
@@ -69,6 +73,22 @@ struct ListenerConfig {
     }
 };
 
+/// A discovery service elsewhere, or a subsystem there, that every host is told of.
+struct Referral {
+    std::string subsystem_nqn;  ///< Discovery's: ask there. Another: connect there.
+    SocketAddress address;
+    bool secure_channel = false;  ///< TLS is required there.
+};
+
+/// Which listeners the discovery log shows: all, or those that are like the address by which the
+/// host has come.
+struct DiscoveryFilter {
+    bool same_address = false;
+    bool same_port = false;
+
+    [[nodiscard]] bool shows(const SocketAddress& listener, const SocketAddress& reached_at) const;
+};
+
 /// A subsystem as it is from one change to the next: the control thread makes a new one for each
 /// change, hands it to every reactor, and frees the old one when all have let go. Read-only, so all
 /// cores may read it.
@@ -87,7 +107,10 @@ struct SubsystemConfig {
     std::vector<std::string> dhchap_hosts;    ///< Those of `hosts` that have a key, sorted.
     std::vector<NamespaceConfig> namespaces;  ///< Sorted by nsid.
     std::vector<ListenerConfig> listeners;
-    std::vector<HostTls> tls_hosts;  ///< Those with a key.
+    std::vector<HostTls> tls_hosts;   ///< Those with a key.
+    std::vector<Referral> referrals;  ///< Of the discovery subsystem alone, as is the filter.
+    DiscoveryFilter discovery_filter;
+    uint64_t discovery_generation = 0;  ///< The discovery log's when this became valid.
 
     [[nodiscard]] bool allows(std::string_view host_nqn) const;
     /// Whether the host must prove itself with DH-HMAC-CHAP; also where any host is allowed.

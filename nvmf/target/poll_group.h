@@ -26,6 +26,17 @@ struct PollGroupStats {
     uint64_t completed_io = 0;
 };
 
+/// The hosts for whom the discovery log has changed; none given: all.
+struct DiscoveryAudience {
+    const SubsystemConfig* allowed_by = nullptr;  ///< Those that may use this subsystem.
+    std::string_view host;                        ///< This one alone.
+
+    [[nodiscard]] bool has(std::string_view host_nqn) const {
+        return (allowed_by == nullptr || allowed_by->allows(host_nqn)) &&
+               (host.empty() || host == host_nqn);
+    }
+};
+
 /// The part of the target that one reactor runs: its connections, its view of every subsystem, its
 /// buffers, and the controllers whose admin queue is here. Groups share nothing: they talk by
 /// events, and the control thread changes them by visits (Task functions that run on this core).
@@ -70,15 +81,20 @@ class PollGroup {
     /// the old configuration is then free. Errors: those of Bdev::open_channel, with nothing
     /// changed.
     [[nodiscard]] Task<Status> apply(const SubsystemConfig& next);
-    /// Closes all of a subsystem's connections, waits for their end, and forgets it.
-    Task<void> remove_subsystem(SubsystemId id);
+    /// Closes all of a subsystem's connections, waits for their end, and forgets it. The discovery
+    /// log has no more of it from the start on, and `discovery_generation` as its number.
+    Task<void> remove_subsystem(SubsystemId id, uint64_t discovery_generation);
     /// Tells the hosts of this group's controllers, after every group has applied it, that
-    /// `changed` of subsystem `id` came, went or changed.
-    void announce_namespaces(SubsystemId id, std::span<const Nsid> changed);
+    /// `changed` of subsystem `id` came, went or changed. `hosts`: sorted NQNs of those who are to
+    /// hear it; null: all who see it.
+    void announce_namespaces(SubsystemId id,
+                             std::span<const Nsid> changed,
+                             const std::vector<std::string>* hosts = nullptr);
     /// What the ANA log tells has changed on the path by `listener`, or on all.
     void announce_ana(SubsystemId id, std::optional<ListenerId> listener);
-    /// The discovery log has changed: `generation` is its new number.
-    void announce_discovery(uint64_t generation);
+    /// The discovery log has changed for `audience`.
+    void announce_discovery(const DiscoveryAudience& audience);
+    /// Of what discovery controllers here tell; goes up with each configuration that changes it.
     [[nodiscard]] uint64_t discovery_generation() const { return discovery_generation_; }
 
     /// Listens here; accepted connections go to all groups in turn.

@@ -64,6 +64,7 @@ Task<Status> PollGroup::apply(const SubsystemConfig& next) {
         subsystem = subsystems_.back().get();
     }
     subsystem->set_config(next);
+    discovery_generation_ = std::max(discovery_generation_, next.discovery_generation);
     ++subsystem->namespaces_version;
     auto& slots = subsystem->namespaces();
     std::vector<std::unique_ptr<Namespace>> leaving;
@@ -132,12 +133,13 @@ void PollGroup::update_access(Subsystem& subsystem) {
     });
 }
 
-Task<void> PollGroup::remove_subsystem(SubsystemId id) {
+Task<void> PollGroup::remove_subsystem(SubsystemId id, uint64_t discovery_generation) {
     Subsystem* subsystem = find_subsystem(id);
     if (subsystem == nullptr) {
         co_return;
     }
     subsystem->set_closing();
+    discovery_generation_ = std::max(discovery_generation_, discovery_generation);
     for_each_connection([&](Connection& connection) {
         if (connection.link.subsystem == subsystem) {
             connection.close("its subsystem was deleted");
@@ -150,14 +152,24 @@ Task<void> PollGroup::remove_subsystem(SubsystemId id) {
     std::erase_if(subsystems_, [&](const auto& candidate) { return candidate.get() == subsystem; });
 }
 
-void PollGroup::announce_namespaces(SubsystemId id, std::span<const Nsid> changed) {
+void PollGroup::announce_namespaces(SubsystemId id,
+                                    std::span<const Nsid> changed,
+                                    const std::vector<std::string>* hosts) {
     Subsystem* subsystem = find_subsystem(id);
     if (subsystem == nullptr) {
         return;
     }
     auto& controllers = subsystem->controllers();
     for (Controller* at = controllers.front(); at != nullptr; at = controllers.next(*at)) {
+        if (hosts != nullptr &&
+            !std::binary_search(hosts->begin(), hosts->end(), at->identity().host_nqn)) {
+            continue;
+        }
+        const Connection* admin = at->admin();
         for (const Nsid nsid : changed) {
+            if (hosts == nullptr && admin != nullptr && !admin->link.access.is_visible(nsid)) {
+                continue;
+            }
             at->namespace_changed(nsid);
         }
     }
@@ -176,15 +188,16 @@ void PollGroup::announce_ana(SubsystemId id, std::optional<ListenerId> listener)
     }
 }
 
-void PollGroup::announce_discovery(uint64_t generation) {
-    discovery_generation_ = generation;
+void PollGroup::announce_discovery(const DiscoveryAudience& audience) {
     for (const auto& subsystem : subsystems_) {
         if (!subsystem->is_discovery()) {
             continue;
         }
         auto& controllers = subsystem->controllers();
         for (Controller* at = controllers.front(); at != nullptr; at = controllers.next(*at)) {
-            at->raise(AsyncEvent::kDiscoveryChanged);
+            if (audience.has(at->identity().host_nqn)) {
+                at->raise(AsyncEvent::kDiscoveryChanged);
+            }
         }
     }
 }

@@ -23,9 +23,15 @@ bool is_valid(const TransportOptions& options) {
            std::has_single_bit(options.io_bytes_max) && options.io_bytes_max >= 2 * 4096 &&
            options.io_bytes_max <= BufferPool::kBufferBytesMax &&
            options.capsule_data_bytes <= kAdminCapsuleDataBytes &&
-           options.capsule_data_bytes % 16 == 0 && options.small_buffers >= 16 &&
-           options.medium_buffers >= 16 && options.large_buffers >= 16 &&
-           options.capsule_buffers >= 16;
+           options.capsule_data_bytes % 16 == 0 && options.admin_queue_entries_max >= 32 &&
+           options.admin_queue_entries_max <= 4096 && options.small_buffers >= kBuffersOfASizeMin &&
+           options.medium_buffers >= kBuffersOfASizeMin &&
+           options.large_buffers >= kBuffersOfASizeMin && options.capsule_buffers >= 16;
+}
+
+/// The hosts that hear of what happens to a namespace; null: all.
+const std::vector<std::string>* audience_of(const NamespaceConfig& config) {
+    return config.is_auto_visible ? nullptr : &config.visible_hosts;
 }
 
 /// A warning for each ANA group that `next` leaves without an optimized path here. Another target
@@ -103,9 +109,10 @@ struct ApplyConfig {
 struct RemoveSubsystem {
     PollGroup* group;
     SubsystemId id;
+    uint64_t discovery_generation;
 
     static Task<void> run(Reactor&, RemoveSubsystem& self) {
-        auto removed = self.group->remove_subsystem(self.id);
+        auto removed = self.group->remove_subsystem(self.id, self.discovery_generation);
         co_await removed;
     }
 };
@@ -114,19 +121,20 @@ struct AnnounceNamespace {
     PollGroup* group;
     SubsystemId id;
     Nsid nsid;
+    const std::vector<std::string>* hosts;
 
     static Task<void> run(Reactor&, AnnounceNamespace& self) {
-        self.group->announce_namespaces(self.id, std::span(&self.nsid, 1));
+        self.group->announce_namespaces(self.id, std::span(&self.nsid, 1), self.hosts);
         co_return;
     }
 };
 
 struct AnnounceDiscovery {
     PollGroup* group;
-    uint64_t generation;
+    const DiscoveryAudience* audience;
 
     static Task<void> run(Reactor&, AnnounceDiscovery& self) {
-        self.group->announce_discovery(self.generation);
+        self.group->announce_discovery(*self.audience);
         co_return;
     }
 };
@@ -187,6 +195,9 @@ std::vector<const SubsystemConfig*> Target::subsystems() const {
 Task<Status> Target::create_transport(TransportOptions options) {
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);
+    if (is_ended_) {
+        co_return Errc::kCancelled;
+    }
     if (transport_) {
         co_return Errc::kExists;
     }
@@ -248,9 +259,9 @@ Task<void> Target::shut_down() {
         co_await trip;
     }
     groups_.clear();
-    for (const auto& state : subsystems_) {
-        state->claims.clear();
-    }
+    subsystems_.clear();
+    transport_.reset();
+    is_ended_ = true;
 }
 
 // --- Publishing --------------------------------------------------------------------------------
@@ -285,24 +296,25 @@ Task<Status> Target::publish(SubsystemState& state, std::unique_ptr<const Subsys
 
 Task<void> Target::withdraw(SubsystemId id, uint32_t group_count) {
     for (uint32_t i = 0; i < group_count; ++i) {
-        RemoveSubsystem removed{groups_[i], id};
+        RemoveSubsystem removed{groups_[i], id, discovery_generation_};
         visit<RemoveSubsystem> trip(control_, CoreId(i), removed, &RemoveSubsystem::run);
         co_await trip;
     }
 }
 
-Task<void> Target::announce_namespace(SubsystemId id, Nsid nsid) {
+Task<void> Target::announce_namespace(SubsystemId id,
+                                      Nsid nsid,
+                                      const std::vector<std::string>* hosts) {
     for (uint32_t i = 0; i < groups_.size(); ++i) {
-        AnnounceNamespace announced{groups_[i], id, nsid};
+        AnnounceNamespace announced{groups_[i], id, nsid, hosts};
         visit<AnnounceNamespace> trip(control_, CoreId(i), announced, &AnnounceNamespace::run);
         co_await trip;
     }
 }
 
-Task<void> Target::announce_discovery() {
-    ++discovery_generation_;
+Task<void> Target::announce_discovery(DiscoveryAudience audience) {
     for (uint32_t i = 0; i < groups_.size(); ++i) {
-        AnnounceDiscovery announced{groups_[i], discovery_generation_};
+        AnnounceDiscovery announced{groups_[i], &audience};
         visit<AnnounceDiscovery> trip(control_, CoreId(i), announced, &AnnounceDiscovery::run);
         co_await trip;
     }
@@ -313,6 +325,9 @@ Task<void> Target::announce_discovery() {
 Task<Status> Target::create_subsystem(SubsystemOptions options) {
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);
+    if (is_ended_) {
+        co_return Errc::kCancelled;
+    }
     if (!is_valid(options)) {
         co_return Errc::kInvalidArgument;
     }
@@ -342,8 +357,7 @@ Task<Status> Target::create_subsystem(SubsystemOptions options) {
     auto published = publish(created, std::move(config));
     const Status outcome = co_await published;
     if (outcome) {
-        subsystems_.push_back(std::move(state));
-        co_await announce_discovery();
+        subsystems_.push_back(std::move(state));  // Without a listener no host can see it yet.
     }
     co_return outcome;
 }
@@ -358,11 +372,16 @@ Task<Status> Target::delete_subsystem(std::string nqn) {
     if (state->config->type == SubsystemType::kDiscovery) {
         co_return Errc::kNotSupported;
     }
+    ++discovery_generation_;
     auto withdrawn = withdraw(state->config->id, static_cast<uint32_t>(groups_.size()));
     co_await withdrawn;
+    const std::unique_ptr<const SubsystemConfig> deleted = std::move(state->config);
     std::erase_if(subsystems_, [&](const auto& candidate) { return candidate.get() == state; });
     co_await drop_unused_listeners();
-    co_await announce_discovery();
+    if (!deleted->listeners.empty()) {
+        DiscoveryAudience audience{.allowed_by = deleted.get(), .host = {}};
+        co_await announce_discovery(audience);
+    }
     co_return kOk;
 }
 
@@ -386,11 +405,9 @@ Task<Result<Nsid>> Target::add_namespace(std::string nqn, NamespaceOptions optio
         }
         added.nsid = Nsid(lowest);
     }
-    if (added.nsid.raw() > current.namespaces_max) {
-        co_return Errc::kInvalidArgument;
-    }
     added.ana_group = options.ana_group == 0 ? added.nsid.raw() : options.ana_group;
-    if (added.ana_group > current.namespaces_max) {
+    added.is_auto_visible = options.is_auto_visible;
+    if (std::max(added.nsid.raw(), added.ana_group) > current.namespaces_max) {
         co_return Errc::kInvalidArgument;
     }
     added.bdev = options.device;
@@ -433,7 +450,7 @@ Task<Result<Nsid>> Target::add_namespace(std::string nqn, NamespaceOptions optio
     reservations->open();
     state->claims.push_back(
         {added.nsid, std::move(options.claim), std::move(reservations), std::move(protection)});
-    auto announced = announce_namespace(state->config->id, added.nsid);
+    auto announced = announce_namespace(state->config->id, added.nsid, audience_of(added));
     co_await announced;
     co_return added.nsid;
 }
@@ -446,13 +463,14 @@ Task<Status> Target::remove_namespace(std::string nqn, Nsid nsid) {
         co_return Errc::kNotFound;
     }
     auto next = std::make_unique<SubsystemConfig>(*state->config);
-    count_ana_change(*next, {next->find_namespace(nsid)->ana_group});
+    const NamespaceConfig removed = *next->find_namespace(nsid);
+    count_ana_change(*next, {removed.ana_group});
     std::erase_if(next->namespaces, [&](const NamespaceConfig& n) { return n.nsid == nsid; });
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
     BASALT_ASSERT(outcome.has_value());  // Nothing is opened, so nothing can fail.
     std::erase_if(state->claims, [&](const NamespaceClaim& claim) { return claim.nsid == nsid; });
-    auto announced = announce_namespace(state->config->id, nsid);
+    auto announced = announce_namespace(state->config->id, nsid, audience_of(removed));
     co_await announced;
     co_return kOk;
 }

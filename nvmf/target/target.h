@@ -46,7 +46,8 @@ struct NamespaceOptions {
     bdev::Uuid uuid;                  ///< Nil: the device's.
     std::array<uint8_t, 16> nguid{};  ///< All zero: the UUID's bytes.
     std::array<uint8_t, 8> eui64{};
-    uint32_t ana_group = 0;                               ///< 0: the nsid.
+    uint32_t ana_group = 0;       ///< 0: the nsid.
+    bool is_auto_visible = true;  ///< To every host; if not, show_namespace() says to which.
     std::unique_ptr<ReservationStore> reservation_store;  ///< Null: reservations don't persist.
     std::string reservation_file;                         ///< Where it is, for whoever asks.
 };
@@ -107,6 +108,12 @@ class Target final : private HostSecrets {
     /// kInvalidArgument: the nsid or the ANA group is beyond the maximum, or the store is another
     /// namespace's; those of Bdev::open_channel and ReservationStore::load.
     [[nodiscard]] Task<Result<Nsid>> add_namespace(std::string nqn, NamespaceOptions options);
+    /// Shows a namespace that is not visible to all to this host, or hides it again. Errors:
+    /// kNotFound; kInvalidArgument (not an NQN); kPermissionDenied: it is visible to all.
+    [[nodiscard]] Task<Status> show_namespace(std::string nqn,
+                                              Nsid nsid,
+                                              std::string host_nqn,
+                                              bool is_shown);
     /// Returns when its last I/O is done. Errors: kNotFound.
     [[nodiscard]] Task<Status> remove_namespace(std::string nqn, Nsid nsid);
 
@@ -156,6 +163,13 @@ class Target final : private HostSecrets {
     /// Switching it off disconnects hosts that are not on the list. Errors: kNotFound.
     [[nodiscard]] Task<Status> allow_any_host(std::string nqn, bool is_allowed);
 
+    /// Tells every host of a discovery service or subsystem elsewhere; nothing happens if they are
+    /// told already. Errors: kInvalidArgument (not an NQN).
+    [[nodiscard]] Task<Status> add_referral(Referral referral);
+    /// Errors: kNotFound.
+    [[nodiscard]] Task<Status> remove_referral(std::string subsystem_nqn, SocketAddress address);
+    [[nodiscard]] Task<Status> set_discovery_filter(DiscoveryFilter filter);
+
     /// The subsystems as configured, the discovery subsystem first. Valid until the next change.
     [[nodiscard]] std::vector<const SubsystemConfig*> subsystems() const;
     [[nodiscard]] const SubsystemConfig* find(std::string_view nqn) const;
@@ -166,8 +180,8 @@ class Target final : private HostSecrets {
     /// By reactor; empty before create_transport().
     [[nodiscard]] Task<std::vector<PollGroupStats>> stats();
 
-    /// Stops listening, closes every connection, waits for the last I/O, and frees everything. No
-    /// other call may follow.
+    /// Stops listening, closes every connection, waits for the last I/O, and frees everything.
+    /// Whatever is called afterwards finds nothing, and makes nothing: kNotFound or kCancelled.
     [[nodiscard]] Task<void> shut_down();
 
   private:
@@ -196,9 +210,11 @@ class Target final : private HostSecrets {
     [[nodiscard]] Task<Status> publish(SubsystemState& state,
                                        std::unique_ptr<const SubsystemConfig> next);
     Task<void> withdraw(SubsystemId id, uint32_t group_count);
-    Task<void> announce_namespace(SubsystemId id, Nsid nsid);
+    /// To the hosts in `hosts`, sorted NQNs; null: to all.
+    Task<void> announce_namespace(SubsystemId id, Nsid nsid, const std::vector<std::string>* hosts);
     Task<void> announce_ana(SubsystemId id, std::optional<ListenerId> listener);
-    Task<void> announce_discovery();
+    Task<void> announce_discovery(DiscoveryAudience audience);
+    [[nodiscard]] Task<Status> publish_discovery(std::unique_ptr<SubsystemConfig> next);
     [[nodiscard]] Task<Result<SharedListener>> share_listener(SocketAddress address,
                                                               bool is_automatic);
     Task<void> add_discovery_listener(SocketAddress beside);
@@ -219,6 +235,7 @@ class Target final : private HostSecrets {
     uint32_t next_subsystem_id_ = 1;
     uint32_t next_listener_id_ = 1;
     uint64_t discovery_generation_ = 0;
+    bool is_ended_ = false;
 };
 
 }  // namespace basalt::nvmf

@@ -38,9 +38,11 @@ Task<Status> Target::add_host(std::string nqn,
     }
     // Before a host can come with them.
     set_keys(*state, host_nqn, std::move(keys));
+    next->discovery_generation = ++discovery_generation_;
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
-    co_await announce_discovery();
+    DiscoveryAudience audience{.allowed_by = nullptr, .host = host_nqn};
+    co_await announce_discovery(audience);
     co_return outcome;
 }
 
@@ -56,10 +58,13 @@ Task<Status> Target::set_host_tls(std::string nqn, HostTls tls) {
     auto next = std::make_unique<SubsystemConfig>(*state->config);
     std::erase_if(next->tls_hosts,
                   [&](const HostTls& host) { return host.host_nqn == tls.host_nqn; });
+    const std::string host_nqn = tls.host_nqn;
     next->tls_hosts.push_back(std::move(tls));
+    next->discovery_generation = ++discovery_generation_;
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
-    co_await announce_discovery();
+    DiscoveryAudience audience{.allowed_by = nullptr, .host = host_nqn};
+    co_await announce_discovery(audience);
     co_return outcome;
 }
 
@@ -76,10 +81,12 @@ Task<Status> Target::remove_host(std::string nqn, std::string host_nqn) {
     }
     std::erase_if(next->tls_hosts, [&](const HostTls& host) { return host.host_nqn == host_nqn; });
     set_dhchap_host(*next, host_nqn, false);
+    next->discovery_generation = ++discovery_generation_;
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
     state->keys.erase(host_nqn);
-    co_await announce_discovery();
+    DiscoveryAudience audience{.allowed_by = nullptr, .host = host_nqn};
+    co_await announce_discovery(audience);
     co_return outcome;
 }
 
@@ -92,9 +99,11 @@ Task<Status> Target::allow_any_host(std::string nqn, bool is_allowed) {
     }
     auto next = std::make_unique<SubsystemConfig>(*state->config);
     next->allow_any_host = is_allowed;
+    next->discovery_generation = ++discovery_generation_;
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
-    co_await announce_discovery();
+    DiscoveryAudience audience{.allowed_by = nullptr, .host = {}};
+    co_await announce_discovery(audience);
     co_return outcome;
 }
 

@@ -94,6 +94,17 @@ Task<Result<Target::SharedListener>> Target::share_listener(SocketAddress addres
             co_return listener;
         }
     }
+    // Its lower 16 bits are the port id that hosts see: 1 to FFFEh, and not that of another.
+    const auto is_port_id_free = [&] {
+        const uint32_t port_id = next_listener_id_ & 0xffffU;
+        return port_id != 0 && port_id != 0xffff &&
+               std::none_of(listeners_.begin(), listeners_.end(), [&](const SharedListener& each) {
+                   return (each.id.raw() & 0xffffU) == port_id;
+               });
+    };
+    while (!is_port_id_free()) {
+        ++next_listener_id_;
+    }
     const ListenerId id(next_listener_id_++);
     StartListening started{groups_[kAcceptingCore.raw()], id, address};
     visit<StartListening> trip(control_, kAcceptingCore, started, &StartListening::run);
@@ -188,6 +199,7 @@ Task<Result<SocketAddress>> Target::add_listener(std::string nqn,
         added.ana_groups.assign(next->namespaces_max, AnaGroup{.state = ana});
     }
     next->listeners.push_back(std::move(added));
+    next->discovery_generation = ++discovery_generation_;
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
     BASALT_ASSERT(outcome.has_value());  // No namespace is opened, so nothing can fail.
@@ -195,7 +207,8 @@ Task<Result<SocketAddress>> Target::add_listener(std::string nqn,
         auto discovery = add_discovery_listener(listener->address);
         co_await discovery;
     }
-    co_await announce_discovery();
+    DiscoveryAudience audience{.allowed_by = state->config.get(), .host = {}};
+    co_await announce_discovery(audience);
     co_return listener->address;
 }
 
@@ -213,11 +226,13 @@ Task<Status> Target::remove_listener(std::string nqn, SocketAddress address) {
     if (removed == 0) {
         co_return Errc::kNotFound;
     }
+    next->discovery_generation = ++discovery_generation_;
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
     BASALT_ASSERT(outcome.has_value());
     co_await drop_unused_listeners();
-    co_await announce_discovery();
+    DiscoveryAudience audience{.allowed_by = state->config.get(), .host = {}};
+    co_await announce_discovery(audience);
     co_return kOk;
 }
 

@@ -1,8 +1,10 @@
-// By which paths hosts reach the namespaces of a subsystem: ANA states and groups.
+// By which paths hosts reach the namespaces of a subsystem: ANA states and groups, and what the
+// discovery log tells beyond the target's own listeners.
 
 #include <algorithm>
 
 #include "nvmf/target/target.h"
+#include "nvmf/wire/nqn.h"
 
 namespace basalt::nvmf {
 
@@ -104,6 +106,113 @@ Task<Status> Target::set_ana_group(std::string nqn, Nsid nsid, uint32_t ana_grou
     auto announced = announce_ana(state->config->id, std::nullopt);
     co_await announced;
     co_return kOk;
+}
+
+Task<Status> Target::show_namespace(std::string nqn,
+                                    Nsid nsid,
+                                    std::string host_nqn,
+                                    bool is_shown) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    SubsystemState* state = find_state(nqn);
+    if (state == nullptr || state->config->find_namespace(nsid) == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    if (!is_valid_nqn(host_nqn)) {
+        co_return Errc::kInvalidArgument;
+    }
+    auto next = std::make_unique<SubsystemConfig>(*state->config);
+    NamespaceConfig& space = *std::find_if(
+        next->namespaces.begin(), next->namespaces.end(), [&](const NamespaceConfig& each) {
+            return each.nsid == nsid;
+        });
+    if (space.is_auto_visible) {
+        co_return Errc::kPermissionDenied;
+    }
+    auto& hosts = space.visible_hosts;
+    const auto at = std::lower_bound(hosts.begin(), hosts.end(), host_nqn);
+    const bool was_shown = at != hosts.end() && *at == host_nqn;
+    if (was_shown == is_shown) {
+        co_return kOk;
+    }
+    if (is_shown) {
+        hosts.insert(at, host_nqn);
+    } else {
+        hosts.erase(at);
+    }
+    count_ana_change(*next, {space.ana_group});
+    auto published = publish(*state, std::move(next));
+    const Status outcome = co_await published;
+    BASALT_ASSERT(outcome.has_value());  // Nothing is opened, so nothing can fail.
+    const std::vector<std::string> audience(1, host_nqn);
+    auto announced = announce_namespace(state->config->id, nsid, &audience);
+    co_await announced;
+    co_return kOk;
+}
+
+// --- Discovery ---------------------------------------------------------------------------------
+
+Task<Status> Target::publish_discovery(std::unique_ptr<SubsystemConfig> next) {
+    SubsystemState* state = find_state(kDiscoveryNqn);
+    next->discovery_generation = ++discovery_generation_;
+    auto published = publish(*state, std::move(next));
+    const Status outcome = co_await published;
+    BASALT_ASSERT(outcome.has_value());  // Nothing is opened, so nothing can fail.
+    DiscoveryAudience everybody;
+    co_await announce_discovery(everybody);
+    co_return kOk;
+}
+
+Task<Status> Target::add_referral(Referral referral) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    const SubsystemConfig* discovery = find(kDiscoveryNqn);
+    if (discovery == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    if (!is_valid_nqn(referral.subsystem_nqn)) {
+        co_return Errc::kInvalidArgument;
+    }
+    auto next = std::make_unique<SubsystemConfig>(*discovery);
+    for (const Referral& other : next->referrals) {
+        if (other.subsystem_nqn == referral.subsystem_nqn && other.address == referral.address) {
+            co_return kOk;
+        }
+    }
+    next->referrals.push_back(std::move(referral));
+    auto published = publish_discovery(std::move(next));
+    co_return co_await published;
+}
+
+Task<Status> Target::remove_referral(std::string subsystem_nqn, SocketAddress address) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    const SubsystemConfig* discovery = find(kDiscoveryNqn);
+    if (discovery == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    auto next = std::make_unique<SubsystemConfig>(*discovery);
+    const auto removed = std::erase_if(next->referrals, [&](const Referral& each) {
+        return each.subsystem_nqn == subsystem_nqn && each.address == address;
+    });
+    if (removed == 0) {
+        co_return Errc::kNotFound;
+    }
+    auto published = publish_discovery(std::move(next));
+    co_return co_await published;
+}
+
+Task<Status> Target::set_discovery_filter(DiscoveryFilter filter) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    const SubsystemConfig* discovery = find(kDiscoveryNqn);
+    if (discovery == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    auto next = std::make_unique<SubsystemConfig>(*discovery);
+    next->discovery_filter = filter;
+    auto published = publish_discovery(std::move(next));
+    co_return co_await published;
 }
 
 }  // namespace basalt::nvmf

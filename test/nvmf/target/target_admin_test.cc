@@ -195,16 +195,16 @@ TEST_F(TargetAdmin, ListsSubsystemsOnTheDiscoveryPortAndOnTheIoPort) {
         host.become_admin(kDiscoveryNqn);
         const auto controller = identify<nvme_id_ctrl>(host, NVME_IDENTIFY_CNS_CTRL, 0);
         EXPECT_EQ(controller.cntrltype, 2);
-        const Bytes page = log_page(host, NVME_LOG_LID_DISCOVER, 0, 2048);
+        const Bytes page = log_page(host, NVME_LOG_LID_DISCOVER, 0, 3072);
         nvmf_discovery_log head;
         std::memcpy(&head, page.data(), sizeof(head));
-        ASSERT_EQ(head.numrec, 1U);
+        ASSERT_EQ(head.numrec, 2U) << "this service and the subsystem";
         nvmf_disc_log_entry entry;
-        std::memcpy(&entry, page.data() + 1024, sizeof(entry));
+        std::memcpy(&entry, page.data() + 2048, sizeof(entry));
         EXPECT_EQ(std::string(entry.subnqn), TargetWorld::kNqn);
         EXPECT_EQ(std::string(entry.trsvcid), "4420");
         EXPECT_EQ(std::string(entry.traddr), world.address.host());
-        EXPECT_EQ(log_page(host, NVME_LOG_LID_DISCOVER, 1024, 1024),
+        EXPECT_EQ(log_page(host, NVME_LOG_LID_DISCOVER, 1024, 2048),
                   Bytes(page.begin() + 1024, page.end()))
             << "a page read in parts is the same page";
     }
