@@ -182,6 +182,16 @@ void add_call(std::vector<StartupCall>& calls,
                      .new_file = std::nullopt});
 }
 
+// The hosts of a subsystem, each with a table of its own, since it has more than a name.
+void read_hosts(TableReader& table, const std::string& nqn, std::vector<StartupCall>& calls) {
+    for (TableReader& each : table.tables("host")) {
+        Json host{{"nqn", nqn}, {"host", required_text(each, "nqn")}};
+        put(host, "psk", each.text("psk"));
+        add_call(calls, each.origin(), "nvmf_subsystem_add_host", std::move(host));
+        each.finish();
+    }
+}
+
 void read_subsystem(TableReader table,
                     const Transport& transport,
                     uint16_t port,
@@ -189,7 +199,7 @@ void read_subsystem(TableReader table,
     const std::string nqn = required_text(table, "nqn");
     const std::vector<std::string> hosts = table.texts("hosts");
     const std::optional<bool> allow_any_host = table.flag("allow_any_host");
-    if (hosts.empty() && !allow_any_host.value_or(false)) {
+    if (hosts.empty() && !table.has("host") && !allow_any_host.value_or(false)) {
         table.fail("hosts",
                    "nobody could connect: list the hosts' NQNs, or set allow_any_host = true");
     }
@@ -200,23 +210,24 @@ void read_subsystem(TableReader table,
     for (const std::string& host : hosts) {
         add_call(calls, table.origin(), "nvmf_subsystem_add_host", {{"nqn", nqn}, {"host", host}});
     }
+    read_hosts(table, nqn, calls);
     for (const TableReader& each : table.tables("namespace")) {
         add_call(calls,
                  each.origin(),
                  "nvmf_subsystem_add_ns",
                  {{"nqn", nqn}, {"namespace", namespace_params(each)}});
     }
+    const std::optional<bool> secure_channel = table.flag("secure_channel");
     std::vector<SocketAddress> listen = endpoints(table, "listen", port);
     for (const SocketAddress& address : listen.empty() ? transport.listen : listen) {
-        add_call(calls,
-                 table.origin(),
-                 "nvmf_subsystem_add_listener",
-                 {{"nqn", nqn},
-                  {"listen_address",
-                   {{"trtype", "TCP"},
-                    {"adrfam", address.is_ipv6() ? "IPv6" : "IPv4"},
-                    {"traddr", address.host()},
-                    {"trsvcid", std::to_string(address.port())}}}});
+        Json listener{{"nqn", nqn},
+                      {"listen_address",
+                       {{"trtype", "TCP"},
+                        {"adrfam", address.is_ipv6() ? "IPv6" : "IPv4"},
+                        {"traddr", address.host()},
+                        {"trsvcid", std::to_string(address.port())}}}};
+        put(listener, "secure_channel", secure_channel);
+        add_call(calls, table.origin(), "nvmf_subsystem_add_listener", std::move(listener));
     }
     table.finish();
 }
@@ -225,6 +236,14 @@ void read_subsystem(TableReader table,
 
 std::vector<StartupCall> read_volume_tables(TableReader& top, uint16_t nvme_tcp_port) {
     std::vector<StartupCall> calls;
+    for (TableReader& each : top.tables("key")) {
+        const std::string name = required_text(each, "name");
+        add_call(calls,
+                 each.origin(),
+                 "keyring_file_add_key",
+                 {{"name", name}, {"path", required_text(each, "path")}});
+        each.finish();
+    }
     for (const TableReader& each : top.tables("bdev")) {
         calls.push_back(read_bdev(each));
     }

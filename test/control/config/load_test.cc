@@ -115,6 +115,29 @@ block_size = 512
         Json({{"trtype", "TCP"}, {"adrfam", "IPv4"}, {"traddr", "0.0.0.0"}, {"trsvcid", "4421"}}));
 }
 
+TEST(LoadConfig, NamesKeysBeforeTheHostsThatHaveThem) {
+    const Config config = parse(R"(
+[[subsystem]]
+nqn = "nqn.2026-01.io.basalt:vol1"
+secure_channel = true
+[[subsystem.host]]
+nqn = "nqn.host:a"
+psk = "host-a"
+[[key]]
+name = "host-a"
+path = "/etc/basalt/host-a.key"
+)");
+    ASSERT_EQ(config.calls.size(), 5U);
+    EXPECT_EQ(config.calls[0].method, "keyring_file_add_key");
+    EXPECT_EQ(config.calls[0].params,
+              Json({{"name", "host-a"}, {"path", "/etc/basalt/host-a.key"}}));
+    EXPECT_EQ(config.calls[3].method, "nvmf_subsystem_add_host");
+    EXPECT_EQ(
+        config.calls[3].params,
+        Json({{"nqn", "nqn.2026-01.io.basalt:vol1"}, {"host", "nqn.host:a"}, {"psk", "host-a"}}));
+    EXPECT_EQ(config.calls[4].params["secure_channel"], true);
+}
+
 TEST(LoadConfig, ReadsEachKindOfDevice) {
     const Config config = parse(R"(
 [[bdev]]
