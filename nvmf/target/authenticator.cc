@@ -22,7 +22,9 @@ void Authenticator::add(AuthJob& job) {
 }
 
 void Authenticator::work() {
-    auto& job = static_cast<AuthJob&>(*jobs_.pop_front());
+    Event* const first = jobs_.pop_front();
+    BASALT_ASSERT(first != nullptr);
+    auto& job = static_cast<AuthJob&>(*first);
     TargetSecrets secrets;
     if (job.exchange->needs_secrets()) {
         secrets = secrets_.secrets_of(job.subsystem, job.exchange->names().host_nqn);
