@@ -113,6 +113,7 @@ Daemon::Daemon(Config config,
       bdev_info_handlers_(context_),
       keyring_handlers_(context_),
       nvmf_subsystem_handlers_(context_),
+      nvmf_auth_handlers_(context_),
       nvmf_info_handlers_(context_),
       config_handlers_(context_, table_) {
     app_handlers_.add_to(table_);
@@ -122,6 +123,7 @@ Daemon::Daemon(Config config,
     bdev_info_handlers_.add_to(table_);
     keyring_handlers_.add_to(table_);
     nvmf_subsystem_handlers_.add_to(table_);
+    nvmf_auth_handlers_.add_to(table_);
     nvmf_info_handlers_.add_to(table_);
     config_handlers_.add_to(table_);
 }

@@ -15,6 +15,7 @@
 #include "control/handlers/config_handlers.h"
 #include "control/handlers/context.h"
 #include "control/handlers/keyring_handlers.h"
+#include "control/handlers/nvmf_auth_handlers.h"
 #include "control/handlers/nvmf_info_handlers.h"
 #include "control/handlers/nvmf_subsystem_handlers.h"
 #include "control/signals.h"
@@ -116,6 +117,7 @@ class Daemon final : private Stopper {
     BdevInfoHandlers bdev_info_handlers_;
     KeyringHandlers keyring_handlers_;
     NvmfSubsystemHandlers nvmf_subsystem_handlers_;
+    NvmfAuthHandlers nvmf_auth_handlers_;
     NvmfInfoHandlers nvmf_info_handlers_;
     ConfigHandlers config_handlers_;
 

@@ -41,17 +41,44 @@ SavedCall transport_call(const nvmf::TransportOptions& options) {
                        {"c2h_success", options.c2h_success}}};
 }
 
-void add_hosts(const nvmf::SubsystemConfig& config, std::vector<SavedCall>& calls) {
+SavedCall config_call(nvmf::AuthAlgorithms algorithms) {
+    Json digests = Json::array();
+    for (const nvmf::AuthHash hash : nvmf::kAuthHashes) {
+        if (algorithms.has(hash)) {
+            digests.push_back(nvmf::name_of(hash));
+        }
+    }
+    Json groups = Json::array();
+    for (const nvmf::DhGroup group : nvmf::kDhGroups) {
+        if (algorithms.has(group)) {
+            groups.push_back(nvmf::name_of(group));
+        }
+    }
+    return {.method = "nvmf_set_config",
+            .params = {{"dhchap_digests", digests}, {"dhchap_dhgroups", groups}}};
+}
+
+void add_hosts(const nvmf::Target& target,
+               const nvmf::SubsystemConfig& config,
+               std::vector<SavedCall>& calls) {
     for (const std::string& host : config.hosts) {
         Json params{{"nqn", config.nqn}, {"host", host}};
         if (const nvmf::HostTls* tls = nvmf::find_host_tls(config, host)) {
             params["psk"] = tls->key_name;
         }
+        if (const nvmf::HostKeys* keys = target.host_keys(config.nqn, host)) {
+            params["dhchap_key"] = keys->dhchap.name();
+            if (keys->dhchap_controller) {
+                params["dhchap_ctrlr_key"] = keys->dhchap_controller.name();
+            }
+        }
         calls.push_back({.method = "nvmf_subsystem_add_host", .params = std::move(params)});
     }
 }
 
-void add_subsystem(const nvmf::SubsystemConfig& config, std::vector<SavedCall>& calls) {
+void add_subsystem(const nvmf::Target& target,
+                   const nvmf::SubsystemConfig& config,
+                   std::vector<SavedCall>& calls) {
     const bool is_discovery = config.type == nvmf::SubsystemType::kDiscovery;
     // The discovery subsystem is always there.
     if (!is_discovery) {
@@ -63,7 +90,7 @@ void add_subsystem(const nvmf::SubsystemConfig& config, std::vector<SavedCall>& 
                                     {"max_namespaces", config.namespaces_max},
                                     {"min_cntlid", config.cntlid_min},
                                     {"max_cntlid", config.cntlid_max}}});
-        add_hosts(config, calls);
+        add_hosts(target, config, calls);
         for (const nvmf::NamespaceConfig& space : config.namespaces) {
             calls.push_back(
                 {.method = "nvmf_subsystem_add_ns",
@@ -71,7 +98,7 @@ void add_subsystem(const nvmf::SubsystemConfig& config, std::vector<SavedCall>& 
         }
     }
     if (is_discovery) {
-        add_hosts(config, calls);
+        add_hosts(target, config, calls);
     }
     // Last, so that no host finds the subsystem half made.
     for (const nvmf::ListenerConfig& listener : config.listeners) {
@@ -115,11 +142,15 @@ std::vector<SavedCall> keyring_calls(const Context& context) {
 
 std::vector<SavedCall> nvmf_calls(const Context& context) {
     std::vector<SavedCall> calls;
+    // As it is without any call, it needs none.
+    if (context.target.auth_algorithms() != nvmf::AuthAlgorithms{}) {
+        calls.push_back(config_call(context.target.auth_algorithms()));
+    }
     if (const nvmf::TransportOptions* options = context.target.transport()) {
         calls.push_back(transport_call(*options));
     }
     for (const nvmf::SubsystemConfig* config : context.target.subsystems()) {
-        add_subsystem(*config, calls);
+        add_subsystem(context.target, *config, calls);
     }
     return calls;
 }

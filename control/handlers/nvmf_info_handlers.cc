@@ -40,7 +40,7 @@ void fill(const nvmf::NamespaceConfig& config, v1::SubsystemInfo::Namespace& out
     out.set_anagrpid(config.nsid.raw());
 }
 
-void fill(const nvmf::SubsystemConfig& config, v1::SubsystemInfo& out) {
+void fill(const nvmf::Target& target, const nvmf::SubsystemConfig& config, v1::SubsystemInfo& out) {
     out.set_nqn(config.nqn);
     for (const nvmf::ListenerConfig& listener : config.listeners) {
         fill(listener.address, *out.add_listen_addresses());
@@ -51,6 +51,12 @@ void fill(const nvmf::SubsystemConfig& config, v1::SubsystemInfo& out) {
         entry.set_nqn(host);
         if (const nvmf::HostTls* tls = nvmf::find_host_tls(config, host)) {
             entry.set_psk(tls->key_name);
+        }
+        if (const nvmf::HostKeys* keys = target.host_keys(config.nqn, host)) {
+            entry.set_dhchap_key(keys->dhchap.name());
+            if (keys->dhchap_controller) {
+                entry.set_dhchap_ctrlr_key(keys->dhchap_controller.name());
+            }
         }
     }
     if (config.type == nvmf::SubsystemType::kDiscovery) {
@@ -118,7 +124,7 @@ void NvmfInfoHandlers::get_subsystems(const v1::NvmfGetSubsystemsRequest& reques
     }
     for (const nvmf::SubsystemConfig* config : context_.target.subsystems()) {
         if (!request.has_nqn() || request.nqn() == config->nqn) {
-            fill(*config, *reply.result().add_subsystems());
+            fill(context_.target, *config, *reply.result().add_subsystems());
         }
     }
     reply.send();

@@ -11,6 +11,7 @@
 #include "control/handlers/convert.h"
 #include "control/handlers/device_calls.h"
 #include "control/handlers/host_tls.h"
+#include "control/handlers/nvmf_auth_handlers.h"
 #include "nvmf/target/reservation/file_reservation_store.h"
 #include "nvmf/wire/spec.h"
 
@@ -349,9 +350,17 @@ void NvmfSubsystemHandlers::add_host(const v1::NvmfSubsystemAddHostRequest& requ
         }
         tls = std::move(*read);
     }
-    answer(context_.target.add_host(request.nqn(), request.host(), std::move(tls)),
-           "host '" + request.host() + "' of " + subsystem_words(request.nqn()),
-           std::move(reply))
+    std::string problem;
+    std::optional<nvmf::HostKeys> keys =
+        find_host_keys(context_.keyring, request.dhchap_key(), request.dhchap_ctrlr_key(), problem);
+    if (!keys) {
+        reply.fail(RpcError(RpcCode::kInvalidParams, problem));
+        return;
+    }
+    answer(
+        context_.target.add_host(request.nqn(), request.host(), std::move(tls), std::move(*keys)),
+        "host '" + request.host() + "' of " + subsystem_words(request.nqn()),
+        std::move(reply))
         .detach();
 }
 

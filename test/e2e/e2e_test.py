@@ -16,7 +16,7 @@ from guest import HERE, Guest, build_images, emulated_nvme
 from target import (BasaltTarget, DriveNamespace, Namespace, NvmetTarget, RemoteNamespace,
                     Subsystem, make_image, saved_configuration)
 
-CASES = ("control", "data", "restart", "drive", "initiator")
+CASES = ("control", "data", "restart", "drive", "initiator", "auth")
 TARGETS = ("basaltd", "nvmet")
 
 NQN = "nqn.2026-01.io.basalt:open"
@@ -89,6 +89,55 @@ class LinuxHostTest(unittest.TestCase):
         self._run([Subsystem(NQN, [self._namespace(1), self._namespace(2, block_bytes=4096)])],
                   on_request=on_request,
                   programs={"/bin/block-journal": self._settings.programs / "block-journal"})
+
+    def test_auth(self):
+        if self._settings.target != "basaltd":
+            self.skipTest("the keys are set by basaltd's calls")
+        if self._kernel == "6.1":
+            self.skipTest("Debian's Linux 6.1 has no NVMe authentication")
+        # Made by `nvme gen-dhchap-key`, with no hash and with SHA-256 and SHA-512.
+        secrets = {
+            "SECRET": "DHHC-1:00:7T3DybjvCi4LwfXOL1sb1bK3s/G31axaK2o/CuNqLxG7QNt1:",
+            "OTHER_SECRET": "DHHC-1:01:jp+UPD/AKo9StXj43QFST9mJ+cqj6HKEKIFpC5NHpQj+eyRN:",
+            "CONTROLLER_SECRET": "DHHC-1:03:6jMCPXwQ8m/qh2Vdn6hTUEtJfQwcTPeQyO8bFljj9VZ2vdCZbuk9wOY"
+                                 "0rON23Nmy19VuNnIxakxxXMDP+zVzuRG5ytU=:",
+        }
+        target = self._make_target([Subsystem(NQN_PRIVATE, [self._namespace(1)], [HOST_ALLOWED])])
+        target.start()
+        self.addCleanup(lambda: target.kill() if target.is_running() else None)
+        for name, secret in secrets.items():
+            path = self._folder / f"{name}.key"
+            path.touch(mode=0o600)
+            path.write_text(secret + "\n")
+            target.call("keyring_file_add_key", {"name": name, "path": str(path)})
+        host = {"nqn": NQN_PRIVATE, "host": HOST_ALLOWED}
+        target.call("nvmf_subsystem_set_keys", {**host, "dhchap_key": "SECRET",
+                                                "dhchap_ctrlr_key": "CONTROLLER_SECRET"})
+        seen = 0
+
+        def on_request(words):
+            nonlocal seen
+            if words[0] == "algorithms":
+                target.call("nvmf_set_config", {"dhchap_digests": [words[1]],
+                                                "dhchap_dhgroups": [words[2]]})
+            elif words == ["rekey"]:
+                target.call("nvmf_subsystem_set_keys", {**host, "dhchap_key": "OTHER_SECRET"})
+                seen = self._authentications()
+            elif words == ["wait-authenticated"]:
+                deadline_s = time.monotonic() + 60
+                while self._authentications() < seen + 3 and time.monotonic() < deadline_s:
+                    time.sleep(0.1)
+                self.assertGreaterEqual(self._authentications(), seen + 3, "admin and two queues")
+            else:
+                raise ValueError(f"unknown request {words}")
+
+        self._run_guest({**target.environment(), **secrets}, on_request=on_request, cpu_count=2)
+        target.stop()
+        self._passed = True
+
+    def _authentications(self):
+        """How many queues have authenticated, by the target's log."""
+        return (self._folder / "basaltd.log").read_text().count(" authenticated with ")
 
     def test_drive(self):
         # basaltd runs in the guest, on emulated NVMe drives; the guest is its own host.

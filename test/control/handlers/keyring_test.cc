@@ -15,6 +15,11 @@ constexpr const char* kNqn = "nqn.2026-01.io.basalt:t";
 constexpr const char* kHost = "nqn.2026-01.io.basalt:host";
 constexpr const char* kKey = "NVMeTLSkey-1:01:VRLbtnN9AQb2WXW3c9+wEf/DRLz0QuLdbYvEhwtdWwNf9LrZ:\n";
 
+// Made by `nvme gen-dhchap-key`.
+constexpr const char* kDhchapKey = "DHHC-1:00:7T3DybjvCi4LwfXOL1sb1bK3s/G31axaK2o/CuNqLxG7QNt1:\n";
+constexpr const char* kOtherDhchapKey =
+    "DHHC-1:01:jp+UPD/AKo9StXj43QFST9mJ+cqj6HKEKIFpC5NHpQj+eyRN:\n";
+
 class KeyringCalls : public testing::Test {
   protected:
     void SetUp() override {
@@ -88,6 +93,53 @@ TEST_F(KeyringCalls, GiveAHostATlsKeyAndSaveItsName) {
     ASSERT_TRUE(second.wait_until_ready());
     EXPECT_EQ(second.result("save_config")["subsystems"], saved["subsystems"]);
     EXPECT_EQ(daemon_.output().find("VRLbtnN9"), std::string::npos);
+}
+
+TEST_F(KeyringCalls, GiveAHostDhchapKeysReplaceThemAndSaveTheirNames) {
+    add_subsystem();
+    const std::string first = key_file("first.key", kDhchapKey);
+    const std::string second_path = key_file("second.key", kOtherDhchapKey);
+    EXPECT_EQ(result("keyring_file_add_key", {{"name", "first"}, {"path", first}}), true);
+    EXPECT_EQ(result("keyring_file_add_key", {{"name", "second"}, {"path", second_path}}), true);
+    EXPECT_EQ(result("keyring_file_add_key", {{"name", "tls"}, {"path", key_path_}}), true);
+    const Json host{{"nqn", kNqn}, {"host", kHost}};
+    const auto with = [&](const Json& keys) {
+        Json params = host;
+        params.update(keys);
+        return params;
+    };
+    const char* add = "nvmf_subsystem_add_host";
+    const char* set = "nvmf_subsystem_set_keys";
+    EXPECT_NE(daemon_.error(add, with({{"dhchap_key", "none"}})).find("not in the keyring"),
+              std::string::npos);
+    EXPECT_NE(daemon_.error(add, with({{"dhchap_key", "tls"}})).find("no DH-HMAC-CHAP secret"),
+              std::string::npos);
+    EXPECT_NE(daemon_.error(add, with({{"dhchap_ctrlr_key", "first"}})).find("needs dhchap_key"),
+              std::string::npos);
+    EXPECT_NE(daemon_.error(set, with({{"dhchap_key", "first"}})), "") << "no such host yet";
+    EXPECT_EQ(result(add, with({{"dhchap_key", "first"}})), true);
+    EXPECT_EQ(result("nvmf_get_subsystems", {{"nqn", kNqn}})[0]["hosts"][0],
+              (Json{{"nqn", kHost}, {"dhchap_key", "first"}}));
+    EXPECT_EQ(result(set, with({{"dhchap_key", "second"}, {"dhchap_ctrlr_key", "first"}})), true);
+    const Json shown = result("nvmf_get_subsystems", {{"nqn", kNqn}})[0]["hosts"][0];
+    EXPECT_EQ(shown["dhchap_key"], "second");
+    EXPECT_EQ(shown["dhchap_ctrlr_key"], "first");
+    EXPECT_NE(daemon_.error("nvmf_set_config", {{"dhchap_digests", {"md5"}}}).find("md5"),
+              std::string::npos);
+    EXPECT_NE(daemon_.error("nvmf_set_config", {{"dhchap_dhgroups", {"modp1"}}}).find("modp1"),
+              std::string::npos);
+    EXPECT_EQ(result("nvmf_set_config",
+                     {{"dhchap_digests", {"sha512"}}, {"dhchap_dhgroups", {"ffdhe4096", "null"}}}),
+              true);
+
+    const Json saved = result("save_config");
+    EXPECT_NE(saved.dump().find("sha512"), std::string::npos);
+    EXPECT_EQ(saved.dump().find("DHHC"), std::string::npos);
+    DaemonProcess second;
+    second.start({"--json", daemon_.write_file("saved.json", saved.dump())});
+    ASSERT_TRUE(second.wait_until_ready());
+    EXPECT_EQ(second.result("save_config")["subsystems"], saved["subsystems"]);
+    EXPECT_EQ(daemon_.output().find("DHHC"), std::string::npos);
 }
 
 TEST_F(KeyringCalls, RefuseKeysThatAreNoTlsKeys) {

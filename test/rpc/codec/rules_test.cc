@@ -66,11 +66,10 @@ TEST(Rules, RefusesAFeatureThatTheDaemonLacks) {
     request = good_malloc();
     request.set_dif_type(-1);
     EXPECT_NE(broken(request).find("'dif_type' is not supported"), std::string::npos);
-    v1::NvmfSubsystemAddHostRequest host;
-    host.set_nqn("nqn.a");
-    host.set_host("nqn.b");
-    host.set_dhchap_key("key0");
-    EXPECT_NE(broken(host).find("'dhchap_key' is not supported"), std::string::npos);
+    v1::NvmfCreateSubsystemRequest subsystem;
+    subsystem.set_nqn("nqn.a");
+    subsystem.set_passthrough(true);
+    EXPECT_NE(broken(subsystem).find("'passthrough' is not supported"), std::string::npos);
 }
 
 TEST(Rules, RefusesTextOfTheWrongForm) {

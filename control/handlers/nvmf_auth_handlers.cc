@@ -1,0 +1,121 @@
+#include "control/handlers/nvmf_auth_handlers.h"
+
+#include <utility>
+
+#include "control/handlers/nvmf_subsystem_handlers.h"
+
+namespace basalt::control {
+
+using rpc::Reply;
+using rpc::RpcCode;
+using rpc::RpcError;
+
+namespace {
+
+// Finds one key; false if a name was given that the ring has not, or whose file holds no secret.
+bool find_key(Keyring& keyring, const std::string& name, KeyReference& out, std::string& problem) {
+    if (name.empty()) {
+        return true;
+    }
+    Result<KeyReference> key = keyring.find(name);
+    if (!key) {
+        problem = "key '" + name + "' is not in the keyring; keyring_file_add_key puts it there";
+        return false;
+    }
+    const Result<Secret> contents = key->read();
+    if (!contents || !nvmf::DhchapSecret::parse(contents->text())) {
+        problem = "key '" + name +
+                  "' can't be read or is no DH-HMAC-CHAP secret (nvme gen-dhchap-key makes one)";
+        return false;
+    }
+    out = std::move(*key);
+    return true;
+}
+
+}  // namespace
+
+void NvmfAuthHandlers::add_to(rpc::MethodTable& table) {
+    table.add("nvmf_set_config", *this, &NvmfAuthHandlers::set_config);
+    table.add("nvmf_subsystem_set_keys", *this, &NvmfAuthHandlers::set_keys);
+}
+
+std::optional<nvmf::HostKeys> find_host_keys(Keyring& keyring,
+                                             const std::string& dhchap_key,
+                                             const std::string& dhchap_ctrlr_key,
+                                             std::string& problem) {
+    nvmf::HostKeys keys;
+    if (!find_key(keyring, dhchap_key, keys.dhchap, problem) ||
+        !find_key(keyring, dhchap_ctrlr_key, keys.dhchap_controller, problem)) {
+        return std::nullopt;
+    }
+    if (keys.dhchap_controller && !keys.dhchap) {
+        problem = "dhchap_ctrlr_key: needs dhchap_key, the host's";
+        return std::nullopt;
+    }
+    return keys;
+}
+
+void NvmfAuthHandlers::set_keys(const v1::NvmfSubsystemSetKeysRequest& request,
+                                Reply<v1::Done> reply) {
+    if (refuse_other_target(request, reply)) {
+        return;
+    }
+    std::string problem;
+    std::optional<nvmf::HostKeys> keys =
+        find_host_keys(context_.keyring, request.dhchap_key(), request.dhchap_ctrlr_key(), problem);
+    if (!keys) {
+        reply.fail(RpcError(RpcCode::kInvalidParams, problem));
+        return;
+    }
+    replace_keys(request.nqn(), request.host(), std::move(*keys), std::move(reply)).detach();
+}
+
+Task<void> NvmfAuthHandlers::replace_keys(std::string nqn,
+                                          std::string host,
+                                          nvmf::HostKeys keys,
+                                          Reply<v1::Done> reply) {
+    const RunningCall running(context_);
+    auto replacing = context_.target.set_host_keys(nqn, host, std::move(keys));
+    const Status replaced = co_await replacing;
+    if (!replaced) {
+        const std::string what = "host '" + host + "' of " + subsystem_words(nqn);
+        reply.fail(target_error(replaced.error(), what));
+        co_return;
+    }
+    reply.send();
+}
+
+void NvmfAuthHandlers::set_config(const v1::NvmfSetConfigRequest& request, Reply<v1::Done> reply) {
+    nvmf::AuthAlgorithms algorithms;
+    if (request.dhchap_digests_size() > 0) {
+        algorithms.hashes = 0;
+    }
+    for (const std::string& name : request.dhchap_digests()) {
+        const auto hash = nvmf::hash_named(name);
+        if (!hash) {
+            reply.fail(RpcError(
+                RpcCode::kInvalidParams,
+                "dhchap_digests: there are sha256, sha384 and sha512, and no '" + name + "'"));
+            return;
+        }
+        algorithms.hashes |= nvmf::AuthAlgorithms::bit(*hash);
+    }
+    if (request.dhchap_dhgroups_size() > 0) {
+        algorithms.groups = 0;
+    }
+    for (const std::string& name : request.dhchap_dhgroups()) {
+        const auto group = nvmf::group_named(name);
+        if (!group) {
+            reply.fail(RpcError(RpcCode::kInvalidParams,
+                                "dhchap_dhgroups: there are null, ffdhe2048, ffdhe3072, ffdhe4096, "
+                                "ffdhe6144 and ffdhe8192, and no '" +
+                                    name + "'"));
+            return;
+        }
+        algorithms.groups |= nvmf::AuthAlgorithms::bit(*group);
+    }
+    context_.target.allow_auth_algorithms(algorithms);
+    reply.send();
+}
+
+}  // namespace basalt::control
