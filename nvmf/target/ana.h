@@ -26,7 +26,7 @@ enum class AnaState : uint8_t {
 inline constexpr uint8_t kAnaTransitionSeconds = 10;
 
 /// One ANA group as one listener leads to it.
-struct AnaGroup {
+struct AnaGroupState {
     AnaState state = AnaState::kOptimized;
     uint64_t changes = 1;  ///< Change count of its descriptor; 0 would mean that none is given.
 };

@@ -53,7 +53,7 @@ NvmeStatus write_ana_log(Request& request, PageWindow& page) {
     page.add(&head, sizeof(head));
     for (auto at = members.begin(); at != members.end();) {
         const auto end = end_of_group(at);
-        const AnaGroup& group = path->ana_groups[at->first - 1];
+        const AnaGroupState& group = path->ana_groups[at->first - 1];
         nvme_ana_group_desc descriptor{};
         descriptor.grpid = at->first;
         descriptor.nnsids = groups_only ? 0 : static_cast<uint32_t>(end - at);

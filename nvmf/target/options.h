@@ -63,8 +63,8 @@ struct NamespaceConfig {
 struct ListenerConfig {
     ListenerId id;
     SocketAddress address;
-    bool requires_tls = false;           ///< Of whoever comes by it to this subsystem.
-    std::vector<AnaGroup> ana_groups{};  ///< By group - 1; empty: no ANA reporting.
+    bool requires_tls = false;                ///< Of whoever comes by it to this subsystem.
+    std::vector<AnaGroupState> ana_groups{};  ///< By group - 1; empty: no ANA reporting.
     uint64_t ana_changes = 0;  ///< How often what the ANA log tells on this path has changed.
 
     /// Of a group that exists; optimized without ANA reporting.

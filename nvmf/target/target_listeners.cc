@@ -196,7 +196,7 @@ Task<Result<SocketAddress>> Target::add_listener(std::string nqn,
     auto next = std::make_unique<SubsystemConfig>(*state->config);
     ListenerConfig added{listener->id, listener->address, requires_tls};
     if (next->ana_reporting) {
-        added.ana_groups.assign(next->namespaces_max, AnaGroup{.state = ana});
+        added.ana_groups.assign(next->namespaces_max, AnaGroupState{.state = ana});
     }
     next->listeners.push_back(std::move(added));
     next->discovery_generation = ++discovery_generation_;

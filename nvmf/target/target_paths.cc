@@ -58,7 +58,7 @@ Task<Status> Target::set_ana_state(std::string nqn,
     const ListenerId listener = path->id;
     bool has_changed = false;
     for (uint32_t group = 1; group <= path->ana_groups.size(); ++group) {
-        AnaGroup& each = path->ana_groups[group - 1];
+        AnaGroupState& each = path->ana_groups[group - 1];
         if ((ana_group == 0 || group == ana_group) && each.state != ana) {
             each.state = ana;
             ++each.changes;
