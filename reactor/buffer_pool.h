@@ -75,6 +75,12 @@ class BufferPool {
 
     /// Free buffers of a class now, for metrics and tests.
     [[nodiscard]] uint32_t free_count(size_t size_class) const;
+    [[nodiscard]] uint32_t total_count(size_t size_class) const {
+        return classes_[size_class].total_count;
+    }
+
+    /// The smallest class that fits `size_bytes`, 1 to kBufferBytesMax.
+    [[nodiscard]] static size_t class_for(uint32_t size_bytes);
 
   private:
     struct FreeBuffer {
@@ -88,8 +94,6 @@ class BufferPool {
         uint32_t total_count = 0;
         IntrusiveList<BufferWaiter, &BufferWaiter::link_> waiters;
     };
-
-    [[nodiscard]] static size_t class_for(uint32_t size_bytes);
 
     std::array<SizeClass, kClasses> classes_;
 };

@@ -43,6 +43,7 @@ struct BdevInfo {
     bool zeroes_may_deallocate = false;  ///< IoRequest::may_deallocate means something for zeroes.
     bool is_read_only = false;
     bool is_thin = false;               ///< Has fewer blocks behind it than it shows.
+    bool is_memory = false;             ///< Copies data itself, or drops it: needs no alignment.
     bool supplies_read_memory = false;  ///< See IoRequest::wants_device_memory.
 
     [[nodiscard]] bool can(IoOp op) const { return supports[static_cast<uint32_t>(op)]; }

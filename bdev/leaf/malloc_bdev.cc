@@ -153,6 +153,7 @@ MallocBdev::MallocBdev(const MallocOptions& options,
     info_.hints.unmap_alignment = BlockCount(kPageBytes / options.block_size_bytes);
     info_.reads_zeroes_after_unmap = true;
     info_.zeroes_may_deallocate = true;
+    info_.is_memory = true;
     info_.supports.fill(true);
 }
 

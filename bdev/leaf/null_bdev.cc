@@ -90,6 +90,7 @@ NullBdev::NullBdev(const NullOptions& options, std::span<std::byte> zeroes) : ze
     info_.transfer_max = BlockCount(kMemoryTransferBytesMax / options.block_size_bytes);
     info_.reads_zeroes_after_unmap = true;
     info_.zeroes_may_deallocate = true;
+    info_.is_memory = true;
     info_.supplies_read_memory = true;
     info_.supports.fill(true);
 

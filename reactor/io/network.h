@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include <sys/uio.h>
@@ -26,6 +27,15 @@ class SocketHandler {
     /// network, and offers the rest again after resume_receive().
     [[nodiscard]] virtual size_t on_receive(std::span<const std::byte> data) = 0;
 
+    /// Where the next bytes of the stream belong, if that is known: the rest of a large transfer.
+    /// The socket may then have them put there instead of offering them to on_receive(). It asks
+    /// after on_receive() or on_received(); from then on it may write to the memory until its next
+    /// call of one of these, or on_closed(). Empty: it is not known.
+    [[nodiscard]] virtual std::span<std::byte> receive_memory() { return {}; }
+
+    /// The next `size_bytes` bytes of the stream lie at the start of what receive_memory() said.
+    virtual void on_received(size_t /*size_bytes*/) {}
+
     /// The bytes of the last send() are all with the network; its buffers are the user's again.
     virtual void on_sent() = 0;
 
@@ -33,6 +43,12 @@ class SocketHandler {
     /// close() was called (kCancelled). No I/O refers to the user's buffers any more. The socket
     /// may be destroyed inside this call.
     virtual void on_closed(Error reason) = 0;
+};
+
+/// The memory of one on_receive() that the user keeps beyond the call: Socket::keep_received(). A
+/// value.
+struct KeptMemory {
+    uint32_t token = 0;
 };
 
 /// A connected (or connecting) stream socket on one core. Owner: its user, who may destroy it only
@@ -45,6 +61,15 @@ class Socket {
     /// in or after on_sent(). The array and the buffers live until on_sent() or on_closed().
     /// At most kSendPiecesMax pieces; at least one byte.
     virtual void send(std::span<const iovec> pieces) = 0;
+
+    /// As send(), for a peer that waits for just this: does not wait for the end of the turn, so
+    /// costs a system call of its own. on_sent() comes from the poll loop all the same.
+    virtual void send_at_once(std::span<const iovec> pieces) { send(pieces); }
+
+    /// Inside on_receive(): keeps the memory of its `data` for the user, until he gives it back
+    /// with Network::give_back(), once for each success, also when the socket is gone. Nothing if
+    /// memory is short or the socket can't: the user copies then.
+    [[nodiscard]] virtual std::optional<KeptMemory> keep_received() { return std::nullopt; }
 
     /// Ends the backpressure that on_receive() asked for by taking less than it was offered.
     virtual void resume_receive() = 0;
@@ -101,6 +126,9 @@ class Network {
     [[nodiscard]] virtual Result<std::unique_ptr<Socket>> adopt(AcceptedSocket accepted,
                                                                 const SocketOptions& options,
                                                                 SocketHandler& handler) = 0;
+
+    /// Takes back what a socket of this core let its user keep.
+    virtual void give_back(KeptMemory /*memory*/) {}
 
     /// Closes an accepted connection that nobody wants.
     virtual void discard(AcceptedSocket accepted) = 0;

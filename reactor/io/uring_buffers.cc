@@ -12,6 +12,9 @@ namespace basalt {
 
 namespace {
 
+// Users may keep one buffer in so many: 64 MiB of the 256 that there are by default.
+constexpr uint32_t kKeptShare = 4;
+
 Result<std::byte*> map(size_t size_bytes) {
     // NORESERVE: most of it is never touched.
     void* memory = mmap(nullptr,
@@ -42,6 +45,8 @@ Result<std::unique_ptr<UringBuffers>> UringBuffers::create(UringRing& ring,
     BASALT_TRY(buffers->memory_, map(buffers->memory_bytes_));
     buffers->spare_.reserve(options.total_count);
     buffers->held_.resize(options.total_count);
+    buffers->holders_.resize(options.total_count);
+    buffers->is_kept_.resize(options.total_count);
     if (features.buffer_ring) {
         buffers->lent_ring_bytes_ = sizeof(io_uring_buf) * options.lent_max;
         BASALT_TRY(std::byte * memory, map(buffers->lent_ring_bytes_));
@@ -109,6 +114,9 @@ void UringBuffers::lend(uint32_t index) {
 }
 
 void UringBuffers::replace() {
+    if (lent_count_ >= lent_target_) {
+        return;
+    }
     if (!spare_.empty()) {
         const uint32_t index = spare_.back();
         spare_.pop_back();
@@ -134,11 +142,38 @@ uint32_t UringBuffers::take(uint32_t completion_flags) {
     BASALT_ASSERT(index < fresh_);
     BASALT_ASSERT(lent_count_ > 0);
     --lent_count_;
+    BASALT_ASSERT(holders_[index] == 0);
+    holders_[index] = 1;
     return index;
+}
+
+bool UringBuffers::keep(uint32_t index) {
+    BASALT_ASSERT(holders_[index] > 0);
+    if (!is_kept_[index]) {
+        if (kept_count_ >= options_.total_count / kKeptShare || is_low()) {
+            return false;
+        }
+        is_kept_[index] = true;
+        ++kept_count_;
+        replace();
+    }
+    if (holders_[index] == UINT16_MAX) {
+        return false;
+    }
+    ++holders_[index];
+    return true;
 }
 
 void UringBuffers::release(uint32_t index) {
     BASALT_ASSERT(index < fresh_);
+    BASALT_ASSERT(holders_[index] > 0);
+    if (--holders_[index] > 0) {
+        return;
+    }
+    if (is_kept_[index]) {
+        is_kept_[index] = false;
+        --kept_count_;
+    }
     if (lent_count_ < lent_target_) {
         lend(index);
     } else {

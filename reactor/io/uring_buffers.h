@@ -25,6 +25,9 @@ namespace basalt {
 /// memory is reserved, not used: a page that was never received into costs nothing, and spare
 /// buffers are taken last in, first out.
 ///
+/// A socket's user may keep a buffer for what it holds, while there are plenty (keep()): a buffer
+/// is free again when all who hold it have released it.
+///
 /// No socket can starve the others: when free buffers run low (is_low()), sockets receive with one
 /// request a buffer, and a socket under backpressure asks for no more; so each then holds at most
 /// one more, and `total` exceeds the number of sockets.
@@ -56,7 +59,11 @@ class UringBuffers {
     /// Says that a buffer taken will be kept for a while: lends the kernel a spare one instead.
     void replace();
 
-    /// Gives a buffer back.
+    /// Another holder for a buffer that is held: it needs one more release(). False if so many are
+    /// kept already that the sockets might run short.
+    [[nodiscard]] bool keep(uint32_t index);
+
+    /// One holder lets go of a buffer.
     void release(uint32_t index);
 
     /// Says how many sockets there are, so that as many buffers are lent as the options allow.
@@ -107,6 +114,9 @@ class UringBuffers {
     uint32_t fresh_ = 0;           // The first buffer that was never used.
     std::vector<uint32_t> spare_;  // Reserved in full at creation.
     std::vector<Held> held_;
+    std::vector<uint16_t> holders_;  // By buffer; how many must release it.
+    uint32_t kept_count_ = 0;        // Buffers that have, or had, more than one holder.
+    std::vector<bool> is_kept_;
 };
 
 }  // namespace basalt

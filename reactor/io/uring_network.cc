@@ -223,6 +223,10 @@ Result<std::unique_ptr<Socket>> UringNetwork::connect(const SocketAddress& addre
 
 uint32_t UringNetwork::run_pending() {
     uint32_t count = 0;
+    while (UringSocket* socket = sent_.pop_front()) {
+        socket->tell_sent();
+        ++count;
+    }
     if (buffers_.has_lent()) {
         while (UringSocket* socket = rearming_.pop_front()) {
             socket->arm_receive();

@@ -29,13 +29,14 @@ class UringNetwork final : public Network {
                                                         const SocketOptions& options,
                                                         SocketHandler& handler) override;
     void discard(AcceptedSocket accepted) override;
+    void give_back(KeptMemory memory) override { buffers_.release(memory.token); }
     [[nodiscard]] Result<std::unique_ptr<Socket>> connect(const SocketAddress& address,
                                                           const SocketOptions& options,
                                                           SocketHandler& handler) override;
 
     /// Whether run_pending() has something to do.
     [[nodiscard]] bool has_pending() const {
-        return !pending_.empty() || (!rearming_.empty() && buffers_.has_lent());
+        return !pending_.empty() || !sent_.empty() || (!rearming_.empty() && buffers_.has_lent());
     }
     /// Does what calls of users left to the poll loop. Returns how many sockets it served.
     uint32_t run_pending();
@@ -71,6 +72,9 @@ class UringNetwork final : public Network {
     IntrusiveList<UringSocket, &UringSocket::pending_link_> pending_;
     // Receive again in run_pending(); first those that found no buffer.
     IntrusiveList<UringSocket, &UringSocket::rearming_link_> rearming_;
+    // Sent at once; on_sent() is due.
+    IntrusiveList<UringSocket, &UringSocket::sent_link_> sent_;
+    uint32_t offered_buffer_ = UringBuffers::kNone;  // What on_receive() is being called with.
     IntrusiveList<AcceptOp, &AcceptOp::link> accepts_;
     uint32_t in_flight_ = 0;
     uint32_t socket_count_ = 0;

@@ -1,5 +1,6 @@
 #include "reactor/io/uring_socket.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -11,6 +12,18 @@
 namespace basalt {
 
 namespace {
+
+// A rest of this size makes a socket go over to bulk: by then a transfer has outgrown a buffer, and
+// is worth the cancellation of a multishot request.
+constexpr size_t kBulkBytesMin = 16384;
+// In bulk, a rest of this size is received straight to its place: the copy of less costs less than
+// one more request.
+constexpr size_t kDirectBytesMin = 4096;
+// What is received into a buffer between two transfers: headers and commands, and little of the
+// transfer itself, because that is copied.
+constexpr uint32_t kBetweenBytes = 1024;
+// So many of those without a transfer end bulk.
+constexpr uint32_t kSmallCountMax = 16;
 
 bool is_transient(int32_t result) {
     return result == -EINTR || result == -EAGAIN;
@@ -81,18 +94,48 @@ void UringSocket::on_connect(UringOp& op, UringCompletion completion) {
 
 // ---- sending
 
-void UringSocket::send(std::span<const iovec> pieces) {
-    BASALT_ASSERT(state_ != State::kConnecting);
+void UringSocket::begin_send(std::span<const iovec> pieces) {
     BASALT_ASSERT(pieces.size() <= kSendPiecesMax);
-    if (state_ != State::kOpen) {
-        return;  // The user does not know yet; on_closed() tells.
-    }
     BASALT_ASSERT(pieces_.empty());
+    BASALT_ASSERT(!sent_link_.is_linked());
     pieces_ = pieces;
     piece_offset_bytes_ = 0;
     advance_send(0);
     BASALT_ASSERT(!pieces_.empty());
+}
+
+void UringSocket::send(std::span<const iovec> pieces) {
+    BASALT_ASSERT(state_ != State::kConnecting);
+    if (state_ != State::kOpen) {
+        return;  // The user does not know yet; on_closed() tells.
+    }
+    begin_send(pieces);
     arm_send();
+}
+
+void UringSocket::send_at_once(std::span<const iovec> pieces) {
+    BASALT_ASSERT(state_ != State::kConnecting);
+    if (state_ != State::kOpen) {
+        return;
+    }
+    begin_send(pieces);
+    message_.msg_iov = const_cast<iovec*>(pieces_.data());
+    message_.msg_iovlen = pieces_.size();
+    const ssize_t sent = sendmsg(fd_, &message_, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent > 0) {
+        advance_send(static_cast<size_t>(sent));
+    }
+    if (pieces_.empty()) {
+        network_.sent_.push_back(*this);
+    } else {
+        arm_send();  // No room for the rest; or an error, which then comes the usual way.
+    }
+}
+
+void UringSocket::tell_sent() {
+    if (state_ == State::kOpen) {
+        handler_.on_sent();
+    }
 }
 
 void UringSocket::arm_send() {
@@ -163,22 +206,41 @@ void UringSocket::arm_receive() {
         return;
     }
     io_uring_sqe& sqe = network_.ring_.next_sqe();
-    if (network_.features_.multishot_receive && !network_.buffers_.is_low()) {
+    sqe.user_data = receive_.user_data();
+    receive_.is_armed = true;
+    has_received_ = false;
+    if (is_bulk_) {
+        const std::span<std::byte> memory = handler_.receive_memory();
+        if (memory.size() >= kDirectBytesMin) {
+            is_direct_ = true;
+            small_count_ = 0;
+            io_uring_prep_recv(&sqe, fd_, memory.data(), memory.size(), MSG_WAITALL);
+            sqe.user_data = receive_.user_data();
+            return;
+        }
+        is_bulk_ = ++small_count_ < kSmallCountMax;
+    }
+    const uint32_t buffer_bytes = network_.buffers_.buffer_bytes();
+    if (is_bulk_) {
+        io_uring_prep_recv(&sqe, fd_, nullptr, std::min(kBetweenBytes, buffer_bytes), 0);
+    } else if (network_.features_.multishot_receive && !network_.buffers_.is_low()) {
         io_uring_prep_recv_multishot(&sqe, fd_, nullptr, 0, 0);
     } else {
-        io_uring_prep_recv(&sqe, fd_, nullptr, network_.buffers_.buffer_bytes(), 0);
+        io_uring_prep_recv(&sqe, fd_, nullptr, buffer_bytes, 0);
     }
     sqe.flags |= IOSQE_BUFFER_SELECT;
     sqe.buf_group = UringBuffers::kGroup;
     sqe.user_data = receive_.user_data();
-    receive_.is_armed = true;
-    has_received_ = false;
 }
 
 void UringSocket::on_receive(UringOp& op, UringCompletion completion) {
     UringSocket& self = static_cast<Op&>(op).socket;
     const bool is_last = (completion.flags & IORING_CQE_F_MORE) == 0;
     self.receive_.is_armed = !is_last;
+    if (self.is_direct_) {
+        self.handle_direct(completion.result);
+        return;
+    }
     if ((completion.flags & IORING_CQE_F_BUFFER) != 0) {
         const uint32_t buffer = self.network_.buffers_.take(completion.flags);
         self.has_received_ = true;
@@ -204,10 +266,10 @@ void UringSocket::handle_data(uint32_t buffer, uint32_t length_bytes) {
         }
         return;
     }
-    const size_t taken = handler_.on_receive({buffers.data(buffer), length_bytes});
-    BASALT_ASSERT(taken <= length_bytes);
+    const size_t taken = offer(buffer, 0, length_bytes);
     if (taken == length_bytes || state_ != State::kOpen) {
         buffers.release(buffer);
+        look_for_bulk();
         return;
     }
     const auto taken_bytes = static_cast<uint32_t>(taken);
@@ -215,6 +277,43 @@ void UringSocket::handle_data(uint32_t buffer, uint32_t length_bytes) {
     if (receive_.is_armed) {
         network_.ring_.cancel(receive_.user_data());
     }
+}
+
+size_t UringSocket::offer(uint32_t buffer, uint32_t offset_bytes, uint32_t length_bytes) {
+    network_.offered_buffer_ = buffer;
+    const size_t taken =
+        handler_.on_receive({network_.buffers_.data(buffer) + offset_bytes, length_bytes});
+    network_.offered_buffer_ = UringBuffers::kNone;
+    BASALT_ASSERT(taken <= length_bytes);
+    return taken;
+}
+
+std::optional<KeptMemory> UringSocket::keep_received() {
+    BASALT_ASSERT(network_.offered_buffer_ != UringBuffers::kNone);
+    if (!network_.buffers_.keep(network_.offered_buffer_)) {
+        return std::nullopt;
+    }
+    return KeptMemory{network_.offered_buffer_};
+}
+
+void UringSocket::look_for_bulk() {
+    if (is_bulk_ || state_ != State::kOpen || handler_.receive_memory().size() < kBulkBytesMin) {
+        return;
+    }
+    is_bulk_ = true;
+    small_count_ = 0;
+    if (receive_.is_armed) {
+        network_.ring_.cancel(receive_.user_data());
+    }
+}
+
+void UringSocket::handle_direct(int32_t result) {
+    is_direct_ = false;
+    if (result > 0 && state_ == State::kOpen) {
+        has_received_ = true;
+        handler_.on_received(static_cast<size_t>(result));
+    }
+    handle_receive_end(result);
 }
 
 void UringSocket::handle_receive_end(int32_t result) {
@@ -274,9 +373,7 @@ void UringSocket::offer_held() {
     UringBuffers& buffers = network_.buffers_;
     while (has_held() && state_ == State::kOpen) {
         UringBuffers::Held& first = buffers.held(held_first_);
-        const size_t taken = handler_.on_receive(
-            {buffers.data(held_first_) + first.offset_bytes, first.length_bytes});
-        BASALT_ASSERT(taken <= first.length_bytes);
+        const size_t taken = offer(held_first_, first.offset_bytes, first.length_bytes);
         if (taken < first.length_bytes) {
             first.offset_bytes += static_cast<uint32_t>(taken);
             first.length_bytes -= static_cast<uint32_t>(taken);
@@ -320,6 +417,9 @@ void UringSocket::begin_close(Error reason) {
     }
     if (rearming_link_.is_linked()) {
         network_.rearming_.remove(*this);
+    }
+    if (sent_link_.is_linked()) {
+        network_.sent_.remove(*this);
     }
     queue_if_quiet();
 }

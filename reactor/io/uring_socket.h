@@ -28,6 +28,11 @@ class UringNetwork;
 /// cancelled so that TCP's window closes, and resume_receive() offers the queue again, in order,
 /// before anything new.
 ///
+/// Bulk: once the user says where the rest of a large transfer belongs (receive_memory()), the
+/// multishot request gives way to single ones, which take a large rest straight to its place, by
+/// one request, and what is between two transfers in small pieces into a buffer. When no transfer
+/// has come for a while, multishot is back.
+///
 /// Closing: whatever is under way is cancelled; when the kernel has let go of every request,
 /// on_closed() runs. A peer that closes after its last bytes is reported after these were taken.
 ///
@@ -58,6 +63,8 @@ class UringSocket final : public Socket {
     ~UringSocket() override;
 
     void send(std::span<const iovec> pieces) override;
+    void send_at_once(std::span<const iovec> pieces) override;
+    [[nodiscard]] std::optional<KeptMemory> keep_received() override;
     void resume_receive() override;
     void close() override;
     [[nodiscard]] SocketAddress local_address() const override { return local_; }
@@ -84,7 +91,10 @@ class UringSocket final : public Socket {
     }
     void start_connect();
 
+    void begin_send(std::span<const iovec> pieces);
     void arm_send();
+    /// After send_at_once(), from the poll loop.
+    void tell_sent();
     void advance_send(size_t sent_bytes);
     void begin_close(Error reason);
     void finish_close();
@@ -99,6 +109,11 @@ class UringSocket final : public Socket {
     static void on_send(UringOp& op, UringCompletion completion);
     static void on_receive(UringOp& op, UringCompletion completion);
     void handle_data(uint32_t buffer, uint32_t length_bytes);
+    /// on_receive() with a part of a buffer. Returns what was taken.
+    [[nodiscard]] size_t offer(uint32_t buffer, uint32_t offset_bytes, uint32_t length_bytes);
+    void handle_direct(int32_t result);
+    /// Begins bulk receiving if a large transfer is coming.
+    void look_for_bulk();
     void handle_receive_end(int32_t result);
 
     [[nodiscard]] bool has_held() const { return held_first_ != UringBuffers::kNone; }
@@ -113,6 +128,9 @@ class UringSocket final : public Socket {
     State state_;
     bool has_peer_closed_ = false;  // To be reported when the held buffers are taken.
     bool has_received_ = false;     // Since receiving was last asked for.
+    bool is_bulk_ = false;
+    bool is_direct_ = false;    // The request under way fills receive_memory().
+    uint32_t small_count_ = 0;  // Requests since the last such one.
     Error close_reason_;
 
     Op receive_;
@@ -120,6 +138,7 @@ class UringSocket final : public Socket {
     Op connect_;
     ListLink pending_link_;
     ListLink rearming_link_;
+    ListLink sent_link_;
 
     // Received and not taken yet, oldest first. While there are any, nothing is asked for.
     uint32_t held_first_ = UringBuffers::kNone;

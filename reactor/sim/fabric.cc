@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstring>
 
 #include "reactor/base/assert.h"
 #include "reactor/sim/sim_network.h"
@@ -324,6 +325,27 @@ void Fabric::fail(Connection& connection, uint32_t side, Error reason) {
     mark_ready(connection, side);
 }
 
+/// As a real socket may, it writes where it was told to after the last call, not where its user
+/// would like to have the bytes by now.
+size_t Fabric::deliver(Endpoint& end, std::span<const std::byte> data) {
+    SocketHandler& handler = *end.handler;
+    size_t taken = data.size();
+    if (end.memory.empty()) {
+        SimNetwork& network = *end.network;
+        taken = handler.on_receive(network.begin_offer(data));
+        network.end_offer();
+    } else {
+        std::memcpy(end.memory.data(), data.data(), data.size());
+        handler.on_received(data.size());
+    }
+    end.memory = end.is_closing ? std::span<std::byte>() : handler.receive_memory();
+    return taken;
+}
+
+KeptMemory Fabric::keep_received(uint64_t id, uint32_t side) {
+    return find(id)->ends[side].network->keep_offer();
+}
+
 uint32_t Fabric::offer(Connection& connection, uint32_t side) {
     Endpoint& end = connection.ends[side];
     Pipe& pipe = connection.pipes[1 - side];
@@ -334,10 +356,13 @@ uint32_t Fabric::offer(Connection& connection, uint32_t side) {
     if (timeline_.roll(timeline_.faults.segment_split_ppm)) {
         count = 1 + timeline_.random().below(count);
     }
+    if (!end.memory.empty()) {
+        count = std::min(count, end.memory.size());
+    }
     const std::span<const std::byte> data(&pipe.bytes[pipe.head], count);
     timeline_.trace(connection.id * 2 + side);
     timeline_.trace(data);
-    const size_t taken = end.handler->on_receive(data);
+    const size_t taken = deliver(end, data);
     BASALT_ASSERT(taken <= count);
     end.is_held_back = end.is_held_back || taken < count;
     pipe.consume(taken);

@@ -78,8 +78,9 @@ struct Endpoint {
     bool tell_connected = false;
     bool is_sending = false;
     bool tell_sent = false;
-    bool is_held_back = false;  // By its user: takes no more until resume_receive().
-    bool is_closing = false;    // The user called close().
+    std::span<std::byte> memory;  // Where its user wants the next bytes; empty: to be offered.
+    bool is_held_back = false;    // By its user: takes no more until resume_receive().
+    bool is_closing = false;      // The user called close().
     bool has_peer_ended = false;
     bool said_goodbye = false;   // Its end or reset is on the way to the peer.
     bool is_reset_held = false;  // A reset for it fell due in silence.
@@ -142,6 +143,7 @@ class Fabric final : public TimelineTarget {
     void discard(AcceptedSocket accepted);
     void send(uint64_t id, uint32_t side, std::span<const iovec> pieces);
     void resume_receive(uint64_t id, uint32_t side);
+    [[nodiscard]] KeptMemory keep_received(uint64_t id, uint32_t side);
     void close(uint64_t id, uint32_t side);
     /// Makes the calls that one end is due, from its poll loop. Returns how many.
     uint32_t serve(uint64_t id, uint32_t side);
@@ -176,6 +178,7 @@ class Fabric final : public TimelineTarget {
     void send_segments(Connection& connection, uint32_t side, size_t length_bytes);
     void send_segment(Connection& connection, uint32_t side, size_t length_bytes, bool is_end);
     uint32_t offer(Connection& connection, uint32_t side);
+    [[nodiscard]] static size_t deliver(Endpoint& end, std::span<const std::byte> data);
     void fail(Connection& connection, uint32_t side, Error reason);
     void reset_soon(Connection& connection, uint32_t side);
     void cut(Connection& connection);

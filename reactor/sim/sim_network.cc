@@ -69,6 +69,31 @@ uint32_t SimNetwork::poll() {
     return calls;
 }
 
+std::span<const std::byte> SimNetwork::begin_offer(std::span<const std::byte> data) {
+    Received& received = received_[++last_offer_];
+    received.bytes.assign(data.begin(), data.end());
+    return received.bytes;
+}
+
+void SimNetwork::end_offer() {
+    give_back(KeptMemory{last_offer_});
+}
+
+KeptMemory SimNetwork::keep_offer() {
+    const auto at = received_.find(last_offer_);
+    BASALT_ASSERT(at != received_.end());  // Only inside on_receive().
+    ++at->second.holders;
+    return KeptMemory{last_offer_};
+}
+
+void SimNetwork::give_back(KeptMemory memory) {
+    const auto at = received_.find(memory.token);
+    BASALT_ASSERT(at != received_.end());
+    if (--at->second.holders == 0) {
+        received_.erase(at);
+    }
+}
+
 void SimNetwork::power_off() {
     has_power_ = false;
     ready_.clear();
@@ -85,6 +110,11 @@ void SimSocket::send(std::span<const iovec> pieces) {
         BASALT_ASSERT(fabric_ != nullptr);  // Used after on_closed().
         fabric_->send(id_, side_, pieces);
     }
+}
+
+std::optional<KeptMemory> SimSocket::keep_received() {
+    BASALT_ASSERT(fabric_ != nullptr);
+    return fabric_->keep_received(id_, side_);
 }
 
 void SimSocket::resume_receive() {
