@@ -61,7 +61,9 @@ void PduReceiver::take_header(Bytes& input) {
         if (input.size() >= total_bytes) {
             const std::byte* header = input.data();
             input = input.subspan(total_bytes);
+            ahead_ = input;
             use_header(header);
+            ahead_ = {};
             return;
         }
         layout_known_ = true;
@@ -78,8 +80,33 @@ void PduReceiver::take_header(Bytes& input) {
         layout_known_ = true;
     }
     if (buffer_until(layout_.header_total_bytes(), input)) {
+        ahead_ = input;
         use_header(buffer_.data());
+        ahead_ = {};
     }
+}
+
+std::span<const std::byte> PduReceiver::data_at_hand() const {
+    const size_t end_bytes =
+        size_t{layout_.padding_bytes} + layout_.data_bytes + layout_.data_digest_bytes;
+    return ahead_.size() >= end_bytes ? ahead_.subspan(layout_.padding_bytes, layout_.data_bytes)
+                                      : Bytes();
+}
+
+std::span<std::byte> PduReceiver::wanted_data() const {
+    if (state_ != State::kData || !storing_) {
+        return {};
+    }
+    const std::span<std::byte> room = destination();
+    return room.first(std::min<size_t>(room.size(), remaining_bytes_));
+}
+
+void PduReceiver::data_stored(size_t size_bytes) {
+    BASALT_ASSERT(size_bytes <= wanted_data().size());
+    if (layout_.data_digest_bytes != 0) {
+        data_crc_.update(destination().first(size_bytes));
+    }
+    data_arrived(size_bytes);
 }
 
 void PduReceiver::take_padding(Bytes& input) {

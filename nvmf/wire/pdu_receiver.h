@@ -101,6 +101,17 @@ class PduReceiver {
     /// again when the handler can go on), or input stopped counting (kFailed, kStopped).
     [[nodiscard]] size_t feed(std::span<const std::byte> input);
 
+    /// During on_header(): the PDU's data, if all of it (and its digest) is in the input already,
+    /// else empty. A handler that can use it there answers with discard().
+    [[nodiscard]] std::span<const std::byte> data_at_hand() const;
+
+    /// Where the next bytes of input belong, if they are data that is being stored; else empty.
+    /// Whoever puts bytes there himself says so with data_stored() and does not feed() them.
+    [[nodiscard]] std::span<std::byte> wanted_data() const;
+
+    /// The first `size_bytes` of wanted_data() have come. Calls the handler as feed() does.
+    void data_stored(size_t size_bytes);
+
     /// What to check PDUs against: from the next common header on, and so for the very next PDU
     /// when called from on_pdu_complete().
     void set_rules(const PduRules& rules);
@@ -143,6 +154,7 @@ class PduReceiver {
     std::span<const iovec> pieces_{};  // What is still to fill; empty: discard.
     size_t piece_offset_ = 0;          // In pieces_[0].
     uint32_t remaining_bytes_ = 0;     // Of padding, or of data.
+    Bytes ahead_{};                    // During on_header(): the input behind the header.
     Crc32c data_crc_;
     State state_ = State::kHeader;
     bool layout_known_ = false;  // A common header was checked, the rest is yet to come.

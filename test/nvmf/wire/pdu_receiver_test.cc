@@ -1,5 +1,7 @@
 #include "nvmf/wire/pdu_receiver.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "nvmf/wire/command_build.h"
@@ -181,6 +183,82 @@ TEST_P(PduReceiverEveryWay, ChecksTheDigestOfDataThatNobodyWants) {
     EXPECT_TRUE(handler.pdus[1].data.empty());
     EXPECT_EQ(handler.pdus[1].digest,
               GetParam().data_digest ? DataDigest::kMatch : DataDigest::kAbsent);
+}
+
+TEST_P(PduReceiverEveryWay, TakesDataThatSomebodyElsePutInItsPlace) {
+    const Stream all = stream();
+    const auto expected = receive_whole(all.bytes, rules());
+    for (const size_t step : {size_t{1}, size_t{100}, size_t{5000}}) {
+        RecordingHandler handler;
+        PduReceiver receiver(handler, rules());
+        for (size_t at = 0; at < all.bytes.size();) {
+            const std::span<std::byte> wanted = receiver.wanted_data();
+            const size_t count =
+                std::min({wanted.empty() ? size_t{1} : wanted.size(), step, all.bytes.size() - at});
+            const std::span<const std::byte> bytes(&all.bytes[at], count);
+            if (wanted.empty()) {
+                ASSERT_EQ(receiver.feed(bytes), count);
+            } else {
+                std::copy(bytes.begin(), bytes.end(), wanted.begin());
+                receiver.data_stored(count);
+            }
+            at += count;
+        }
+        EXPECT_EQ(handler.pdus, expected);
+        EXPECT_TRUE(receiver.wanted_data().empty());
+    }
+}
+
+TEST_P(PduReceiverEveryWay, WantsNoDataThatIsDiscarded) {
+    const Stream all = stream();
+    RecordingHandler handler;
+    handler.discard = true;
+    PduReceiver receiver(handler, rules());
+    for (const std::byte& byte : all.bytes) {
+        EXPECT_TRUE(receiver.wanted_data().empty());
+        ASSERT_EQ(receiver.feed({&byte, 1}), 1U);
+    }
+}
+
+/// Notes what data is at hand with each header.
+class LookingHandler final : public PduHandler {
+  public:
+    PayloadPlan on_header(const PduHeader& header) override {
+        at_hand.push_back(receiver->data_at_hand().size());
+        data_bytes.push_back(header.data_bytes());
+        if (!receiver->data_at_hand().empty()) {
+            first_bytes.push_back(receiver->data_at_hand().front());
+        }
+        return PayloadPlan::discard();
+    }
+    void on_pdu_complete(DataDigest) override {}
+    void on_violation(const Violation&, std::span<const std::byte>) override {}
+
+    PduReceiver* receiver = nullptr;
+    std::vector<size_t> at_hand;
+    std::vector<size_t> data_bytes;
+    ByteVector first_bytes;
+};
+
+TEST_P(PduReceiverEveryWay, ShowsDataThatIsAtHandWhole) {
+    const Stream all = stream();
+    const auto expected = receive_whole(all.bytes, rules());
+    LookingHandler whole;
+    PduReceiver receiver(whole, rules());
+    whole.receiver = &receiver;
+    ASSERT_EQ(receiver.feed(all.bytes), all.bytes.size());
+    EXPECT_EQ(whole.at_hand, whole.data_bytes);
+    EXPECT_EQ(whole.first_bytes.front(), expected[1].data.front());
+    EXPECT_TRUE(receiver.data_at_hand().empty());
+
+    LookingHandler cut;
+    PduReceiver cut_receiver(cut, rules());
+    cut.receiver = &cut_receiver;
+    // Without the last byte of the last PDU with data (its digest's, if it has one).
+    const size_t end = all.ends[1] - 1;
+    ASSERT_EQ(cut_receiver.feed(std::span(all.bytes).first(end)), end);
+    EXPECT_EQ(cut.at_hand[1], 0U);
+    EXPECT_GT(cut.data_bytes[1], 0U);
 }
 
 TEST_P(PduReceiverEveryWay, WaitsWhenTheHandlerCannotGoOn) {
