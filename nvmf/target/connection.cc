@@ -1,6 +1,7 @@
 #include "nvmf/target/connection.h"
 
 #include <algorithm>
+#include <new>
 
 #include "nvmf/target/command_executor.h"
 #include "nvmf/target/io_commands.h"
@@ -36,6 +37,8 @@ Connection::Connection(PollGroup& group, uint64_t id, ListenerId listener)
     connect_timer_.set([](Timer&, void* self) { static_cast<Connection*>(self)->on_timer(); },
                        this);
     error_report_.connection = this;
+    data_timer_.set([](Timer&, void* self) { static_cast<Connection*>(self)->check_data_time(); },
+                    this);
     add_requests(kRequestsBeforeConnect);
 }
 
@@ -63,12 +66,25 @@ Status Connection::start(AcceptedSocket accepted) {
 }
 
 void Connection::add_requests(uint32_t count) {
-    requests_.reserve(requests_.size() + count);
-    for (uint32_t i = 0; i < count; ++i) {
-        const auto index = static_cast<uint16_t>(requests_.size());
-        requests_.push_back(std::make_unique<Request>(*this, index));
-        free_.push_back(*requests_.back());
+    BASALT_ASSERT(requests_.size() == request_capacity_);
+    request_memory_.push_back(std::make_unique_for_overwrite<std::byte[]>(count * sizeof(Request)));
+    fresh_request_ = request_memory_.back().get();
+    request_capacity_ += count;
+    requests_.reserve(request_capacity_);
+}
+
+Request* Connection::next_request() {
+    if (Request* request = free_.front()) {
+        return request;
     }
+    if (requests_.size() == request_capacity_) {
+        return nullptr;
+    }
+    auto* made = ::new (fresh_request_) Request(*this, static_cast<uint16_t>(requests_.size()));
+    fresh_request_ += sizeof(Request);
+    requests_.emplace_back(made);
+    free_.push_back(*made);
+    return made;
 }
 
 void Connection::go_live(uint32_t queue_entries, bool disables_sq_flow_control) {
@@ -167,12 +183,78 @@ void Connection::begin(Request& request) {
 
 void Connection::need_buffer(Request& request) {
     request.set_state(Request::State::kNeedsBuffer);
+    const size_t size_class = BufferPool::class_for(request.data_bytes);
+    if (share_used_[size_class] >= group_.buffer_share(size_class)) {
+        needy_[size_class].push_back(request);
+        return;
+    }
+    acquire_buffer(request);
+}
+
+void Connection::acquire_buffer(Request& request) {
+    ++share_used_[BufferPool::class_for(request.data_bytes)];
     const Buffer buffer = group_.io_pool().try_acquire(request.data_bytes);
     if (!buffer.is_valid()) {
         group_.io_pool().wait(request.waiter, request.data_bytes);
         return;
     }
     use_buffer(request, buffer);
+}
+
+void Connection::buffer_is_back(size_t size_class) {
+    BASALT_ASSERT(share_used_[size_class] > 0);
+    --share_used_[size_class];
+    if (Request* next = needy_[size_class].pop_front()) {
+        acquire_buffer(*next);
+    }
+}
+
+void Connection::leave_line(Request& request) {
+    BASALT_ASSERT(request.state() == Request::State::kNeedsBuffer);
+    if (request.link.is_linked()) {
+        RequestList::remove(request);  // From needy_.
+        return;
+    }
+    BASALT_ASSERT(request.waiter.is_waiting());
+    BufferPool::cancel(request.waiter);
+    buffer_is_back(BufferPool::class_for(request.data_bytes));
+}
+
+void Connection::stop_waiting() {
+    BufferPool::cancel(capsule_waiter_);
+    for (RequestList& line : needy_) {
+        line.clear();
+    }
+    // All of them before any memory goes back, or the pool would grant it to another of these.
+    for (const auto& request : requests_) {
+        if (request->state() == Request::State::kNeedsBuffer && request->waiter.is_waiting()) {
+            BufferPool::cancel(request->waiter);
+            --share_used_[BufferPool::class_for(request->data_bytes)];
+        }
+    }
+    for (const auto& request : requests_) {
+        if (request->state() == Request::State::kNeedsBuffer) {
+            free_request(*request);
+        }
+    }
+}
+
+void Connection::check_data_time() {
+    const uint64_t now_ns = group_.reactor().now_ns();
+    uint64_t oldest_ns = UINT64_MAX;
+    for (const auto& request : requests_) {
+        if (request->state() == Request::State::kAwaitingData) {
+            oldest_ns = std::min(oldest_ns, request->asked_ns);
+        }
+    }
+    if (oldest_ns == UINT64_MAX || is_closing()) {
+        return;
+    }
+    if (now_ns - oldest_ns >= kDataTimeoutNs) {
+        close("the data of a write did not come within the time allowed");
+        return;
+    }
+    group_.reactor().start_timer(data_timer_, oldest_ns + kDataTimeoutNs - now_ns);
 }
 
 void Connection::buffer_granted(Request& request, Buffer buffer) {
@@ -186,6 +268,7 @@ void Connection::buffer_granted(Request& request, Buffer buffer) {
 void Connection::use_buffer(Request& request, Buffer buffer) {
     request.buffer = buffer;
     request.is_buffer_from_capsule_pool = false;
+    request.is_buffer_of_share = true;
     request.piece = iovec{buffer.data, request.data_bytes};
     if (request.sqe.data_direction() == DataDirection::kHostToController) {
         ask_for_data(request);
@@ -196,6 +279,10 @@ void Connection::use_buffer(Request& request, Buffer buffer) {
 
 void Connection::ask_for_data(Request& request) {
     request.set_state(Request::State::kAwaitingData);
+    request.asked_ns = group_.reactor().now_ns();
+    if (!data_timer_.is_running()) {
+        group_.reactor().start_timer(data_timer_, kDataTimeoutNs);
+    }
     output_.queue(request);
     flush_later();
 }
@@ -228,6 +315,9 @@ void Connection::complete(Request& request, NvmeStatus status) {
     request.cqe.set_status(status);
     request.is_data_for_host = status.ok() && request.data_bytes > 0 &&
                                request.sqe.data_direction() == DataDirection::kControllerToHost;
+    if (!request.is_data_for_host) {
+        release_memory(request);  // While it is hot, for the next.
+    }
     request.may_elide_response =
         request.is_data_for_host && !has_sq_flow_control_ && group_.options().c2h_success;
     group_.count_completion(is_admin_queue());
@@ -246,19 +336,34 @@ uint16_t Connection::sq_head_for(const Request& request) const {
     return is_connect ? uint16_t{0xffff} : uint16_t{0};
 }
 
-void Connection::free_request(Request& request) {
+void Connection::release_memory(Request& request) {
+    if (request.kept) {
+        const KeptMemory kept = *request.kept;
+        request.kept.reset();
+        group_.reactor().network().give_back(kept);
+    }
     if (request.buffer.is_valid()) {
         BufferPool& pool =
             request.is_buffer_from_capsule_pool ? group_.capsule_pool() : group_.io_pool();
         const Buffer buffer = request.buffer;
         request.buffer = {};
         pool.release(buffer);
+        if (request.is_buffer_of_share) {
+            request.is_buffer_of_share = false;
+            buffer_is_back(buffer.size_class);
+        }
     }
+}
+
+void Connection::free_request(Request& request) {
+    BASALT_ASSERT(receiving_ != &request);
+    release_memory(request);
     if (request.fused != nullptr) [[unlikely]] {
         std::exchange(request.fused, nullptr)->forget(request);
     }
     request.set_state(Request::State::kFree);
     free_.push_front(request);
+    --in_use_;
     if (is_short_of_requests_) {
         is_short_of_requests_ = false;
         resume_later();
@@ -277,11 +382,22 @@ void Connection::flush() {
     if (phase_ >= Phase::kClosing || output_.is_sending() || !output_.has_work()) {
         return;
     }
-    if (group_.reactor().now_ns() < next_send_ns_) {
+    if (group_.reactor().now_ns() < next_send_ns_ && is_host_busy()) {
         flush_later();
         return;
     }
-    socket_->send(output_.begin_send(format_));
+    recent_depth_ =
+        std::max(in_use_, recent_depth_ - (recent_depth_ + kDepthDecay - 1) / kDepthDecay);
+    const std::span<const iovec> pieces = output_.begin_send(format_);
+    if (output_.sent_count() < kSendPauseResponses && in_use_ < kSendPauseResponses) {
+        socket_->send_at_once(pieces);
+    } else {
+        socket_->send(pieces);
+    }
+}
+
+bool Connection::is_host_busy() const {
+    return in_use_ * kSendPauseDepthDivisor < recent_depth_;
 }
 
 void Connection::pace_sends() {
@@ -319,6 +435,7 @@ void Connection::close(std::string_view why) {
     phase_ = Phase::kClosing;
     receiver_.stop();
     group_.reactor().stop_timer(connect_timer_);
+    group_.reactor().stop_timer(data_timer_);
     socket_->close();
 }
 
@@ -335,6 +452,7 @@ void Connection::on_closed(Error reason) {
     phase_ = Phase::kClosed;
     receiver_.stop();
     group_.reactor().stop_timer(connect_timer_);
+    group_.reactor().stop_timer(data_timer_);
     socket_.reset();
     tls_ = nullptr;
     abandon_aborts();
@@ -344,19 +462,14 @@ void Connection::on_closed(Error reason) {
 }
 
 void Connection::abandon_requests() {
+    receiving_ = nullptr;
     output_.abandon();
-    BufferPool::cancel(capsule_waiter_);
+    stop_waiting();
     if (capsule_buffer_.is_valid()) {
         capsule_buffer_pool_->release(std::exchange(capsule_buffer_, {}));
     }
     if (half_pair != nullptr) {
         half_pair->partner_missing();
-    }
-    // Before any buffer goes back, or the pool would grant it to another of these requests.
-    for (const auto& request : requests_) {
-        if (request->state() != Request::State::kExecuting) {
-            BufferPool::cancel(request->waiter);
-        }
     }
     for (const auto& request : requests_) {
         switch (request->state()) {

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -137,6 +138,8 @@ class Connection final : public SocketHandler, private PduHandler {
   private:
     // SocketHandler.
     size_t on_receive(std::span<const std::byte> data) override;
+    std::span<std::byte> receive_memory() override;
+    void on_received(size_t size_bytes) override;
     void on_sent() override;
     void on_closed(Error reason) override;
 
@@ -146,6 +149,8 @@ class Connection final : public SocketHandler, private PduHandler {
     void on_violation(const Violation& violation, std::span<const std::byte> header) override;
 
     [[nodiscard]] PayloadPlan on_capsule(const PduHeader& header);
+    /// Keeps the data of a write where it was received, if it is all there and lies well.
+    [[nodiscard]] std::optional<KeptMemory> keep_payload(const PduHeader& header);
     [[nodiscard]] PayloadPlan on_h2c_data(const H2cData& data);
     void on_ic_req(const IcReq& req);
 
@@ -157,15 +162,29 @@ class Connection final : public SocketHandler, private PduHandler {
     void restart_timer(uint64_t delay_ns);
     void on_timer();
     void need_buffer(Request& request);
+    void acquire_buffer(Request& request);
+    /// One of this connection's I/O buffers is back: the next of its requests may try.
+    void buffer_is_back(size_t size_class);
+    /// Takes a request in kNeedsBuffer out of the line that it is in.
+    void leave_line(Request& request);
+    /// Takes its requests out of all lines for buffers and frees them.
+    void stop_waiting();
+    /// Closes if the host owes data for too long.
+    void check_data_time();
     void use_buffer(Request& request, Buffer buffer);
     void execute(Request& request);
     [[nodiscard]] uint16_t sq_head_for(const Request& request) const;
     void free_request(Request& request);
+    void release_memory(Request& request);
     void add_requests(uint32_t count);
+    /// A free request, still in free_; null if the queue has no more.
+    [[nodiscard]] Request* next_request();
     void flush_later();
     void flush();
     /// Sets when the next send may start; see kSendPauseFactor.
     void pace_sends();
+    /// Most of the queue's depth is with the host: it loses nothing by a pause.
+    [[nodiscard]] bool is_host_busy() const;
     void resume_later();
     void resume();
     void abandon_requests();
@@ -195,9 +214,21 @@ class Connection final : public SocketHandler, private PduHandler {
     OwnedEvent<Connection, &Connection::end> end_event_{*this};
     Timer connect_timer_;  // Bounds each of the phases before kLive, and kTerminating.
     QueueAuthentication authentication_{*this};
+    Timer data_timer_;  // Runs while a host may owe data; not stopped when it has come.
 
-    std::vector<std::unique_ptr<Request>> requests_;  // By index, which is also the transfer tag.
+    struct EndRequest {
+        void operator()(Request* request) const { request->~Request(); }
+    };
+    // Memory is reserved when Connect tells the queue's depth, and a request made in it when it is
+    // first needed: a queue costs what it has used (the system backs memory that is touched).
+    std::vector<std::unique_ptr<std::byte[]>> request_memory_;
+    std::byte* fresh_request_ = nullptr;  // Where the next is made.
+    size_t request_capacity_ = 0;
+    std::vector<std::unique_ptr<Request, EndRequest>> requests_;  // The index is the transfer tag.
     RequestList free_;
+    // In kNeedsBuffer while the connection holds, or is in line for, its share of that size.
+    std::array<RequestList, BufferPool::kClasses> needy_;
+    std::array<uint32_t, BufferPool::kClasses> share_used_{};
     Request* receiving_ = nullptr;  // The request whose PDU is being received.
     bool is_receiving_ic_ = false;
     bool is_data_for_request_ = false;  // What is being received is H2CData, not the capsule.
@@ -211,6 +242,8 @@ class Connection final : public SocketHandler, private PduHandler {
     AbortList aborts_;  // Waiting for commands whose bytes the host is sending.
 
     uint64_t next_send_ns_ = 0;
+    uint32_t in_use_ = 0;        // Requests that are not free.
+    uint32_t recent_depth_ = 0;  // The most that were in use of late.
     uint32_t queue_entries_ = 0;
     uint32_t sq_head_ = 0;
     bool has_sq_flow_control_ = true;

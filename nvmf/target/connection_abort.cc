@@ -44,7 +44,7 @@ void Connection::abort(AbortWaiter& waiter) {
             }
             break;
         case Request::State::kNeedsBuffer:
-            BufferPool::cancel(request->waiter);
+            leave_line(*request);
             complete(*request, status::kAbortRequested);
             waiter.answer(true);
             return;

@@ -1,4 +1,5 @@
 #include "nvmf/target/connection.h"
+#include "nvmf/target/io_commands.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/wire/sgl.h"
 #include "reactor/base/log.h"
@@ -13,6 +14,16 @@ size_t Connection::on_receive(std::span<const std::byte> data) {
     }
     const size_t taken = receiver_.feed(data);
     return receiver_.is_done() ? data.size() : taken;
+}
+
+std::span<std::byte> Connection::receive_memory() {
+    return is_closing() ? std::span<std::byte>() : receiver_.wanted_data();
+}
+
+void Connection::on_received(size_t size_bytes) {
+    if (!is_closing()) {
+        receiver_.data_stored(size_bytes);
+    }
 }
 
 void Connection::resume_later() {
@@ -77,7 +88,7 @@ void Connection::on_ic_req(const IcReq& req) {
 
 PayloadPlan Connection::on_capsule(const PduHeader& header) {
     const uint32_t capsule_bytes = header.data_bytes();
-    Request* request = free_.front();
+    Request* request = next_request();
     if (request == nullptr) {
         // More commands than the queue is deep: backpressure, no disconnect.
         is_short_of_requests_ = true;
@@ -87,10 +98,12 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
     if (half_pair != nullptr && sqe.fuse() != Fuse::kSecond) [[unlikely]] {
         half_pair->partner_missing();
     }
-    if (!find_capsule_memory(sqe, capsule_bytes)) {
+    const std::optional<KeptMemory> kept = keep_payload(header);
+    if (!kept && !find_capsule_memory(sqe, capsule_bytes)) {
         return PayloadPlan::later();
     }
     free_.pop_front();
+    ++in_use_;
     request->set_state(Request::State::kReceiving);
     request->reset(header.sqe());
     if (++sq_head_ >= queue_entries_) {
@@ -112,7 +125,7 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
             half_pair != nullptr ? *half_pair : group_.fused().pair_of(capsule_buffer_);
         memory = pair.memory(sqe.fuse());
         pair.add(*request);
-    } else if (capsule_bytes > 0) {
+    } else if (capsule_bytes > 0 && !kept) {
         request->buffer = capsule_buffer_;
         request->is_buffer_from_capsule_pool = true;
         memory = request->buffer.data;
@@ -125,9 +138,25 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
         request->early_status = status::kSglTypeInvalid.with_dnr();  // Nobody wants the data.
     }
     const uint32_t offset = pointer ? pointer->offset : 0;
+    if (kept) {
+        request->kept = kept;
+        // Only read from: it is a write's data.
+        auto* data = const_cast<std::byte*>(receiver_.data_at_hand().data());
+        request->piece = iovec{data + offset, request->data_bytes};
+        return PayloadPlan::discard();
+    }
     request->piece = iovec{memory + offset, request->data_bytes};
     request->destination = {memory, capsule_bytes};
     return PayloadPlan::store({&request->destination, 1});
+}
+
+std::optional<KeptMemory> Connection::keep_payload(const PduHeader& header) {
+    if (receiver_.data_at_hand().empty() || capsule_buffer_.is_valid() || half_pair != nullptr ||
+        !is_live() || is_admin_queue() || header.sqe().fuse() != Fuse::kNone ||
+        !may_write_in_place(*link.subsystem, header.sqe())) {
+        return std::nullopt;
+    }
+    return socket_->keep_received();
 }
 
 bool Connection::begins_pair(const Sqe& sqe) const {
@@ -180,6 +209,7 @@ PayloadPlan Connection::on_h2c_data(const H2cData& data) {
     receiving_ = &request;
     is_data_for_request_ = true;
     h2c_bytes_ = bytes;
+    request.asked_ns = group_.reactor().now_ns();
     request.destination = {static_cast<std::byte*>(request.piece.iov_base) + request.received_bytes,
                            bytes};
     return PayloadPlan::store({&request.destination, 1});
@@ -241,6 +271,8 @@ void Connection::on_violation(const Violation& violation, std::span<const std::b
         return;
     }
     phase_ = Phase::kTerminating;
+    receiving_ = nullptr;
+    stop_waiting();
     restart_timer(kConnectTimeoutNs);
     output_.queue_control([&](std::span<std::byte> out) {
         return encode_term_req(out, Side::kController, violation, header);

@@ -310,6 +310,16 @@ NvmeStatus check_write_access(const Request& request, const Namespace& space) {
     return is_hint ? status::kSuccess : status::kNamespaceWriteProtected.with_dnr();
 }
 
+bool may_write_in_place(Subsystem& subsystem, const Sqe& command) {
+    if (command.opcode != nvme_cmd_write) {
+        return false;
+    }
+    // Others hand memory to the kernel, which wants it aligned, and would pin these pages for each
+    // write. The capsule buffers are registered, and a copy of 4 KiB costs less than that.
+    const Namespace* found = subsystem.find_namespace(command.nsid());
+    return found != nullptr && found->info().is_memory && found->info().memory_alignment_bytes == 1;
+}
+
 NvmeStatus check_io_command(Request& request) {
     Subsystem& subsystem = *request.connection.link.subsystem;
     const uint8_t opcode = request.sqe.opcode;

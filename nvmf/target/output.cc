@@ -22,6 +22,7 @@ void Output::abandon() {
 }
 
 void Output::add_piece(const void* data, size_t bytes) {
+    send_bytes_ += bytes;
     if (piece_count_ > 0) {
         iovec& last = pieces_[piece_count_ - 1];
         if (static_cast<const std::byte*>(last.iov_base) + last.iov_len == data) {
@@ -44,7 +45,7 @@ void Output::add_header(Encode encode) {
 
 bool Output::has_room() const {
     // A read takes a data header, payload, and digest and response: three pieces at most.
-    return piece_count_ + 3 <= pieces_.size() &&
+    return piece_count_ + 3 <= pieces_.size() && send_bytes_ < kSendBytesMax &&
            header_bytes_ + kResponseHeaderBytesMax <= kSendHeaderBytes;
 }
 
@@ -79,6 +80,7 @@ std::span<const iovec> Output::begin_send(const PduFormat& format) {
     is_sending_ = true;
     header_bytes_ = 0;
     piece_count_ = 0;
+    send_bytes_ = 0;
     sent_count_ = 0;
     while (has_room()) {
         Request* request = waiting_.pop_front();

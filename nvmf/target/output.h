@@ -77,6 +77,7 @@ class Output {
     size_t control_bytes_ = 0;
     std::unique_ptr<std::byte[]> headers_;
     size_t header_bytes_ = 0;
+    size_t send_bytes_ = 0;
     std::array<iovec, kSendPieces> pieces_{};
     size_t piece_count_ = 0;
     uint32_t sent_count_ = 0;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <span>
@@ -71,6 +72,10 @@ class PollGroup {
     [[nodiscard]] StepJobs& steps() { return steps_; }
     /// All groups by core.
     [[nodiscard]] std::span<PollGroup* const> peers() const { return peers_; }
+    /// How many I/O buffers of a size one connection may hold or stand in line for.
+    [[nodiscard]] uint32_t buffer_share(size_t size_class) const {
+        return std::max(1U, io_pool_.total_count(size_class) / kBufferShare);
+    }
     [[nodiscard]] const PollGroupStats& stats() const { return stats_; }
     [[nodiscard]] GroupTls& tls() { return tls_; }
 

@@ -38,6 +38,7 @@ Request::Request(Connection& owner, uint16_t table_index)
 
 void Request::reset(const Sqe& command) {
     BASALT_ASSERT(!buffer.is_valid());
+    BASALT_ASSERT(!kept);
     BASALT_ASSERT(target_namespace == nullptr);
     BASALT_ASSERT(fused == nullptr);
     BASALT_ASSERT(job == nullptr);

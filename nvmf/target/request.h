@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include <sys/uio.h>
@@ -10,6 +11,7 @@
 #include "nvmf/wire/sqe.h"
 #include "reactor/base/intrusive_list.h"
 #include "reactor/buffer_pool.h"
+#include "reactor/io/network.h"
 
 namespace basalt::nvmf {
 
@@ -75,11 +77,14 @@ class Request {
     bool has_digest_error = false;
     bool is_abort_wanted = false;  ///< To be ended when the host has sent all of it.
     bool is_buffer_from_capsule_pool = false;
-    bool completes_later = false;  ///< Admin: a function of a table has sent it on a journey.
-    uint32_t checked_version = 0;  ///< Subsystem::namespaces_version when it was judged.
-    uint32_t scratch = 0;          ///< The command's own: a range index, a namespace index.
+    bool completes_later = false;     ///< Admin: a function of a table has sent it on a journey.
+    bool is_buffer_of_share = false;  ///< Counts in what the connection may hold.
+    uint64_t asked_ns = 0;            ///< When data last came, or was asked for.
+    uint32_t checked_version = 0;     ///< Subsystem::namespaces_version when it was judged.
+    uint32_t scratch = 0;             ///< The command's own: a range index, a namespace index.
 
     Buffer buffer;
+    std::optional<KeptMemory> kept;  ///< Instead of a buffer: the data lies where it was received.
     BufferWaiter waiter;
     iovec destination{};  ///< Where the receiver puts what is coming, inside buffer.
     iovec piece{};        ///< The payload's memory: inside buffer, or the device's own.
@@ -91,7 +96,8 @@ class Request {
     /// Goes on with a command that waited at a fence.
     void (*resume)(Request& request) = nullptr;
 
-    ListLink link;  ///< In the connection's free list, output queue, or event requests.
+    ListLink link;  ///< In the connection's free list, line for buffers, output queue, or event
+                    ///< requests.
 
   private:
     State state_ = State::kFree;
