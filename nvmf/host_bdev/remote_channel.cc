@@ -337,7 +337,9 @@ IoRequest& RemoteChannel::release(Operation& operation) {
 void RemoteChannel::finish(Operation& operation, Status outcome) {
     IoRequest& request = release(operation);
     if (IoRequest* next = line_.pop_front()) {
-        start(*free_.pop_front(), *next);
+        Operation* freed = free_.pop_front();
+        BASALT_ASSERT(freed != nullptr);
+        start(*freed, *next);
     }
     request.complete(outcome);
 }
@@ -353,7 +355,10 @@ void RemoteChannel::finish_later(Operation& operation, Error why) {
 /// Not from finish_later() itself: a long line that all fails would be as deep a stack.
 void RemoteChannel::start_from_line() {
     while (!free_.empty() && !line_.empty()) {
-        start(*free_.pop_front(), *line_.pop_front());
+        Operation* operation = free_.pop_front();
+        IoRequest* next = line_.pop_front();
+        BASALT_ASSERT(operation != nullptr && next != nullptr);
+        start(*operation, *next);
     }
 }
 

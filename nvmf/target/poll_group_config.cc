@@ -99,7 +99,9 @@ Task<void> PollGroup::drain(SubsystemId id, std::vector<std::unique_ptr<Namespac
         while (left->uses() > 0) {
             co_await sleep_for(reactor_, kDrainPollNs);
         }
-        find_subsystem(id)->retire(*left);
+        Subsystem* subsystem = find_subsystem(id);
+        BASALT_ASSERT(subsystem != nullptr);  // Changes wait for each other.
+        subsystem->retire(*left);
     }
 }
 

@@ -36,11 +36,11 @@ void BM_BufferPool(benchmark::State& state) {
             pool.release(held[i]);
         }
     }
-    meter.finish(depth);
+    meter.finish(state.range(0));
 }
 BENCHMARK(BM_BufferPool)->ArgName("depth")->Arg(1)->Arg(32)->Arg(128);
 
-void BM_DpdkMempool(benchmark::State& state) {
+void BM_DpdkPool(benchmark::State& state) {
     static_cast<void>(bench_memory());  // Starts DPDK.
     static rte_mempool* const pool =
         rte_mempool_create("bench",
@@ -70,9 +70,9 @@ void BM_DpdkMempool(benchmark::State& state) {
             rte_mempool_generic_put(pool, &held[i], 1, cache);
         }
     }
-    meter.finish(depth);
+    meter.finish(state.range(0));
 }
-BENCHMARK(BM_DpdkMempool)->ArgName("depth")->Arg(1)->Arg(32)->Arg(128);
+BENCHMARK(BM_DpdkPool)->ArgName("depth")->Arg(1)->Arg(32)->Arg(128);
 
 }  // namespace
 }  // namespace basalt::perf

@@ -187,6 +187,7 @@ void FusedPair::execute() {
     }
     const Nsid nsid = first_->sqe.nsid();
     namespace_ = first_->connection.link.subsystem->find_namespace(nsid);
+    BASALT_ASSERT(namespace_ != nullptr);  // Judged before.
     namespace_->acquire();
     state_ = State::kFencing;
     const RwView command(first_->sqe);

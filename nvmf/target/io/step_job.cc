@@ -49,6 +49,7 @@ NvmeStatus StepJob::begin() {
     source_index_ = 0;
     source_count_ = is_copy ? CopyView(request_->sqe).range_count() : 1;
     destination_ = request_->connection.link.subsystem->find_namespace(request_->sqe.nsid());
+    BASALT_ASSERT(destination_ != nullptr);  // Judged before.
     destination_->acquire();
     write_first_ =
         is_copy ? CopyView(request_->sqe).destination().raw() : RwView(request_->sqe).slba().raw();

@@ -182,8 +182,9 @@ NvmeStatus Reservation::preempt(const ReservationEvent& event, ReservationOutcom
     const bool has_reservation = state_.type != ReservationType::kNone;
     const bool is_all = is_all_registrants(state_.type);
     const uint64_t preempted = event.other_key;
+    const auto* holder = has_reservation && !is_all ? state_.find(state_.holder) : nullptr;
     if (has_reservation &&
-        (is_all ? preempted == 0 : state_.find(state_.holder)->key == preempted)) {
+        (is_all ? preempted == 0 : holder != nullptr && holder->key == preempted)) {
         return take_over(event, outcome);
     }
     if (preempted == 0) {
