@@ -75,6 +75,10 @@ NvmeStatus check_admin_command(Request& request) {
 void finish_abort(Request& request, bool was_aborted) {
     if (Controller* controller = request.connection.link.controller) {
         controller->abort_done();
+        if (controller->resets() != request.scratch) {
+            request.connection.drop(request);
+            return;
+        }
     }
     request.cqe.dw0.set(was_aborted ? 0 : 1);
     request.connection.complete(request, status::kSuccess);
@@ -82,12 +86,13 @@ void finish_abort(Request& request, bool was_aborted) {
 
 void execute_admin_command(Request& request) {
     Controller& controller = *request.connection.link.controller;
+    controller.note_traffic();
     NvmeStatus outcome = status::kSuccess;
     switch (request.sqe.opcode) {
         case nvme_admin_identify: outcome = identify(request); break;
         case nvme_admin_get_log_page: get_log_page(request); return;
         case nvme_admin_get_features: outcome = get_features(request); break;
-        case nvme_admin_set_features: outcome = set_features(request); break;
+        case nvme_admin_set_features: set_features(request); return;
         case nvme_admin_keep_alive: controller.keep_alive(); break;
         case nvme_admin_async_event: controller.add_event_request(request); return;
         default:

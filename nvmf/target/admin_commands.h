@@ -27,6 +27,7 @@ void finish_log_page(Request& request, const HealthCounters& health);
 /// features.cc.
 [[nodiscard]] uint32_t feature_data_bytes(const Request& request);
 [[nodiscard]] NvmeStatus get_features(Request& request);
-[[nodiscard]] NvmeStatus set_features(Request& request);
+/// Completes the request, now or when every queue knows.
+void set_features(Request& request);
 
 }  // namespace basalt::nvmf

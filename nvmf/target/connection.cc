@@ -267,6 +267,12 @@ void Connection::complete(Request& request, NvmeStatus status) {
     flush_later();
 }
 
+void Connection::drop(Request& request) {
+    BASALT_ASSERT(request.state() == Request::State::kExecuting);
+    free_request(request);
+    release_hold();
+}
+
 uint16_t Connection::sq_head_for(const Request& request) const {
     if (has_sq_flow_control_) {
         return static_cast<uint16_t>(sq_head_);

@@ -76,6 +76,9 @@ class Connection final : public SocketHandler, private PduHandler {
     /// Ends the request with `status`; its response follows all that were queued before.
     void complete(Request& request, NvmeStatus status);
 
+    /// Ends an executing request without a word to the host.
+    void drop(Request& request);
+
     /// Ends the command that `waiter` names with Command Abort Requested, if no device, controller
     /// or response has it yet. The waiter hears at once or later.
     void abort(AbortWaiter& waiter);

@@ -8,6 +8,9 @@
 namespace basalt::nvmf {
 
 NvmeStatus Connection::note_error(const Request& request, NvmeStatus status) {
+    if (link.settings.has_retry_delays) {
+        status.crd = retry_delay(status);
+    }
     if (!is_live() || link.subsystem->is_discovery() || !is_worth_logging(status)) {
         return status;
     }

@@ -52,11 +52,10 @@ Controller::Controller(PollGroup& group, Subsystem& subsystem, Connection& admin
     BASALT_ASSERT(members_.size() <= attached_.size());
     keep_alive_timer_.set(
         [](Timer&, void* self) { static_cast<Controller*>(self)->check_keep_alive(); }, this);
+    // A discovery host that names no time-out, and then forgets us, would stay for ever.
+    counts_all_as_alive_ = subsystem_.is_discovery() && identity_.keep_alive_ms == 0;
     set_keep_alive(identity_.keep_alive_ms);
-    // A discovery controller with a keep alive is a persistent one: its host wants to hear.
-    if (subsystem_.is_discovery()) {
-        features.async_event_configuration = kEventTraits[1].enable_bit;
-    }
+    set_default_features();
 }
 
 Controller::~Controller() {
@@ -78,7 +77,7 @@ uint64_t Controller::capabilities() const {
 }
 
 bool Controller::is_ready() const {
-    return (status_ & 1U) != 0;
+    return (status_ & 1U) != 0 && !is_resetting_;
 }
 
 NvmeStatus Controller::set_configuration(uint32_t value) {
@@ -96,14 +95,12 @@ NvmeStatus Controller::set_configuration(uint32_t value) {
             return status::kInvalidField.with_dnr();
         }
         status_ = 1U;  // CSTS.RDY
+        is_resetting_ = false;
         const ListenerConfig* path = subsystem_.config().find_listener(admin_->listener());
         ana_changes_at_reset = path == nullptr ? 0 : path->ana_changes;
     }
     if (!is_enabled && was_enabled) {
-        close_io_queues();
-        reservation_notices.clear();
-        rearm(AsyncEvent::kReservationNotice);
-        status_ = 0;
+        reset();
     }
     if (field(value, NVME_CC_SHN_SHIFT, NVME_CC_SHN_MASK) != NVME_CC_SHN_NONE) {
         close_io_queues();
@@ -111,6 +108,40 @@ NvmeStatus Controller::set_configuration(uint32_t value) {
     }
     configuration_ = value;
     return status::kSuccess;
+}
+
+void Controller::reset() {
+    close_io_queues();
+    // The host takes all its commands for ended: it hears of none of them any more.
+    ++resets_;
+    while (Request* request = event_requests_.pop_front()) {
+        request->connection.drop(*request);
+    }
+    event_request_count_ = 0;
+    events_ = {};
+    changed_namespaces_.clear();
+    has_changed_too_many_ = false;
+    reservation_notices.clear();
+    set_default_features();
+    is_resetting_ = true;
+    end_reset();
+}
+
+void Controller::end_reset() {
+    if (is_resetting_ && attached_.none()) {
+        is_resetting_ = false;
+        status_ = 0;
+    }
+}
+
+void Controller::set_default_features() {
+    features = {};
+    io_queues_allowed_ = group_.options().io_queues_max;
+    // A discovery controller with a keep alive is a persistent one: its host wants to hear.
+    if (subsystem_.is_discovery()) {
+        features.async_event_configuration = kEventTraits[1].enable_bit;
+    }
+    admin_->link.settings = queue_settings();
 }
 
 // --- I/O queues --------------------------------------------------------------------------------
@@ -131,6 +162,7 @@ NvmeStatus Controller::attach(QueueId qid, const QueueMember& member) {
 void Controller::detach(QueueId qid) {
     BASALT_ASSERT(attached_.test(qid.raw()));
     attached_.reset(qid.raw());
+    end_reset();
     group_.controller_changed(*this);
 }
 
@@ -157,6 +189,23 @@ const QueueMember* Controller::find_queue(QueueId qid) const {
                                                                     : nullptr;
 }
 
+QueueSettings Controller::queue_settings() const {
+    return {.is_write_through = features.volatile_write_cache == 0,
+            .has_retry_delays = (features.host_behavior[0] & NVME_ENABLE_ACRE) != 0};
+}
+
+void Controller::tell_queues(Request& request) {
+    admin_->link.settings = queue_settings();
+    request.scratch = io_queue_count();
+    if (request.scratch == 0) {
+        request.connection.complete(request, status::kSuccess);
+        return;
+    }
+    for_each_queue([&](QueueId, const QueueMember& member) {
+        group_.send_settings(request, member, queue_settings());
+    });
+}
+
 // --- Abort -------------------------------------------------------------------------------------
 
 void Controller::execute_abort(Request& request) {
@@ -165,6 +214,7 @@ void Controller::execute_abort(Request& request) {
         return;
     }
     ++aborts_under_way_;
+    request.scratch = resets_;
     const AbortView command(request.sqe);
     if (command.qid() == kAdminQueueId && abort_event_request(command.cid_to_abort())) {
         finish_abort(request, true);

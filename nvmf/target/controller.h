@@ -11,6 +11,7 @@
 #include "nvmf/target/features.h"
 #include "nvmf/target/health.h"
 #include "nvmf/target/limits.h"
+#include "nvmf/target/queue_settings.h"
 #include "nvmf/target/request.h"
 #include "nvmf/target/reservation/notice_log.h"
 #include "nvmf/wire/ids.h"
@@ -81,6 +82,9 @@ class Controller {
     /// ListenerConfig::ana_changes of its path when it was reset: the log counts from there.
     uint64_t ana_changes_at_reset = 0;
 
+    /// How often the host has reset it: what was asked before gets no answer any more.
+    [[nodiscard]] uint32_t resets() const { return resets_; }
+
     // --- I/O queues.
     /// Admits an I/O queue. Status for its Connect.
     [[nodiscard]] NvmeStatus attach(QueueId qid, const QueueMember& member);
@@ -105,6 +109,12 @@ class Controller {
 
     // --- Keep alive.
     void keep_alive() { last_keep_alive_ns_ = now_ns(); }
+    /// Any command has come: for a host that has not asked for a keep alive that is enough.
+    void note_traffic() {
+        if (counts_all_as_alive_) {
+            keep_alive();
+        }
+    }
     void set_keep_alive(uint32_t timeout_ms);
     [[nodiscard]] uint32_t keep_alive_ms() const { return keep_alive_ms_; }
 
@@ -137,6 +147,10 @@ class Controller {
 
     // --- Features: what the host has set.
     FeatureValues features;
+    /// What the queues must know of them.
+    [[nodiscard]] QueueSettings queue_settings() const;
+    /// Tells all queues, and completes `request`, a Set Features, when they know.
+    void tell_queues(Request& request);
 
     /// The admin connection is gone: drops the event requests, asks every I/O queue to close.
     void admin_gone();
@@ -153,6 +167,9 @@ class Controller {
     /// How long the host may go without a Keep Alive; 0: for ever.
     [[nodiscard]] uint64_t silence_max_ns() const;
     void close_io_queues();
+    void reset();
+    void end_reset();
+    void set_default_features();
     void check_keep_alive();
     void deliver_events();
     [[nodiscard]] bool is_enabled(AsyncEvent event) const;
@@ -164,6 +181,9 @@ class Controller {
     const Identity identity_;
     uint32_t configuration_ = 0;
     uint32_t status_ = 0;
+    uint32_t resets_ = 0;
+    bool is_resetting_ = false;  // Until the last I/O queue is gone.
+    bool counts_all_as_alive_ = false;
     uint32_t io_queues_allowed_;
 
     std::vector<QueueMember> members_;  // By queue id.

@@ -6,6 +6,7 @@
 
 #include "nvmf/target/namespace_access.h"
 #include "nvmf/target/options.h"
+#include "nvmf/target/queue_settings.h"
 #include "nvmf/wire/ids.h"
 #include "reactor/base/strong_int.h"
 
@@ -24,7 +25,8 @@ struct ControllerLink {
     QueueId qid;
     std::string host_nqn;
     std::array<uint8_t, 16> host_id{};
-    NamespaceAccess access;    ///< What of the subsystem it may use.
+    NamespaceAccess access;  ///< What of the subsystem it may use.
+    QueueSettings settings;
     bool is_attached = false;  ///< I/O queue: the controller counts it and must be told of its end.
 };
 

@@ -51,7 +51,8 @@ constexpr std::array kFeatures{
             false,
             0,
             &get_volatile_write_cache,
-            &set_volatile_write_cache},
+            &set_volatile_write_cache,
+            true},
     Feature{NVME_FEAT_FID_NUM_QUEUES, true, false, false, 0, &get_queue_count, &set_queue_count},
     Feature{NVME_FEAT_FID_WRITE_ATOMIC,
             true,
@@ -68,7 +69,8 @@ constexpr std::array kFeatures{
             false,
             kHostBehaviorBytes,
             &get_host_behavior,
-            &set_host_behavior},
+            &set_host_behavior,
+            true},
     Feature{NVME_FEAT_FID_WRITE_PROTECT,
             true,
             false,
@@ -138,8 +140,9 @@ NvmeStatus get_features(Request& request) {
     return feature->get(request, select != kSelectCurrent);
 }
 
-NvmeStatus set_features(Request& request) {
-    const Feature* feature = find_feature(request);
+namespace {
+
+NvmeStatus set_feature(Request& request, const Feature* feature) {
     if (feature == nullptr) {
         return status::kInvalidField.with_dnr();
     }
@@ -156,6 +159,18 @@ NvmeStatus set_features(Request& request) {
         return status::kCommandSequenceError.with_dnr();
     }
     return feature->set(request);
+}
+
+}  // namespace
+
+void set_features(Request& request) {
+    const Feature* feature = find_feature(request);
+    const NvmeStatus outcome = set_feature(request, feature);
+    if (outcome.ok() && feature->is_for_queues) {
+        request.connection.link.controller->tell_queues(request);
+    } else if (!request.completes_later) {
+        request.connection.complete(request, outcome);
+    }
 }
 
 }  // namespace basalt::nvmf

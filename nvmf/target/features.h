@@ -43,6 +43,7 @@ struct Feature {
     uint32_t data_bytes = 0;        ///< Data that Get and Set move; 0: the value is a dword.
     FeatureGetter get = nullptr;
     FeatureSetter set = nullptr;  ///< Null: not changeable.
+    bool is_for_queues = false;   ///< All queues must hear of it: see QueueSettings.
 };
 
 /// All features, for whoever tells which there are.

@@ -114,12 +114,29 @@ NvmeStatus set_error_recovery(Request& request) {
     return take(request, &FeatureValues::error_recovery, value_of(request) & 0xffffU);
 }
 
+namespace {
+
+/// Without a cache there is nothing to say about it (NVMe Base Specification, "Volatile Write
+/// Cache").
+bool has_volatile_cache(const Request& request) {
+    const auto& namespaces = request.connection.link.subsystem->namespaces();
+    return std::any_of(namespaces.begin(), namespaces.end(), [](const auto& each) {
+        return each != nullptr && each->info().has_volatile_cache;
+    });
+}
+
+}  // namespace
+
 NvmeStatus get_volatile_write_cache(Request& request, bool wants_default) {
-    return give(request, wants_default, &FeatureValues::volatile_write_cache);
+    return has_volatile_cache(request)
+               ? give(request, wants_default, &FeatureValues::volatile_write_cache)
+               : status::kInvalidField.with_dnr();
 }
 
 NvmeStatus set_volatile_write_cache(Request& request) {
-    return take(request, &FeatureValues::volatile_write_cache, value_of(request) & 1U);
+    return has_volatile_cache(request)
+               ? take(request, &FeatureValues::volatile_write_cache, value_of(request) & 1U)
+               : status::kInvalidField.with_dnr();
 }
 
 NvmeStatus get_write_atomicity(Request& request, bool wants_default) {
@@ -195,6 +212,10 @@ NvmeStatus get_host_behavior(Request& request, bool wants_default) {
 }
 
 NvmeStatus set_host_behavior(Request& request) {
+    constexpr std::byte kEnabledMax{1};
+    if (request.payload()[0] > kEnabledMax) {
+        return status::kInvalidField.with_dnr();
+    }
     FeatureValues& values = values_of(request);
     std::memcpy(values.host_behavior.data(), request.payload().data(), values.host_behavior.size());
     return status::kSuccess;

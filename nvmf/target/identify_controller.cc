@@ -48,13 +48,30 @@ void describe_ana(nvme_id_ctrl& data, const SubsystemConfig& config) {
     data.nanagrpid = config.namespaces_max;
 }
 
+/// MDTS: the longest transfer that every device takes at once. 0 would mean no limit, so two pages
+/// are the least that it can say; the rest is split.
+uint8_t transfer_size_log2(const Subsystem& subsystem, const TransportOptions& options) {
+    uint64_t bytes = options.io_bytes_max;
+    for (const auto& each : subsystem.namespaces()) {
+        if (each != nullptr && each->info().transfer_max.raw() != 0) {
+            const bdev::BdevInfo& info = each->info();
+            bytes = std::min(bytes, info.transfer_max.raw() * info.block_size_bytes);
+        }
+    }
+    const uint64_t pages = std::max<uint64_t>(bytes / kPageBytes, 2);
+    return static_cast<uint8_t>(std::bit_width(pages) - 1);
+}
+
 void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, PollGroup& group) {
     const TransportOptions& options = group.options();
     data.cntrltype = kControllerTypeIo;
-    data.lpa = NVME_CTRL_LPA_SMART_PER_NS | NVME_CTRL_LPA_CMD_EFFECTS | NVME_CTRL_LPA_EXTENDED;
+    data.lpa = NVME_CTRL_LPA_SMART_PER_NS | NVME_CTRL_LPA_CMD_EFFECTS | NVME_CTRL_LPA_EXTENDED |
+               NVME_CTRL_LPA_LI0_LI5_LI12_LI13;
     data.elpe = kErrorLogEntries - 1;
     data.oacs = 0;
     data.acl = kAbortsMax - 1;
+    data.crdt1 = kRetryDelayShort;
+    data.crdt2 = kRetryDelayLong;
     data.frmw = (1U << 1U) | 1U;  // One firmware slot, read only.
     data.npss = 0;
     data.wctemp = kWarningTemperatureKelvin;
@@ -97,7 +114,7 @@ NvmeStatus identify_controller(Request& request) {
     put_text(data.sn, subsystem.config().serial_number);
     put_text(data.mn, subsystem.config().model_number);
     put_text(data.fr, "0.1.0");
-    data.mdts = static_cast<uint8_t>(std::countr_zero(group.options().io_bytes_max / kPageBytes));
+    data.mdts = transfer_size_log2(subsystem, group.options());
     data.cntlid = controller.id().raw();
     data.ver = kVersion;
     data.ctratt = 1U;  // 128-bit host identifier.

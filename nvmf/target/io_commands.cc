@@ -1,5 +1,6 @@
 #include "nvmf/target/io_commands.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -36,7 +37,9 @@ NvmeStatus check_transfer(Request& request, const RwView& command, const bdev::B
     if (bytes > request.connection.group().options().io_bytes_max) {
         return status::kInvalidField.with_dnr();
     }
-    if (info.transfer_max.raw() != 0 && command.nlb() > info.transfer_max) {
+    // What is longer than the device takes is split, except where it must stay one operation.
+    if (request.sqe.fuse() != Fuse::kNone && info.transfer_max.raw() != 0 &&
+        command.nlb() > info.transfer_max) {
         return status::kInvalidField.with_dnr();
     }
     if (request.data_bytes != bytes) {
@@ -96,6 +99,24 @@ void finish(Request& request, Status outcome) {
     request.connection.complete(request, answer);
 }
 
+/// The host asked for it, or has switched the write cache off.
+bool wants_fua(const Request& request) {
+    const bool is_write =
+        request.sqe.opcode == nvme_cmd_write || request.sqe.opcode == nvme_cmd_write_zeroes;
+    return RwView(request.sqe).fua() ||
+           (is_write && request.connection.link.settings.is_write_through);
+}
+
+/// What the device takes at once, as far as the pieces of a buffer keep its alignment.
+BlockCount aligned_transfer_max(const bdev::BdevInfo& info) {
+    const uint64_t step =
+        std::max<uint64_t>(info.memory_alignment_bytes / info.block_size_bytes, 1);
+    const uint64_t most = info.transfer_max.raw();
+    return BlockCount(most > step ? most - most % step : most);
+}
+
+void submit_part(Request& request);
+
 void transfer_done(bdev::IoRequest& io, void* context) {
     Request& request = *static_cast<Request*>(context);
     if (io.wants_device_memory && io.status) {
@@ -103,8 +124,33 @@ void transfer_done(bdev::IoRequest& io, void* context) {
         BASALT_ASSERT(io.pieces->iov_len >= request.data_bytes);
         request.piece = *io.pieces;
     }
+    request.scratch += static_cast<uint32_t>(io.count.raw());
+    if (io.status && request.scratch < RwView(request.sqe).nlb().raw()) {
+        submit_part(request);
+        return;
+    }
     leave_gate(request);
     finish(request, io.status);
+}
+
+/// Submits the range from block `scratch` on, or as much of it as the device takes at once. A
+/// namespace may come to a host that has read its MDTS already.
+void submit_part(Request& request) {
+    const bdev::BdevInfo& info = request.target_namespace->info();
+    const RwView command(request.sqe);
+    bdev::IoRequest& io = request.io;
+    io.first = Lba(command.slba().raw() + request.scratch);
+    io.count = BlockCount(command.nlb().raw() - request.scratch);
+    const bool moves_data = request.data_bytes > 0 && !io.wants_device_memory;
+    if (moves_data && info.transfer_max.raw() != 0 && command.nlb() > info.transfer_max) {
+        io.count = std::min(io.count, aligned_transfer_max(info));
+        auto* const memory = static_cast<std::byte*>(request.piece.iov_base);
+        request.destination = {memory + size_t{request.scratch} * info.block_size_bytes,
+                               io.count.raw() * info.block_size_bytes};
+        io.pieces = &request.destination;
+    }
+    io.push_completion(&transfer_done, &request);
+    request.target_namespace->channel().submit(io);
 }
 
 void submit_range(Request& request, IoOp op) {
@@ -115,13 +161,11 @@ void submit_range(Request& request, IoOp op) {
     }
     bdev::IoRequest& io = request.io;
     io.op = op;
-    io.first = command.slba();
-    io.count = command.nlb();
-    io.fua = command.fua() ? bdev::Fua::kYes : bdev::Fua::kNo;
+    io.fua = wants_fua(request) ? bdev::Fua::kYes : bdev::Fua::kNo;
     io.may_deallocate = op == IoOp::kWriteZeroes && command.deac();
     fill_pieces(request);
-    io.push_completion(&transfer_done, &request);
-    request.target_namespace->channel().submit(io);
+    request.scratch = 0;
+    submit_part(request);
 }
 
 void start_steps(Request& request) {

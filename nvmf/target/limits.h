@@ -108,6 +108,11 @@ inline constexpr uint16_t kKeepAliveGranularity = 1;
 /// Linux's target allows as long.
 inline constexpr uint32_t kDiscoverySessionMs = 120'000;
 
+/// Command Retry Delay Times 1 and 2, in units of 100 ms: something short of memory or time is
+/// better soon; a namespace or device that is not ready takes longer.
+inline constexpr uint16_t kRetryDelayShort = 1;
+inline constexpr uint16_t kRetryDelayLong = 10;
+
 /// How long a fresh connection may take to send ICReq and Connect, and a terminated one to close.
 inline constexpr uint64_t kConnectTimeoutNs = 10 * kNsPerSecond;
 

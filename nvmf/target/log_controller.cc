@@ -2,6 +2,7 @@
 
 #include "nvmf/target/connection.h"
 #include "nvmf/target/controller.h"
+#include "nvmf/target/features.h"
 #include "nvmf/target/io/command_table.h"
 #include "nvmf/target/log_pages.h"
 #include "nvmf/target/poll_group.h"
@@ -121,6 +122,29 @@ NvmeStatus write_command_effects(Request&, PageWindow& page) {
         data.iocs[each.opcode] = kEffectSupported | (each.changes_blocks ? kEffectChangesData : 0U);
     }
     page.add(data);
+    return status::kSuccess;
+}
+
+NvmeStatus write_feature_effects(Request&, PageWindow& page) {
+    constexpr uint32_t kOfNamespace = NVME_FID_SUPPORTED_EFFECTS_SCOPE_NS
+                                      << NVME_FID_SUPPORTED_EFFECTS_SCOPE_SHIFT;
+    constexpr uint32_t kOfController = NVME_FID_SUPPORTED_EFFECTS_SCOPE_CTRL
+                                       << NVME_FID_SUPPORTED_EFFECTS_SCOPE_SHIFT;
+    nvme_fid_supported_effects_log data{};
+    for (const Feature& feature : features()) {
+        if (feature.is_for_io) {
+            data.fid_support[feature.fid] =
+                NVME_FID_SUPPORTED_EFFECTS_FSUPP |
+                (feature.is_per_namespace ? kOfNamespace : kOfController);
+        }
+    }
+    page.add(data);
+    return status::kSuccess;
+}
+
+NvmeStatus write_management_effects(Request&, PageWindow& page) {
+    const nvme_mi_cmd_supported_effects_log none{};  // There is no management interface.
+    page.add(none);
     return status::kSuccess;
 }
 

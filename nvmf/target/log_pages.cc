@@ -25,6 +25,8 @@ constexpr std::array kLogPages{
     LogPage{NVME_LOG_LID_FW_SLOT, true, false, &write_firmware_slots},
     LogPage{NVME_LOG_LID_CHANGED_NS, true, false, &write_changed_namespaces},
     LogPage{NVME_LOG_LID_CMD_EFFECTS, true, false, &write_command_effects},
+    LogPage{NVME_LOG_LID_FID_SUPPORTED_EFFECTS, true, false, &write_feature_effects},
+    LogPage{NVME_LOG_LID_MI_CMD_SUPPORTED_EFFECTS, true, false, &write_management_effects},
     LogPage{NVME_LOG_LID_ANA, true, false, &write_ana_log},
     LogPage{NVME_LOG_LID_RESERVATION, true, false, &write_reservation_notices},
     LogPage{NVME_LOG_LID_DISCOVER, false, true, &write_discovery_log},

@@ -74,6 +74,10 @@ struct LogPage {
 [[nodiscard]] NvmeStatus write_changed_namespaces(Request& request, PageWindow& page);
 /// 05h.
 [[nodiscard]] NvmeStatus write_command_effects(Request& request, PageWindow& page);
+/// 12h.
+[[nodiscard]] NvmeStatus write_feature_effects(Request& request, PageWindow& page);
+/// 13h.
+[[nodiscard]] NvmeStatus write_management_effects(Request& request, PageWindow& page);
 
 // --- Paths: log_ana.cc.
 

@@ -120,6 +120,10 @@ void PollGroup::abort_remote(Request& request, const QueueMember& member) {
     AbortEvent::send(*this, request, member);
 }
 
+void PollGroup::send_settings(Request& request, const QueueMember& member, QueueSettings settings) {
+    SettingsEvent::send(*this, request, member, settings);
+}
+
 void PollGroup::gather_health(Request& request) {
     HealthEvent::send(*this, request);
 }
@@ -219,7 +223,7 @@ void PollGroup::attach_remote(Request& request) {
     AttachEvent::send(*this, request);
 }
 
-NvmeStatus PollGroup::attach_here(const AttachEvent& event) {
+NvmeStatus PollGroup::attach_here(AttachEvent& event) {
     Subsystem* subsystem = find_subsystem(event.subsystem);
     Controller* controller =
         subsystem == nullptr ? nullptr : subsystem->find_controller(event.cntlid);
@@ -233,6 +237,7 @@ NvmeStatus PollGroup::attach_here(const AttachEvent& event) {
         admin->listener() != event.listener) {
         return status::kConnectInvalidParameters.with_dnr();
     }
+    event.settings = controller->queue_settings();
     return controller->attach(event.qid, event.member);
 }
 
@@ -252,6 +257,7 @@ void PollGroup::attach_done(const AttachEvent& event) {
             DetachEvent::send(*this, connection.link);
         } else {
             connection.link.is_attached = true;
+            connection.link.settings = event.settings;
             connection.go_live(event.member.queue_entries, event.disables_sq_flow_control);
             ++stats_.io_queues;
             ++stats_.io_queues_total;

@@ -139,6 +139,9 @@ class PollGroup {
     /// Aborts the command that `request`, an Abort, names on the queue that `member` is; completes
     /// it with the answer.
     void abort_remote(Request& request, const QueueMember& member);
+    /// Tells the queue that `member` is what its controller's features are now. With the last of
+    /// them, which `request.scratch` counts, it completes `request`.
+    void send_settings(Request& request, const QueueMember& member, QueueSettings settings);
     /// Carries a queue's failures to its controller, and home again.
     void report_errors(ErrorReport& report, const ControllerLink& link);
     /// Sums up what all cores have done, then goes on with `request`, a Get Log Page. Whatever
@@ -168,6 +171,7 @@ class PollGroup {
     struct CloseEvent;
     struct AbortEvent;
     struct HealthEvent;
+    struct SettingsEvent;
 
     /// The controller ids that one core hands out: first, first + 1, ….
     struct ControllerIds {
@@ -177,7 +181,7 @@ class PollGroup {
 
     void accept(AcceptedSocket accepted, ListenerId listener);
     [[nodiscard]] Connection* find_connection(uint64_t id);
-    [[nodiscard]] NvmeStatus attach_here(const AttachEvent& event);
+    [[nodiscard]] NvmeStatus attach_here(AttachEvent& event);
     void attach_done(const AttachEvent& event);
     void detach_here(SubsystemId subsystem_id, ControllerId cntlid, QueueId qid);
     void close_here(uint64_t connection_id);

@@ -202,4 +202,29 @@ void PollGroup::HealthEvent::arrive(Reactor& here) {
     here.post(origin->reactor_.core(), *this);
 }
 
+void PollGroup::SettingsEvent::send(PollGroup& from,
+                                    Request& request,
+                                    const QueueMember& member,
+                                    QueueSettings settings) {
+    auto event = std::make_unique<SettingsEvent>(request);
+    event->origin = &from;
+    event->receiver = from.peers_[member.core.raw()];
+    event->connection_id = member.connection_id;
+    event->settings = settings;
+    event->set_run([](Event& arrived, Reactor& here) {
+        auto& self = static_cast<SettingsEvent&>(arrived);
+        if (Connection* connection = self.receiver->find_connection(self.connection_id)) {
+            connection->link.settings = self.settings;
+        }
+        self.set_run([](Event& returned, Reactor&) {
+            const auto owned = Journey::end(static_cast<SettingsEvent&>(returned));
+            if (--owned->request.scratch == 0) {
+                owned->request.connection.complete(owned->request, status::kSuccess);
+            }
+        });
+        here.post(self.origin->reactor_.core(), self);
+    });
+    Journey::begin(std::move(event), member.core);
+}
+
 }  // namespace basalt::nvmf

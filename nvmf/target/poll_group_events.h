@@ -49,6 +49,7 @@ struct PollGroup::AttachEvent : Event {
     std::string host_nqn;
     std::array<uint8_t, 16> host_id{};
     NvmeStatus status;
+    QueueSettings settings;
 };
 
 /// A message of a host that authenticates goes to the control thread; comes back when it is
@@ -88,6 +89,21 @@ struct PollGroup::AbortEvent : Event {
     AbortWaiter waiter;
     Timer patience;
     bool was_aborted = false;
+};
+
+/// A controller tells one of its I/O queues what its host has set.
+struct PollGroup::SettingsEvent : Event {
+    explicit SettingsEvent(Request& set_features) : request(set_features) {}
+    static void send(PollGroup& from,
+                     Request& request,
+                     const QueueMember& member,
+                     QueueSettings settings);
+
+    PollGroup* origin = nullptr;
+    PollGroup* receiver = nullptr;
+    Request& request;  ///< Set Features; its connection is held meanwhile.
+    uint64_t connection_id = 0;
+    QueueSettings settings;
 };
 
 /// Goes from core to core and sums up what a subsystem has done; home again, it goes on with the

@@ -26,7 +26,9 @@ bdev::IoRequest& prepare(Request& request, bdev::IoOp op) {
     io.op = op;
     io.first = command.slba();
     io.count = command.nlb();
-    io.fua = command.fua() ? bdev::Fua::kYes : bdev::Fua::kNo;
+    const bool is_durable = command.fua() || (op == bdev::IoOp::kWrite &&
+                                              request.connection.link.settings.is_write_through);
+    io.fua = is_durable ? bdev::Fua::kYes : bdev::Fua::kNo;
     io.pieces = &request.piece;
     io.piece_count = 1;
     return io;

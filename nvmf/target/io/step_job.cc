@@ -113,7 +113,8 @@ void StepJob::submit(bdev::IoOp op, uint64_t first) {
     io.first = Lba(first);
     io.count = BlockCount(step_blocks_);
     const bool is_copy = request_->sqe.opcode == nvme_cmd_copy;
-    const bool wants_fua = is_copy ? CopyView(request_->sqe).fua() : RwView(request_->sqe).fua();
+    const bool wants_fua = request_->connection.link.settings.is_write_through ||
+                           (is_copy ? CopyView(request_->sqe).fua() : RwView(request_->sqe).fua());
     io.fua = op == bdev::IoOp::kWrite && wants_fua ? bdev::Fua::kYes : bdev::Fua::kNo;
     io.wants_device_memory = false;
     io.pieces = &piece_;

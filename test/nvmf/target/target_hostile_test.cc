@@ -176,8 +176,8 @@ TEST_F(TargetHostile, RefusesWhatTheDeviceCannotTakeThoughTheTargetCan) {
                     .status()
                     .is(status::kSglOffsetInvalid));
     EXPECT_TRUE(io.command(write_in_capsule(4, 0, 512, nsid), Bytes(1024)).status().ok());
-    EXPECT_TRUE(
-        io.command(transfer(nvme_cmd_read, 5, 0, 9, nsid)).status().is(status::kInvalidField));
+    EXPECT_TRUE(io.command(transfer(nvme_cmd_read, 5, 0, 9, nsid)).status().ok())
+        << "longer than the drive takes at once: it is split";
     EXPECT_TRUE(io.command(transfer(nvme_cmd_read, 6, 0, 8, nsid)).status().ok());
 }
 

@@ -1,0 +1,291 @@
+// A host's session with its controller: reset, keep alive, and what the host sets for all queues.
+
+#include <gtest/gtest.h>
+
+#include "bdev/layer/error_bdev.h"
+#include "test/nvmf/target/admin_host.h"
+
+namespace basalt::nvmf {
+namespace {
+
+constexpr uint32_t kEnable = 1U | (6U << 16U) | (4U << 20U);
+
+/// A malloc device that says what a drive with a cache and short transfers says, and remembers.
+class WatchedBdev final : public bdev::Bdev {
+  public:
+    explicit WatchedBdev(std::unique_ptr<bdev::Bdev> inner)
+        : inner_(std::move(inner)), info_(inner_->info()) {
+        info_.transfer_max = BlockCount(64);
+        info_.has_volatile_cache = true;
+    }
+    const bdev::BdevInfo& info() const override { return info_; }
+    Result<std::unique_ptr<bdev::BdevChannel>> open_channel(Reactor& here) override {
+        auto opened = inner_->open_channel(here);
+        return std::unique_ptr<bdev::BdevChannel>(
+            std::make_unique<Channel>(*this, std::move(*opened)));
+    }
+
+    uint32_t operations = 0;
+    uint32_t durable = 0;
+    Status answer = kOk;  ///< Instead of doing what it is asked.
+
+  private:
+    class Channel final : public bdev::BdevChannel {
+      public:
+        Channel(WatchedBdev& owner, std::unique_ptr<bdev::BdevChannel> inner)
+            : owner_(owner), inner_(std::move(inner)) {}
+        void submit(bdev::IoRequest& request) override {
+            ++owner_.operations;
+            owner_.durable += request.fua == bdev::Fua::kYes ? 1U : 0U;
+            if (!owner_.answer) {
+                request.push_completion(
+                    [](bdev::IoRequest& done, void* self) {
+                        done.complete(static_cast<Channel*>(self)->owner_.answer);
+                    },
+                    this);
+            }
+            inner_->submit(request);
+        }
+
+      private:
+        WatchedBdev& owner_;
+        std::unique_ptr<bdev::BdevChannel> inner_;
+    };
+
+    std::unique_ptr<bdev::Bdev> inner_;
+    bdev::BdevInfo info_;
+};
+
+class TargetSession : public testing::Test {
+  protected:
+    static Sqe transfer(uint8_t opcode, uint16_t cid, uint64_t first, uint64_t count, Nsid nsid) {
+        Sqe sqe = make_command(opcode, CommandId(cid), nsid);
+        set_range(sqe, Lba(first), BlockCount(count));
+        set_transport_data(sqe, static_cast<uint32_t>(count) * TargetWorld::kBlockBytes);
+        return sqe;
+    }
+    void connect_io(ScriptedHost& io, AdminHost& admin, uint16_t qid = 1) {
+        ASSERT_TRUE(io.handshake());
+        ASSERT_TRUE(io.connect(QueueId(qid), admin.cntlid).status().ok());
+    }
+    Nsid add_watched() {
+        bdev::MallocOptions options;
+        options.name = "Watched0";
+        options.block_count = BlockCount(TargetWorld::kBlocks);
+        options.block_size_bytes = TargetWorld::kBlockBytes;
+        auto made =
+            std::make_unique<WatchedBdev>(bdev::MallocBdev::make(options, world.memory).value());
+        watched = made.get();
+        BASALT_ASSERT(world.registry->add(std::move(made)).has_value());
+        return world.add_namespace("Watched0");
+    }
+    static NvmeStatus write(ScriptedHost& io, Nsid nsid) {
+        Sqe sqe = transfer(nvme_cmd_write, 8, 0, 8, nsid);
+        set_in_capsule_data(sqe, 4096);
+        return io.command(sqe, Bytes(4096)).status();
+    }
+    static uint32_t property(AdminHost& admin, uint32_t offset) {
+        return admin.command(make_property_get(admin.next_cid(), offset, false)).dw0.get();
+    }
+    static void set_configuration(AdminHost& admin, uint32_t value) {
+        EXPECT_TRUE(
+            admin.command(make_property_set(admin.next_cid(), NVME_REG_CC, value)).status().ok());
+    }
+
+    TargetWorld world{7};
+    WatchedBdev* watched = nullptr;
+};
+
+// --- Reset ---------------------------------------------------------------------------------------
+
+TEST_F(TargetSession, SaysNothingAfterAResetOfWhatWasAskedBefore) {
+    AdminHost admin(world);
+    const uint32_t event_requests = admin.identify<nvme_id_ctrl>(NVME_IDENTIFY_CNS_CTRL).aerl + 1U;
+    for (uint32_t i = 0; i < event_requests; ++i) {
+        admin.send(admin.capsule(make_command(nvme_admin_async_event, admin.next_cid(), Nsid(0))));
+    }
+    EXPECT_TRUE(admin.set_feature(NVME_FEAT_FID_ASYNC_EVENT, 1U << 8U).ok());
+    EXPECT_TRUE(admin.set_feature(NVME_FEAT_FID_ARBITRATION, 3).ok());
+    set_configuration(admin, 0);
+    EXPECT_EQ(property(admin, NVME_REG_CSTS) & 1U, 0U);
+    static_cast<void>(add_watched());
+    EXPECT_TRUE(admin.next_pdu(kNsPerSecond).empty()) << "no completion of an event request";
+    set_configuration(admin, kEnable);
+    EXPECT_EQ(property(admin, NVME_REG_CSTS) & 1U, 1U);
+    EXPECT_EQ(admin.get_feature(NVME_FEAT_FID_ASYNC_EVENT).dw0.get(), 0U);
+    EXPECT_EQ(admin.get_feature(NVME_FEAT_FID_ARBITRATION).dw0.get(), 0U);
+    for (uint32_t i = 0; i < event_requests; ++i) {
+        admin.send(admin.capsule(make_command(nvme_admin_async_event, admin.next_cid(), Nsid(0))));
+    }
+    EXPECT_TRUE(admin.next_pdu(kNsPerSecond).empty()) << "there is room for all of them again";
+}
+
+TEST_F(TargetSession, IsReadyUntilTheLastQueueIsGoneInAReset) {
+    AdminHost admin(world);
+    ScriptedHost first(world);
+    ScriptedHost second(world);
+    connect_io(first, admin, 1);
+    connect_io(second, admin, 2);
+    set_configuration(admin, 0);
+    while ((property(admin, NVME_REG_CSTS) & 1U) != 0) {
+        world.world.run_for(kNsPerMs);
+    }
+    set_configuration(admin, kEnable);
+    ScriptedHost again(world);
+    connect_io(again, admin, 1);
+    EXPECT_TRUE(first.wait_closed());
+    EXPECT_TRUE(second.wait_closed());
+}
+
+// --- Keep alive ----------------------------------------------------------------------------------
+
+TEST_F(TargetSession, EndsADiscoveryHostThatNamedNoTimeOutAndIsSilent) {
+    AdminHost idle(world, kDiscoveryNqn);
+    AdminHost busy(world, kDiscoveryNqn);
+    for (uint32_t i = 0; i < 10; ++i) {
+        world.world.run_for(50 * kNsPerSecond);
+        static_cast<void>(busy.log_page(NVME_LOG_LID_DISCOVER, 1024));
+    }
+    EXPECT_TRUE(idle.is_closed);
+    EXPECT_FALSE(busy.is_closed);
+}
+
+TEST_F(TargetSession, KeepsAHostAliveWhoseIoHangsWhileItsNamespaceIsRemoved) {
+    world.add_malloc("Stuck", TargetWorld::kBlocks, TargetWorld::kBlockBytes);
+    auto layer = std::make_unique<bdev::ErrorBdev>(bdev::ErrorOptions{.name = "Error0", .uuid = {}},
+                                                   *world.registry->find("Stuck"));
+    bdev::ErrorBdev& error = *layer;
+    BASALT_ASSERT(world.registry->add(std::move(layer)).has_value());
+    const Nsid stuck = world.add_namespace("Error0");
+    bdev::ErrorInjection injection;
+    injection.error = bdev::InjectedError::kPending;
+    injection.count = 1000;
+    world.expect_ok(error.inject(*world.control, world.registry->cores(), injection));
+    constexpr uint32_t kTimeoutMs = 2000;
+    AdminHost admin(world, TargetWorld::kNqn, kTimeoutMs);
+    ScriptedHost io(world);
+    connect_io(io, admin);
+    for (uint16_t cid = 0; cid < 20; ++cid) {
+        io.send(io.capsule(transfer(nvme_cmd_read, cid, 0, 8, stuck)));
+    }
+    Task<Status> removing = world.target->remove_namespace(std::string(TargetWorld::kNqn), stuck);
+    for (uint32_t i = 0; i < 30; ++i) {
+        world.world.run_for(kTimeoutMs * kNsPerMs / 2);
+        const uint64_t asked_ns = world.world.now_ns();
+        EXPECT_TRUE(admin.command(make_command(nvme_admin_keep_alive, admin.next_cid(), Nsid(0)))
+                        .status()
+                        .ok());
+        EXPECT_LT(world.world.now_ns() - asked_ns, 10 * kNsPerMs) << "it waits for nothing";
+    }
+    EXPECT_FALSE(removing.is_done()) << "the removal waits for the I/O, the host does not";
+    EXPECT_FALSE(admin.is_closed);
+    EXPECT_FALSE(io.is_closed);
+    Task<void> cleared = error.clear(*world.control, world.registry->cores());
+    EXPECT_TRUE(world.world.run_until([&] { return removing.is_done() && cleared.is_done(); },
+                                      10 * kNsPerSecond));
+}
+
+// --- What the host sets for all queues -----------------------------------------------------------
+
+TEST_F(TargetSession, MakesEveryWriteDurableWhileTheCacheIsSwitchedOff) {
+    AdminHost admin(world);
+    EXPECT_TRUE(admin.set_feature(NVME_FEAT_FID_VOLATILE_WC, 0).is(status::kInvalidField))
+        << "nothing here has a cache";
+    const Nsid nsid = add_watched();
+    ScriptedHost first(world);
+    ScriptedHost second(world);
+    connect_io(first, admin, 1);
+    EXPECT_EQ(admin.get_feature(NVME_FEAT_FID_VOLATILE_WC).dw0.get(), 1U);
+    EXPECT_TRUE(write(first, nsid).ok());
+    EXPECT_EQ(watched->durable, 0U);
+    EXPECT_TRUE(admin.set_feature(NVME_FEAT_FID_VOLATILE_WC, 0).ok());
+    EXPECT_TRUE(write(first, nsid).ok());
+    EXPECT_EQ(watched->durable, 1U);
+    connect_io(second, admin, 2);
+    EXPECT_TRUE(write(second, nsid).ok());
+    EXPECT_EQ(watched->durable, 2U) << "a queue that comes later knows it too";
+    EXPECT_TRUE(admin.set_feature(NVME_FEAT_FID_VOLATILE_WC, 1).ok());
+    EXPECT_TRUE(write(first, nsid).ok());
+    EXPECT_TRUE(write(second, nsid).ok());
+    EXPECT_EQ(watched->durable, 2U);
+}
+
+TEST_F(TargetSession, NamesADelayOfRetriesToHostsThatHeedIt) {
+    AdminHost admin(world);
+    const Nsid nsid = add_watched();
+    ScriptedHost io(world);
+    connect_io(io, admin);
+    watched->answer = Errc::kTryAgain;
+    EXPECT_TRUE(write(io, nsid).is(status::kCommandInterrupted));
+    EXPECT_EQ(write(io, nsid).crd, 0);
+    Bytes behavior(512);
+    behavior[0] = std::byte{2};
+    EXPECT_TRUE(
+        admin.set_feature_data(NVME_FEAT_FID_HOST_BEHAVIOR, behavior).is(status::kInvalidField));
+    behavior[0] = std::byte{1};
+    EXPECT_TRUE(admin.set_feature_data(NVME_FEAT_FID_HOST_BEHAVIOR, behavior).ok());
+    EXPECT_EQ(write(io, nsid).crd, 1);
+    watched->answer = Errc::kBusy;
+    EXPECT_EQ(write(io, nsid).crd, 2);
+    watched->answer = Errc::kMediaError;
+    EXPECT_EQ(write(io, nsid).crd, 0) << "it is not to be tried again";
+    const auto id = admin.identify<nvme_id_ctrl>(NVME_IDENTIFY_CNS_CTRL);
+    EXPECT_EQ(id.crdt1, 1U);
+    EXPECT_EQ(id.crdt2, 10U);
+}
+
+// --- Transfers -----------------------------------------------------------------------------------
+
+TEST_F(TargetSession, AdvertisesTheLongestTransferThatAllDrivesTakeAndSplitsTheRest) {
+    AdminHost early(world);
+    EXPECT_EQ(early.identify<nvme_id_ctrl>(NVME_IDENTIFY_CNS_CTRL).mdts, 5) << "128 KiB";
+    ScriptedHost io(world);
+    connect_io(io, early);
+    const Nsid nsid = add_watched();
+    EXPECT_EQ(early.identify<nvme_id_ctrl>(NVME_IDENTIFY_CNS_CTRL).mdts, 3)
+        << "64 blocks are 32 KiB";
+    // This host has read 128 KiB before: it must not notice.
+    Bytes data(131072);
+    for (size_t i = 0; i < data.size(); ++i) {
+        data[i] = static_cast<std::byte>(i / 512 + i);
+    }
+    io.send(io.capsule(transfer(nvme_cmd_write, 3, 0, 256, nsid)));
+    const auto r2t = ScriptedHost::as<R2t>(io.next_pdu());
+    io.send(io.h2c_data(r2t, 0, data, true));
+    EXPECT_TRUE(io.completion().status().ok());
+    EXPECT_EQ(watched->operations, 4U);
+    Bytes back;
+    EXPECT_TRUE(io.command(transfer(nvme_cmd_read, 4, 0, 256, nsid), {}, &back).status().ok());
+    EXPECT_EQ(back, data);
+    EXPECT_EQ(watched->operations, 8U);
+}
+
+// --- Effects -------------------------------------------------------------------------------------
+
+TEST_F(TargetSession, TellsTheEffectsOfWhatItHasAndOfNothingElse) {
+    AdminHost admin(world);
+    const auto commands = admin.log<nvme_cmd_effects_log>(NVME_LOG_LID_CMD_EFFECTS);
+    EXPECT_EQ(commands.acs[nvme_admin_abort_cmd], 1U);
+    EXPECT_EQ(commands.acs[nvme_admin_format_nvm], 0U);
+    EXPECT_EQ(commands.iocs[nvme_cmd_read], 1U);
+    EXPECT_EQ(commands.iocs[nvme_cmd_write], 3U);
+    EXPECT_EQ(commands.iocs[nvme_cmd_write_uncor], 0U);
+    const auto features =
+        admin.log<nvme_fid_supported_effects_log>(NVME_LOG_LID_FID_SUPPORTED_EFFECTS);
+    for (uint32_t fid = 0; fid < 256; ++fid) {
+        const bool is_known = (features.fid_support[fid] & 1U) != 0;
+        if (fid != NVME_FEAT_FID_VOLATILE_WC && fid != NVME_FEAT_FID_HOST_ID &&
+            fid < NVME_FEAT_FID_SW_PROGRESS) {
+            const auto id = static_cast<uint8_t>(fid);
+            const Cqe asked = admin.get_feature(id, AdminHost::Select::kCurrent, 0, 512);
+            EXPECT_EQ(asked.status().ok(), is_known) << "feature " << fid;
+        }
+    }
+    const auto pages = admin.log<nvme_supported_log_pages>(NVME_LOG_LID_SUPPORTED_LOG_PAGES);
+    for (const uint32_t lid : {0x00U, 0x01U, 0x02U, 0x03U, 0x04U, 0x05U, 0x12U, 0x13U}) {
+        EXPECT_EQ(pages.lid_support[lid] & 1U, 1U) << "page " << lid;
+    }
+}
+
+}  // namespace
+}  // namespace basalt::nvmf
