@@ -47,7 +47,7 @@ TEST_F(AsyncMutexTest, LetsOneThroughAtATimeInTheOrderOfArrival) {
 
 TEST_F(AsyncMutexTest, ALongLineOfShortOnesNeedsNoDeepStack) {
     AsyncMutex mutex(reactor_);
-    constexpr int kCount = 100'000;  // A frame of 100 bytes each would be more than the stack.
+    constexpr int kCount = 200'000;  // 64 bytes of stack each are more than there is.
     hold(mutex, kNsPerMs, -1).detach();
     for (int number = 0; number < kCount; ++number) {
         hold(mutex, 0, number).detach();
