@@ -46,7 +46,7 @@ std::string vendor_word(uint16_t vendor) {
     constexpr std::string_view kDigits = "0123456789abcdef";
     std::string word = "0x";
     for (uint32_t shift = 16; shift > 0; shift -= 4) {
-        word += kDigits[(vendor >> (shift - 4)) & 15U];
+        word += kDigits[(uint32_t{vendor} >> (shift - 4)) & 15U];
     }
     return word;
 }
