@@ -28,7 +28,7 @@ struct AuthJob : Event {
 };
 
 /// Does the expensive part of authentications, on the control thread so that no reactor stands
-/// still meanwhile: up to 30 ms for each of a host's two messages. One job a turn, in the order in
+/// still meanwhile: up to 50 ms for each of a host's two messages. One job a turn, in the order in
 /// which they come, so that calls of the API are not shut out by a crowd of hosts.
 ///
 /// Owner: Target. Core: the control thread's.
