@@ -54,8 +54,9 @@ Result<std::vector<AnaGroup>> parse_ana_log(std::span<const std::byte> log) {
         }
         BASALT_TRY(group.access, access_of(state));
         group.namespaces.resize(namespace_count);
-        std::memcpy(group.namespaces.data(), log.data(), namespace_count * sizeof(uint32_t));
-        log = log.subspan(namespace_count * sizeof(uint32_t));
+        for (uint32_t& nsid : group.namespaces) {
+            static_cast<void>(take(log, nsid));  // There are as many: checked above.
+        }
         groups.push_back(std::move(group));
     }
     return groups;

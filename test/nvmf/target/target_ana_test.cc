@@ -62,8 +62,10 @@ class TargetAna : public testing::Test {
             group.state = static_cast<AnaState>(head.state);
             group.changes = head.chgcnt;
             group.nsids.resize(head.nnsids);
-            std::memcpy(group.nsids.data(), page.data() + at, group.nsids.size() * 4);
-            at += group.nsids.size() * 4;
+            for (uint32_t& nsid : group.nsids) {
+                std::memcpy(&nsid, page.data() + at, sizeof(nsid));
+                at += sizeof(nsid);
+            }
         }
         return found;
     }
