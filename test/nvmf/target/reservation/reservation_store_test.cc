@@ -156,7 +156,7 @@ TEST(FileReservationStore, ASaveCutShortLeavesTheOldStateOrTheNewOne) {
             ASSERT_TRUE(world.run(store->save(state_of(i, kRegistrantsMax))));
         }
         {
-            const MayLeak may_leak;
+            [[maybe_unused]] const MayLeak may_leak;
             store->save(state_of(saves + 1, kRegistrantsMax)).detach();
         }
         world.world.run_for(world.world.random().below(200 * kNsPerUs));
