@@ -262,6 +262,11 @@ uint64_t Controller::silence_max_ns() const {
 void Controller::check_keep_alive() {
     // The clock of the turn may lie behind bytes that wait in the socket: the grace of one more
     // period would hide a dead host for too long, so only what has been received counts.
+    if (admin_ != nullptr && admin_->is_authenticating()) {
+        // It can't send any yet: authentication has a time of its own, and a slow host needs more
+        // than its keep alive for a large group (Linux under emulation: 8 s for ffdhe8192).
+        keep_alive();
+    }
     const uint64_t deadline_ns = last_keep_alive_ns_ + silence_max_ns();
     const uint64_t at_ns = now_ns();
     if (at_ns < deadline_ns) {
