@@ -35,7 +35,10 @@ for request in kill-target kill-target stop-target; do
 done
 
 step "the load ends without an error"
-kill -TERM "$journal" || { cat /tmp/journal.log; wait "$journal" || fail "block-journal ended by itself: $?"; }
+kill -TERM "$journal" || {
+    cat /tmp/journal.log
+    wait "$journal" || fail "block-journal ended by itself: $?"
+}
 wait "$journal" || { cat /tmp/journal.log; fail "block-journal"; }
 cat /tmp/journal.log
 wait "$fio" || { cat /tmp/fio.log; fail "fio"; }
