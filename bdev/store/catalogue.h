@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -73,13 +75,17 @@ using CatalogueChange = std::
 
 /// What there is in a pool: nodes, volumes and snapshots, whole and in memory. Pure; the file that
 /// keeps it on the device is catalogue_file.h. Owner: the pool. Core: the control thread.
+///
+/// All that a change needs to know is found without a walk, so that a volume's thousandth snapshot
+/// costs what its first did.
 class Catalogue {
   public:
-    /// Whether the changes, one after the other, lead to a catalogue that is_sound(). Nothing is
-    /// changed. Says what is wrong in `problem`.
-    [[nodiscard]] bool allows(std::span<const CatalogueChange> changes, std::string& problem) const;
+    /// Whether the changes, one after the other, lead from a catalogue that is_sound() to one that
+    /// is. Afterwards it is as before. Says what is wrong in `problem`. Looks at what the changes
+    /// touch and no more.
+    [[nodiscard]] bool allows(std::span<const CatalogueChange> changes, std::string& problem);
 
-    /// Makes the changes.
+    /// Makes the change.
     void apply(const CatalogueChange& change);
 
     /// Everything as changes that make it out of nothing.
@@ -87,7 +93,7 @@ class Catalogue {
 
     /// Whether every name leads somewhere and nothing contradicts: parents exist and are frozen,
     /// have lower ids; slots are different; heads are leaves of the tree; names and UUIDs are
-    /// unique; next ids are beyond what is used. Says what is wrong in `problem`.
+    /// unique; next ids are beyond what is used. Says what is wrong in `problem`. Looks at all.
     [[nodiscard]] bool is_sound(std::string& problem) const;
 
     [[nodiscard]] const std::map<uint32_t, NodeEntry>& nodes() const { return nodes_; }
@@ -101,15 +107,36 @@ class Catalogue {
     [[nodiscard]] const SnapshotEntry* find_snapshot(std::string_view name) const;
     /// The nodes whose parent is `id`, in order.
     [[nodiscard]] std::vector<uint32_t> children_of(uint32_t id) const;
+    /// The volume or snapshot whose node `id` is; null if it is nobody's.
+    [[nodiscard]] const Uuid* user_of(uint32_t id) const;
 
   private:
-    [[nodiscard]] bool are_nodes_sound(std::string& problem) const;
-    [[nodiscard]] bool are_names_sound(std::string& problem) const;
+    struct Touched;
+
+    [[nodiscard]] CatalogueChange inverse_of(const CatalogueChange& change) const;
+    void touch(const CatalogueChange& change, Touched& touched) const;
+
+    void put(const NodeEntry& entry);
+    void put(const VolumeEntry& entry);
+    void put(const SnapshotEntry& entry);
+    void take_node(uint32_t id);
+    void take_volume(const Uuid& uuid);
+    void take_snapshot(const Uuid& uuid);
+
+    [[nodiscard]] bool are_ids_sound(std::string& problem) const;
+    [[nodiscard]] bool is_node_sound(uint32_t id, std::string& problem) const;
+    [[nodiscard]] bool is_user_sound(const Uuid& uuid, std::string& problem) const;
 
     std::map<uint32_t, NodeEntry> nodes_;
     std::map<Uuid, VolumeEntry> volumes_;
     std::map<Uuid, SnapshotEntry> snapshots_;
     NextIds next_ids_;
+
+    // What follows from these. In a sound catalogue each slot, node and name occurs once.
+    std::set<std::pair<uint32_t, uint32_t>> children_;  // Parent, child.
+    std::set<std::pair<uint32_t, uint32_t>> slots_;     // Slot, node.
+    std::set<std::pair<uint32_t, Uuid>> users_;         // Node, volume or snapshot.
+    std::set<std::pair<std::string, Uuid>> names_;
 };
 
 }  // namespace basalt::bdev::store

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "reactor/io/random.h"
 #include "test/bdev/store/store_testing.h"
 
 namespace basalt::bdev::store {
@@ -51,7 +52,7 @@ TEST(Catalogue, ItsImageMakesItAgain) {
 }
 
 TEST(Catalogue, AskingWhetherChangesAreAllowedChangesNothing) {
-    const Catalogue catalogue = with_snapshot();
+    Catalogue catalogue = with_snapshot();
     const CatalogueChange gone = SnapshotGone{uuid_of(2)};
     std::string problem;
     EXPECT_TRUE(catalogue.allows({&gone, 1}, problem)) << problem;
@@ -83,6 +84,63 @@ TEST(Catalogue, NamesAndUuidsAreUnique) {
     EXPECT_NE(
         problem_with(VolumeEntry{.uuid = uuid_of(1), .head = 2, .block_bytes = 1024, .name = "v"}),
         "");
+}
+
+TEST(Catalogue, ThousandsOfRandomChangesAreJudgedAsALookAtAllWouldJudgeThem) {
+    Random random(7);
+    Catalogue catalogue;
+    uint32_t allowed = 0;
+    for (int i = 0; i < 4000; ++i) {
+        const auto some = [&](uint64_t below) {
+            return static_cast<uint32_t>(random.below(below));
+        };
+        const auto name = std::string(1, static_cast<char>('a' + some(5)));
+        std::vector<CatalogueChange> changes;
+        for (uint32_t left = 1 + some(3); left > 0; --left) {
+            switch (some(7)) {
+                case 0: changes.emplace_back(NextIds{some(12), some(12)}); break;
+                case 1:
+                case 2:
+                    changes.emplace_back(NodeEntry{.id = some(9),
+                                                   .parent = some(6),
+                                                   .slot = some(9),
+                                                   .is_frozen = some(2) == 0,
+                                                   .is_hidden = some(4) == 0});
+                    break;
+                case 3: changes.emplace_back(NodeGone{some(9)}); break;
+                case 4:
+                    changes.emplace_back(VolumeEntry{.uuid = uuid_of(static_cast<uint8_t>(some(4))),
+                                                     .head = some(9),
+                                                     .name = name});
+                    break;
+                case 5:
+                    changes.emplace_back(
+                        SnapshotEntry{.uuid = uuid_of(static_cast<uint8_t>(some(4))),
+                                      .node = some(9),
+                                      .volume = {},
+                                      .name = name});
+                    break;
+                default:
+                    changes.emplace_back(VolumeGone{uuid_of(static_cast<uint8_t>(some(4)))});
+                    changes.emplace_back(SnapshotGone{uuid_of(static_cast<uint8_t>(some(4)))});
+                    break;
+            }
+        }
+        Catalogue after = catalogue;
+        for (const CatalogueChange& change : changes) {
+            after.apply(change);
+        }
+        std::string problem;
+        std::string problem_of_all;
+        const bool is_allowed = catalogue.allows(changes, problem);
+        ASSERT_EQ(is_allowed, after.is_sound(problem_of_all))
+            << i << ": " << problem << problem_of_all;
+        if (is_allowed) {
+            ++allowed;
+            catalogue = after;
+        }
+    }
+    EXPECT_GT(allowed, 300U);
 }
 
 }  // namespace
