@@ -253,6 +253,7 @@ std::vector<CatalogueBlock> encode_transaction(std::span<const CatalogueChange> 
     BASALT_ASSERT(!changes.empty() && position.index > 0);
     auto blocks = cut(changes, kCatalogueContinues);
     blocks.back().flags = 0;
+    blocks.front().flags |= kCatalogueBegins;
     seal_all(blocks, seal, position);
     return blocks;
 }
@@ -270,9 +271,11 @@ bool CatalogueReader::take(std::span<const std::byte> bytes) {
         return false;
     }
     const bool is_image = (block.flags & kCatalogueImage) != 0;
-    const uint32_t known = kCatalogueImage | kCatalogueImageEnd | kCatalogueContinues;
-    if (is_image == has_image_ || (block.flags & ~known) != 0 ||
-        block.used_bytes > block.records.size()) {
+    const bool begins = (block.flags & kCatalogueBegins) != 0;
+    const uint32_t known =
+        kCatalogueImage | kCatalogueImageEnd | kCatalogueContinues | kCatalogueBegins;
+    if (is_image == has_image_ || begins != (has_image_ && pending_.empty()) ||
+        (block.flags & ~known) != 0 || block.used_bytes > block.records.size()) {
         half_.problem = "a block that this program does not write";
         return false;
     }
@@ -284,6 +287,16 @@ bool CatalogueReader::take(std::span<const std::byte> bytes) {
     const bool is_end = is_image ? (block.flags & kCatalogueImageEnd) != 0
                                  : (block.flags & kCatalogueContinues) == 0;
     return !is_end || commit();
+}
+
+bool CatalogueReader::follows(std::span<const std::byte> bytes, uint32_t index) const {
+    BASALT_ASSERT(bytes.size() == kBlockBytes);
+    CatalogueBlock block;
+    std::memcpy(&block, bytes.data(), sizeof(block));
+    return has_image_ && block.magic == kCatalogueMagic &&
+           seal_.holds(bytes, offsetof(CatalogueBlock, crc)) && block.index == index &&
+           index > half_.position.index && block.generation == half_.position.generation &&
+           (block.flags & kCatalogueBegins) != 0;
 }
 
 bool CatalogueReader::take_records(std::span<const std::byte> records) {

@@ -46,6 +46,10 @@ class CatalogueReader {
     /// Takes the next block, of 4096 bytes. False: it is not part of the half, which has ended.
     [[nodiscard]] bool take(std::span<const std::byte> block);
 
+    /// After the end: whether `block`, the half's `index`th, begins a transaction of this half.
+    /// Then what should be between it and the end was durable once, and is lost.
+    [[nodiscard]] bool follows(std::span<const std::byte> block, uint32_t index) const;
+
     /// After the last block.
     [[nodiscard]] CatalogueHalf finish();
 

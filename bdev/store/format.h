@@ -82,6 +82,7 @@ static_assert(sizeof(Page) == kBlockBytes);
 inline constexpr uint32_t kCatalogueImage = 1U << 0U;      ///< Part of the image of everything.
 inline constexpr uint32_t kCatalogueImageEnd = 1U << 1U;   ///< The last part.
 inline constexpr uint32_t kCatalogueContinues = 1U << 2U;  ///< The transaction goes on.
+inline constexpr uint32_t kCatalogueBegins = 1U << 3U;     ///< The transaction begins.
 
 /// A block of one of the halves of the catalogue.
 struct CatalogueBlock {

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "bdev/core/bdev.h"
+#include "bdev/store/format.h"
+#include "reactor/base/result.h"
+#include "reactor/task.h"
+
+namespace basalt::bdev::store {
+
+/// Memory for whole blocks, zeroed, placed as direct I/O wants it. Owner: whoever made it; lives
+/// until the I/O that uses it is over.
+class BlockMemory {
+  public:
+    explicit BlockMemory(uint32_t blocks);
+
+    [[nodiscard]] std::span<std::byte> all() { return {bytes_.get(), size_bytes_}; }
+    [[nodiscard]] std::span<std::byte> block(uint32_t index) {
+        return all().subspan(size_t{index} * kBlockBytes, kBlockBytes);
+    }
+
+  private:
+    struct Free {
+        void operator()(std::byte* bytes) const;
+    };
+
+    size_t size_bytes_;
+    std::unique_ptr<std::byte, Free> bytes_;
+};
+
+/// Blocks of 4096 bytes of a device, for the rare sequences of this room: formatting, opening, the
+/// catalogue. Owner: the sequence or what it belongs to. Core: the channel's.
+class BlockIo {
+  public:
+    /// `channel` is a channel of a device that is_suitable() `info` describes; both outlive this.
+    BlockIo(BdevChannel& channel, const BdevInfo& info);
+
+    /// Whether a device has blocks that ours can be made of, and can read, write and flush.
+    [[nodiscard]] static bool is_suitable(const BdevInfo& info);
+
+    /// Blocks of 4096 bytes that the device has.
+    [[nodiscard]] static uint64_t count(const BdevInfo& info);
+
+    /// Reads blocks from `first` on into `out`, whole blocks of BlockMemory that live until this is
+    /// over. Errors: those of the device; what was read before is there.
+    [[nodiscard]] Task<Status> read(uint64_t first, std::span<std::byte> out);
+
+    /// Writes `data`, as above, durably: it survives a loss of power when this is over. Errors:
+    /// those of the device; an unknown part is written.
+    [[nodiscard]] Task<Status> write(uint64_t first, std::span<std::byte> data);
+
+  private:
+    [[nodiscard]] Task<Status> run(IoOp op, uint64_t first, std::span<std::byte> memory);
+
+    BdevChannel& channel_;
+    const uint32_t sectors_a_block_;  // Of the device.
+    const size_t transfer_bytes_max_;
+};
+
+}  // namespace basalt::bdev::store
