@@ -4,6 +4,7 @@
 
 #include "test/bdev/store/store_node.h"
 #include "test/bdev/store/store_testing.h"
+#include "test/reactor/may_leak.h"
 
 namespace basalt::bdev::store {
 namespace {
@@ -80,6 +81,7 @@ TEST(CatalogueFile, ACutOfThePowerAtEachWriteLeavesAllThatWasCommitted) {
         {
             Life first(node);
             ASSERT_TRUE(node.wait(first.file.format()));
+            [[maybe_unused]] const basalt::test::MayLeak may_leak;
             while (node.channel->writes < cut) {
                 Task<Status> commit =
                     first.file.commit(first.catalogue, Life::new_volume(committed + 1));

@@ -6,32 +6,10 @@
 #include "nvmf/target/limits.h"
 #include "nvmf/target/reservation/file_reservation_store.h"
 #include "reactor/sim/world.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/lsan_interface.h>
-#endif
+#include "test/reactor/may_leak.h"
 
 namespace basalt::nvmf {
 namespace {
-
-/// What is allocated while it lives may be leaked: a sequence whose machine loses its power never
-/// ends. On the stack.
-class MayLeak {
-  public:
-#if defined(__SANITIZE_ADDRESS__)
-    MayLeak() {
-        __lsan_disable();
-    }
-    ~MayLeak() {
-        __lsan_enable();
-    }
-#else
-    MayLeak() = default;
-    ~MayLeak() = default;
-#endif
-    MayLeak(const MayLeak&) = delete;
-    MayLeak& operator=(const MayLeak&) = delete;
-};
 
 constexpr bdev::Uuid kUuid{{1, 2, 3}};
 using Slot = std::array<std::byte, kReservationSlotBytes>;
@@ -156,7 +134,7 @@ TEST(FileReservationStore, ASaveCutShortLeavesTheOldStateOrTheNewOne) {
             ASSERT_TRUE(world.run(store->save(state_of(i, kRegistrantsMax))));
         }
         {
-            [[maybe_unused]] const MayLeak may_leak;
+            [[maybe_unused]] const test::MayLeak may_leak;
             store->save(state_of(saves + 1, kRegistrantsMax)).detach();
         }
         world.world.run_for(world.world.random().below(200 * kNsPerUs));
