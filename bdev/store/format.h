@@ -14,7 +14,10 @@ static_assert(std::endian::native == std::endian::little, "structures are copied
 inline constexpr uint32_t kFormatVersion = 1;
 inline constexpr uint32_t kBlockBytes = 4096;
 /// Pointers in a page, and so blocks of data under a leaf page: 1 MiB.
-inline constexpr uint32_t kPagePointers = 256;
+inline constexpr uint32_t kPagePointersLog2 = 8;
+inline constexpr uint32_t kPagePointers = 1U << kPagePointersLog2;
+/// Levels of pages of the highest tree: all block numbers that there are.
+inline constexpr uint32_t kTreeHeightMax = 6;
 /// Blocks of a volume that one partition keeps together: a tree of height 2, 256 MiB.
 inline constexpr uint32_t kChunkBlocks = kPagePointers * kPagePointers;
 inline constexpr uint32_t kPartitionsMax = 64;
@@ -120,10 +123,9 @@ enum class LogRecordType : uint8_t {
     kWrite = 1,
     kUnmap = 2,
     kSlabTaken = 3,
-    kSlabGiven = 4,
-    kHollow = 5,
-    kAdopt = 6,
-    kDrop = 7,
+    kHollow = 4,
+    kAdopt = 5,
+    kDrop = 6,
 };
 
 /// Begins every record of the log; kDrop is nothing more.
@@ -135,13 +137,18 @@ struct LogRecordHead {
 };
 static_assert(sizeof(LogRecordHead) == 8);
 
+/// Bits of LogRecordHead::flags. kWrite: the second of two pages has a floor of its own, which
+/// follows the CRCs. kHollow: the child has the same page, so it stays.
+inline constexpr uint8_t kRecordSecondFloor = 1U << 0U;
+inline constexpr uint8_t kRecordShared = 1U << 0U;
+
 /// Followed by extent_count words (bits 0-47 the block, 48-63 the count) and block_count CRCs.
 struct LogWrite {
     LogRecordHead head;
     uint64_t first;
     uint16_t block_count;
     uint16_t extent_count;
-    uint32_t reserved;
+    uint32_t floor;
 };
 static_assert(sizeof(LogWrite) == 24);
 
@@ -149,27 +156,30 @@ static_assert(sizeof(LogWrite) == 24);
 struct LogUnmap {
     LogRecordHead head;
     uint64_t first;
-    uint64_t block_count;
+    uint32_t block_count;
+    uint32_t floor;
 };
 static_assert(sizeof(LogUnmap) == 24);
 
-/// kSlabTaken and kSlabGiven.
+/// kSlabTaken.
 struct LogSlab {
     LogRecordHead head;
     uint32_t slab;
-    uint32_t kind;  ///< 1 data, 2 pages; 0 in kSlabGiven.
+    uint32_t kind;  ///< 1 data, 2 pages.
 };
 static_assert(sizeof(LogSlab) == 16);
 
-/// kHollow: blocks of one page of the map that the node no longer has.
+/// kHollow: what one pointer of the map led to, which the node no longer has.
 struct LogHollow {
     LogRecordHead head;
     uint64_t first;
+    uint32_t level;
+    uint32_t floor;
     std::array<uint8_t, kPagePointers / 8> blocks;
 };
-static_assert(sizeof(LogHollow) == 48);
+static_assert(sizeof(LogHollow) == 56);
 
-/// kAdopt: the node takes the source's map.
+/// kAdopt: the node's map begins as the source's; 0: empty.
 struct LogAdopt {
     LogRecordHead head;
     uint32_t source;
@@ -179,8 +189,8 @@ static_assert(sizeof(LogAdopt) == 16);
 
 /// The largest write, and the most pieces of the device that it may be put into.
 inline constexpr uint32_t kWriteBlocksMax = 256;
-inline constexpr uint32_t kWriteExtentsMax = 64;
-static_assert(sizeof(LogWrite) + kWriteExtentsMax * 8 + kWriteBlocksMax * 4 <=
+inline constexpr uint32_t kWriteExtentsMax = 256;
+static_assert(sizeof(LogWrite) + kWriteExtentsMax * 8 + kWriteBlocksMax * 4 + 8 <=
               sizeof(LogBlock::records));
 
 /// Begins a checkpoint; the list of MetaSlab follows.

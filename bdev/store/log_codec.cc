@@ -9,14 +9,16 @@ namespace basalt::bdev::store {
 namespace {
 
 constexpr uint64_t kExtentCountShift = 48;
+/// A floor of 4 bytes, padded.
+constexpr size_t kSecondFloorBytes = kRecordAlignment;
 
 constexpr size_t padded(size_t bytes) {
     return (bytes + kRecordAlignment - 1) / kRecordAlignment * kRecordAlignment;
 }
 
-LogRecordHead head_of(LogRecordType type, size_t length, uint32_t node) {
+LogRecordHead head_of(LogRecordType type, size_t length, uint32_t node, uint8_t flags = 0) {
     return {.type = static_cast<uint8_t>(type),
-            .flags = 0,
+            .flags = flags,
             .length = static_cast<uint16_t>(length),
             .node = node};
 }
@@ -45,10 +47,18 @@ bool decode_write(std::span<const std::byte> bytes, WriteRecord& record) {
     }
     const size_t extent_bytes = size_t{raw.extent_count} * 8;
     const size_t crc_bytes = size_t{raw.block_count} * 4;
-    if (bytes.size() != padded(sizeof(raw) + extent_bytes + crc_bytes)) {
+    const size_t body_bytes = padded(sizeof(raw) + extent_bytes + crc_bytes);
+    const bool has_second = (raw.head.flags & kRecordSecondFloor) != 0;
+    if (bytes.size() != body_bytes + (has_second ? kSecondFloorBytes : 0) ||
+        (raw.head.flags & ~kRecordSecondFloor) != 0) {
         return false;
     }
     record.node = raw.head.node;
+    record.floor = raw.floor;
+    record.second_floor = raw.floor;
+    if (has_second) {
+        std::memcpy(&record.second_floor, bytes.data() + body_bytes, sizeof(uint32_t));
+    }
     record.first = raw.first;
     record.extents = bytes.subspan(sizeof(raw), extent_bytes);
     record.crcs = bytes.subspan(sizeof(raw) + extent_bytes, crc_bytes);
@@ -65,37 +75,43 @@ bool decode_write(std::span<const std::byte> bytes, WriteRecord& record) {
 
 bool decode_unmap(std::span<const std::byte> bytes, UnmapRecord& record) {
     LogUnmap raw;
-    if (bytes.size() != sizeof(raw) || !read(bytes, raw) ||
+    if (bytes.size() != sizeof(raw) || !read(bytes, raw) || raw.head.flags != 0 ||
         !is_in_one_page(raw.first, raw.block_count)) {
         return false;
     }
-    record = {raw.head.node, raw.first, raw.block_count};
+    record = {raw.head.node, raw.floor, raw.first, raw.block_count};
     return true;
 }
 
-bool decode_slab(std::span<const std::byte> bytes, bool is_taken, SlabRecord& record) {
+bool decode_slab(std::span<const std::byte> bytes, SlabRecord& record) {
     LogSlab raw;
     if (bytes.size() != sizeof(raw) || !read(bytes, raw)) {
         return false;
     }
     const auto kind = static_cast<SlabKind>(raw.kind);
     record = {raw.slab, kind};
-    return is_taken ? kind == SlabKind::kData || kind == SlabKind::kPages : kind == SlabKind::kNone;
+    return raw.head.flags == 0 && (kind == SlabKind::kData || kind == SlabKind::kPages);
 }
 
 bool decode_hollow(std::span<const std::byte> bytes, HollowRecord& record) {
     LogHollow raw;
-    if (bytes.size() != sizeof(raw) || !read(bytes, raw) || raw.first % kPagePointers != 0 ||
+    if (bytes.size() != sizeof(raw) || !read(bytes, raw) || raw.level == 0 ||
+        raw.level > kTreeHeightMax || (raw.head.flags & ~kRecordShared) != 0 ||
+        raw.first % (uint64_t{1} << kPagePointersLog2 * raw.level) != 0 ||
         raw.first > kBlockNumberMax) {
         return false;
     }
-    record = {raw.head.node, raw.first, raw.blocks};
+    const bool is_shared = (raw.head.flags & kRecordShared) != 0;
+    record = {raw.head.node, raw.floor, raw.first, raw.level, is_shared, raw.blocks};
+    if (raw.level > 1 && !is_shared) {
+        return false;
+    }
     return true;
 }
 
 bool decode_adopt(std::span<const std::byte> bytes, AdoptRecord& record) {
     LogAdopt raw;
-    if (bytes.size() != sizeof(raw) || !read(bytes, raw)) {
+    if (bytes.size() != sizeof(raw) || !read(bytes, raw) || raw.head.flags != 0) {
         return false;
     }
     record = {raw.head.node, raw.source};
@@ -142,22 +158,27 @@ bool LogBlockWriter::put(const Raw& raw) {
     return true;
 }
 
-bool LogBlockWriter::append_write(uint32_t node,
-                                  uint64_t first,
+bool LogBlockWriter::append_write(const WriteTarget& target,
                                   std::span<const Extent> extents,
                                   std::span<const uint32_t> crcs) {
     BASALT_ASSERT(!extents.empty() && extents.size() <= kWriteExtentsMax);
     BASALT_ASSERT(!crcs.empty() && crcs.size() <= kWriteBlocksMax);
-    const size_t bytes = padded(sizeof(LogWrite) + extents.size() * 8 + crcs.size_bytes());
+    const bool has_second = target.second_floor != target.floor;
+    const size_t body_bytes = padded(sizeof(LogWrite) + extents.size() * 8 + crcs.size_bytes());
+    const size_t bytes = body_bytes + (has_second ? kSecondFloorBytes : 0);
     std::byte* at = take(bytes);
     if (at == nullptr) {
         return false;
     }
-    const LogWrite raw{.head = head_of(LogRecordType::kWrite, bytes, node),
-                       .first = first,
+    if (has_second) {
+        std::memcpy(at + body_bytes, &target.second_floor, sizeof(target.second_floor));
+    }
+    const uint8_t flags = has_second ? kRecordSecondFloor : uint8_t{0};
+    const LogWrite raw{.head = head_of(LogRecordType::kWrite, bytes, target.node, flags),
+                       .first = target.first,
                        .block_count = static_cast<uint16_t>(crcs.size()),
                        .extent_count = static_cast<uint16_t>(extents.size()),
-                       .reserved = 0};
+                       .floor = target.floor};
     std::memcpy(at, &raw, sizeof(raw));
     at += sizeof(raw);
     [[maybe_unused]] size_t blocks = 0;
@@ -176,20 +197,26 @@ bool LogBlockWriter::append(const UnmapRecord& record) {
     BASALT_ASSERT(is_in_one_page(record.first, record.block_count));
     return put(LogUnmap{.head = head_of(LogRecordType::kUnmap, sizeof(LogUnmap), record.node),
                         .first = record.first,
-                        .block_count = record.block_count});
+                        .block_count = record.block_count,
+                        .floor = record.floor});
 }
 
 bool LogBlockWriter::append(const SlabRecord& record) {
-    const auto type =
-        record.kind == SlabKind::kNone ? LogRecordType::kSlabGiven : LogRecordType::kSlabTaken;
-    return put(LogSlab{.head = head_of(type, sizeof(LogSlab), 0),
+    BASALT_ASSERT(record.kind != SlabKind::kNone);
+    return put(LogSlab{.head = head_of(LogRecordType::kSlabTaken, sizeof(LogSlab), 0),
                        .slab = record.slab,
                        .kind = static_cast<uint32_t>(record.kind)});
 }
 
 bool LogBlockWriter::append(const HollowRecord& record) {
-    return put(LogHollow{.head = head_of(LogRecordType::kHollow, sizeof(LogHollow), record.node),
+    BASALT_ASSERT(record.level == 1 || record.is_shared);
+    const uint8_t flags = record.is_shared ? kRecordShared : uint8_t{0};
+    const LogRecordHead head =
+        head_of(LogRecordType::kHollow, sizeof(LogHollow), record.node, flags);
+    return put(LogHollow{.head = head,
                          .first = record.first,
+                         .level = record.level,
+                         .floor = record.floor,
                          .blocks = record.blocks});
 }
 
@@ -246,7 +273,7 @@ LogFinding LogBlockReader::judge(uint64_t sequence, uint32_t incarnation) const 
 size_t LogBlockReader::decode(std::span<const std::byte> bytes, LogRecord& record) {
     LogRecordHead head;
     if (!read(bytes, head) || head.length < sizeof(head) || head.length > bytes.size() ||
-        head.length % kRecordAlignment != 0 || head.flags != 0) {
+        head.length % kRecordAlignment != 0) {
         return 0;
     }
     const auto raw = bytes.first(head.length);
@@ -259,10 +286,7 @@ size_t LogBlockReader::decode(std::span<const std::byte> bytes, LogRecord& recor
             is_sound = decode_unmap(raw, record.emplace<UnmapRecord>());
             break;
         case LogRecordType::kSlabTaken:
-            is_sound = decode_slab(raw, true, record.emplace<SlabRecord>());
-            break;
-        case LogRecordType::kSlabGiven:
-            is_sound = decode_slab(raw, false, record.emplace<SlabRecord>());
+            is_sound = decode_slab(raw, record.emplace<SlabRecord>());
             break;
         case LogRecordType::kHollow:
             is_sound = decode_hollow(raw, record.emplace<HollowRecord>());
@@ -271,7 +295,7 @@ size_t LogBlockReader::decode(std::span<const std::byte> bytes, LogRecord& recor
             is_sound = decode_adopt(raw, record.emplace<AdoptRecord>());
             break;
         case LogRecordType::kDrop:
-            is_sound = head.length == sizeof(head);
+            is_sound = head.length == sizeof(head) && head.flags == 0;
             record.emplace<DropRecord>().node = head.node;
             break;
     }

@@ -20,9 +20,12 @@ struct Extent {
 };
 
 /// The mapping of a volume's blocks [first, first + crcs.size()) changes to `extents`, in order.
-/// Views of the caller's or the log block's memory.
+/// Views of the caller's or the log block's memory. What is replaced and was born after the floor
+/// is free; the second floor is that of the second page of the map, if there are two.
 struct WriteRecord {
     uint32_t node = 0;
+    uint32_t floor = 0;
+    uint32_t second_floor = 0;
     uint64_t first = 0;
     std::span<const std::byte> extents;  ///< Words as in the format; see extent().
     std::span<const std::byte> crcs;     ///< 4 bytes each.
@@ -38,34 +41,48 @@ struct WriteRecord {
 /// Blocks of a volume hold nothing any more; inside of one page of its map.
 struct UnmapRecord {
     uint32_t node = 0;
+    uint32_t floor = 0;
     uint64_t first = 0;
-    uint64_t block_count = 0;
+    uint32_t block_count = 0;
 };
 
 enum class SlabKind : uint32_t { kNone = 0, kData = 1, kPages = 2 };
 
-/// A slab is taken (kData, kPages) or given back (kNone).
+/// A slab is taken.
 struct SlabRecord {
     uint32_t slab = 0;
     SlabKind kind = SlabKind::kNone;
 };
 
-/// A node no longer has some blocks of one page of its map: bit i says block first + i.
+/// A node no longer has the page at `level` of its map that leads to `first`, nor what is below.
+/// At level 1, bit i says that block first + i is free. At others, and where the node's child has
+/// the same page (is_shared), nothing is.
 struct HollowRecord {
     uint32_t node = 0;
-    uint64_t first = 0;  ///< Of a page of the map.
+    uint32_t floor = 0;
+    uint64_t first = 0;
+    uint32_t level = 1;
+    bool is_shared = false;
     std::array<uint8_t, kPagePointers / 8> blocks{};
 };
 
-/// A node that has no map of its own takes the source's.
+/// A node that has no map of its own gets one that begins as the source's (0: empty).
 struct AdoptRecord {
     uint32_t node = 0;
     uint32_t source = 0;
 };
 
-/// A node's map is gone, with all that only it had.
+/// A node has no map of its own any more: it is empty, or another node has adopted it.
 struct DropRecord {
     uint32_t node = 0;
+};
+
+/// Which blocks a write changes, and what is free then; as in WriteRecord.
+struct WriteTarget {
+    uint32_t node = 0;
+    uint32_t floor = 0;
+    uint32_t second_floor = 0;
+    uint64_t first = 0;
 };
 
 using LogRecord =
@@ -73,15 +90,14 @@ using LogRecord =
 
 /// Fills one block of the log. Records are whole or not there: append() says whether it fitted.
 /// Owner: the partition's log. A value of 4 KiB; reused for one block after the other.
-class LogBlockWriter {
+class alignas(kBlockBytes) LogBlockWriter {
   public:
     /// Begins an empty block.
     void begin();
 
     /// False if the block has no room for it any more. `extents` together have as many blocks as
     /// there are `crcs`; at most kWriteExtentsMax and kWriteBlocksMax.
-    [[nodiscard]] bool append_write(uint32_t node,
-                                    uint64_t first,
+    [[nodiscard]] bool append_write(const WriteTarget& target,
                                     std::span<const Extent> extents,
                                     std::span<const uint32_t> crcs);
     [[nodiscard]] bool append(const UnmapRecord& record);

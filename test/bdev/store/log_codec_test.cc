@@ -57,11 +57,12 @@ TEST(LogCodec, EveryRecordComesBackAsItWasWritten) {
     writer.begin();
     const std::array<Extent, 2> extents{Extent{5000, 1}, Extent{7000, 2}};
     const std::array<uint32_t, 3> crcs{11, 22, 33};
-    ASSERT_TRUE(writer.append_write(42, 100, extents, crcs));
-    ASSERT_TRUE(writer.append(UnmapRecord{43, 512, 256}));
+    ASSERT_TRUE(writer.append_write({42, 41, 41, 100}, extents, crcs));
+    ASSERT_TRUE(writer.append_write({42, 41, 40, 255}, extents, crcs));
+    ASSERT_TRUE(writer.append(UnmapRecord{43, 7, 512, 256}));
     ASSERT_TRUE(writer.append(SlabRecord{9, SlabKind::kPages}));
-    ASSERT_TRUE(writer.append(SlabRecord{9, SlabKind::kNone}));
-    HollowRecord hollow{44, 1024, {}};
+    ASSERT_TRUE(writer.append(HollowRecord{44, 3, 65536, 2, true, {}}));
+    HollowRecord hollow{44, 3, 1024, 1, false, {}};
     hollow.blocks[31] = 0x80;
     ASSERT_TRUE(writer.append(hollow));
     ASSERT_TRUE(writer.append(AdoptRecord{45, 44}));
@@ -69,21 +70,29 @@ TEST(LogCodec, EveryRecordComesBackAsItWasWritten) {
 
     const Block block = finish(writer);
     const auto records = records_of(block);
-    ASSERT_EQ(records.size(), 7U);
+    ASSERT_EQ(records.size(), 8U);
     const auto& write = std::get<WriteRecord>(records[0]);
     EXPECT_EQ(write.node, 42U);
+    EXPECT_EQ(write.floor, 41U);
+    EXPECT_EQ(write.second_floor, 41U);
     EXPECT_EQ(write.first, 100U);
     ASSERT_EQ(write.extent_count(), 2U);
     EXPECT_EQ(write.extent(0), extents[0]);
     EXPECT_EQ(write.extent(1), extents[1]);
     ASSERT_EQ(write.block_count(), 3U);
     EXPECT_EQ(write.crc(2), 33U);
-    EXPECT_EQ(std::get<UnmapRecord>(records[1]).block_count, 256U);
-    EXPECT_EQ(std::get<SlabRecord>(records[2]).kind, SlabKind::kPages);
-    EXPECT_EQ(std::get<SlabRecord>(records[3]).kind, SlabKind::kNone);
-    EXPECT_EQ(std::get<HollowRecord>(records[4]).blocks, hollow.blocks);
-    EXPECT_EQ(std::get<AdoptRecord>(records[5]).source, 44U);
-    EXPECT_EQ(std::get<DropRecord>(records[6]).node, 46U);
+    EXPECT_EQ(std::get<WriteRecord>(records[1]).floor, 41U);
+    EXPECT_EQ(std::get<WriteRecord>(records[1]).second_floor, 40U);
+    EXPECT_EQ(std::get<WriteRecord>(records[1]).crc(2), 33U);
+    EXPECT_EQ(std::get<UnmapRecord>(records[2]).block_count, 256U);
+    EXPECT_EQ(std::get<UnmapRecord>(records[2]).floor, 7U);
+    EXPECT_EQ(std::get<SlabRecord>(records[3]).kind, SlabKind::kPages);
+    EXPECT_EQ(std::get<HollowRecord>(records[4]).level, 2U);
+    EXPECT_TRUE(std::get<HollowRecord>(records[4]).is_shared);
+    EXPECT_EQ(std::get<HollowRecord>(records[5]).floor, 3U);
+    EXPECT_EQ(std::get<HollowRecord>(records[5]).blocks, hollow.blocks);
+    EXPECT_EQ(std::get<AdoptRecord>(records[6]).source, 44U);
+    EXPECT_EQ(std::get<DropRecord>(records[7]).node, 46U);
 }
 
 TEST(LogCodec, LiesOnTheDeviceAsTheFormatSays) {
@@ -91,7 +100,7 @@ TEST(LogCodec, LiesOnTheDeviceAsTheFormatSays) {
     writer.begin();
     const std::array<Extent, 1> extents{Extent{0x0000123456789ABC, 2}};
     const std::array<uint32_t, 2> crcs{0xAABBCCDD, 0x11223344};
-    ASSERT_TRUE(writer.append_write(0x01020304, 0x1122334455, extents, crcs));
+    ASSERT_TRUE(writer.append_write({0x01020304, 5, 5, 0x1122334455}, extents, crcs));
     const Block block = finish(writer);
     EXPECT_EQ(std::memcmp(block.data(), "BLOG", 4), 0);
     EXPECT_EQ(integer_at<uint64_t>(block, 8), kSequence);
@@ -104,6 +113,7 @@ TEST(LogCodec, LiesOnTheDeviceAsTheFormatSays) {
     EXPECT_EQ(integer_at<uint64_t>(block, 40), 0x1122334455U);
     EXPECT_EQ(integer_at<uint16_t>(block, 48), 2U);
     EXPECT_EQ(integer_at<uint16_t>(block, 50), 1U);
+    EXPECT_EQ(integer_at<uint32_t>(block, 52), 5U);
     EXPECT_EQ(integer_at<uint64_t>(block, 56), 0x0002123456789ABCU);
     EXPECT_EQ(integer_at<uint32_t>(block, 64), 0xAABBCCDDU);
     EXPECT_EQ(integer_at<uint32_t>(block, 68), 0x11223344U);
@@ -112,12 +122,11 @@ TEST(LogCodec, LiesOnTheDeviceAsTheFormatSays) {
 TEST(LogCodec, TheLargestWriteFitsABlockAndNoOtherBesideIt) {
     LogBlockWriter writer;
     writer.begin();
-    std::vector<Extent> extents(kWriteExtentsMax, Extent{1, 4});
+    std::vector<Extent> extents(kWriteExtentsMax, Extent{1, 1});
     std::vector<uint32_t> crcs(kWriteBlocksMax, 7);
-    ASSERT_TRUE(writer.append_write(1, 0, extents, crcs));
-    ASSERT_TRUE(writer.append_write(1, 256, extents, crcs));
-    EXPECT_FALSE(writer.append_write(1, 512, extents, crcs));
-    EXPECT_EQ(records_of(finish(writer)).size(), 2U);
+    ASSERT_TRUE(writer.append_write({1, 0, 2, 0}, extents, crcs));
+    EXPECT_FALSE(writer.append_write({1, 0, 0, 256}, extents, crcs));
+    EXPECT_EQ(records_of(finish(writer)).size(), 1U);
 }
 
 TEST(LogCodec, ARecordThatDoesNotFitLeavesTheBlockAsItWas) {
@@ -125,7 +134,7 @@ TEST(LogCodec, ARecordThatDoesNotFitLeavesTheBlockAsItWas) {
     writer.begin();
     EXPECT_TRUE(writer.is_empty());
     size_t count = 0;
-    while (writer.append(UnmapRecord{1, 0, 1})) {
+    while (writer.append(UnmapRecord{1, 0, 0, 1})) {
         ++count;
     }
     EXPECT_EQ(count, sizeof(LogBlock::records) / sizeof(LogUnmap));
@@ -136,7 +145,7 @@ TEST(LogCodec, ARecordThatDoesNotFitLeavesTheBlockAsItWas) {
 TEST(LogCodec, AnyFlippedBitIsFound) {
     LogBlockWriter writer;
     writer.begin();
-    ASSERT_TRUE(writer.append(UnmapRecord{43, 512, 256}));
+    ASSERT_TRUE(writer.append(UnmapRecord{43, 0, 512, 256}));
     const Block block = finish(writer);
     for (size_t bit = 0; bit < block.size() * 8; ++bit) {
         Block flipped = block;
@@ -161,16 +170,16 @@ TEST(LogCodec, BlocksOfOtherTimesPlacesAndPoolsAreNotTaken) {
 }
 
 TEST(LogCodec, AHostileBlockWithTheRightCrcIsUnknown) {
-    const LogRecordHead drop{.type = 7, .flags = 0, .length = 8, .node = 1};
+    const LogRecordHead drop{.type = 6, .flags = 0, .length = 8, .node = 1};
     ASSERT_EQ(judge(forged(drop)), LogFinding::kValid);
     for (const LogRecordHead& bad : {LogRecordHead{0, 0, 8, 1},
-                                     LogRecordHead{8, 0, 8, 1},
-                                     LogRecordHead{7, 1, 8, 1},
-                                     LogRecordHead{7, 0, 0, 1},
-                                     LogRecordHead{7, 0, 4, 1},
-                                     LogRecordHead{7, 0, 9, 1},
-                                     LogRecordHead{7, 0, 16, 1},
-                                     LogRecordHead{7, 0, 65528, 1},
+                                     LogRecordHead{7, 0, 8, 1},
+                                     LogRecordHead{6, 1, 8, 1},
+                                     LogRecordHead{6, 0, 0, 1},
+                                     LogRecordHead{6, 0, 4, 1},
+                                     LogRecordHead{6, 0, 9, 1},
+                                     LogRecordHead{6, 0, 16, 1},
+                                     LogRecordHead{6, 0, 65528, 1},
                                      LogRecordHead{2, 0, 8, 1}}) {
         EXPECT_EQ(judge(forged(bad)), LogFinding::kUnknown) << int{bad.type} << " " << bad.length;
     }
@@ -188,12 +197,18 @@ TEST(LogCodec, AHostileWriteIsUnknown) {
                               .first = 10,
                               .block_count = 2,
                               .extent_count = 1,
-                              .reserved = 0},
+                              .floor = 0},
                     .extent = uint64_t{2} << 48U | 77,
                     .crcs = {1, 2}};
     ASSERT_EQ(judge(forged(sound)), LogFinding::kValid);
     Raw bad = sound;
     bad.write.block_count = 0;
+    EXPECT_EQ(judge(forged(bad)), LogFinding::kUnknown);
+    bad = sound;
+    bad.write.head.flags = kRecordSecondFloor;
+    EXPECT_EQ(judge(forged(bad)), LogFinding::kUnknown) << "the floor is not there";
+    bad = sound;
+    bad.write.head.flags = 2;
     EXPECT_EQ(judge(forged(bad)), LogFinding::kUnknown);
     bad = sound;
     bad.write.block_count = 257;
@@ -218,19 +233,31 @@ TEST(LogCodec, AHostileWriteIsUnknown) {
 TEST(LogCodec, ARecordThatReachesBeyondItsPageIsUnknown) {
     LogUnmap raw{.head = {.type = 2, .flags = 0, .length = sizeof(LogUnmap), .node = 1},
                  .first = 250,
-                 .block_count = 6};
+                 .block_count = 6,
+                 .floor = 0};
     EXPECT_EQ(judge(forged(raw)), LogFinding::kValid);
     raw.block_count = 7;
     EXPECT_EQ(judge(forged(raw)), LogFinding::kUnknown);
     raw.block_count = 0;
     EXPECT_EQ(judge(forged(raw)), LogFinding::kUnknown);
-    raw.block_count = UINT64_MAX;
+    raw.block_count = UINT32_MAX;
     EXPECT_EQ(judge(forged(raw)), LogFinding::kUnknown);
-    LogHollow hollow{.head = {.type = 5, .flags = 0, .length = sizeof(LogHollow), .node = 1},
+    LogHollow hollow{.head = {.type = 4, .flags = 0, .length = sizeof(LogHollow), .node = 1},
                      .first = 256,
+                     .level = 1,
+                     .floor = 0,
                      .blocks = {}};
     EXPECT_EQ(judge(forged(hollow)), LogFinding::kValid);
     hollow.first = 255;
+    EXPECT_EQ(judge(forged(hollow)), LogFinding::kUnknown);
+    hollow.first = 65536;
+    hollow.level = 2;
+    EXPECT_EQ(judge(forged(hollow)), LogFinding::kUnknown) << "nobody says what is free below";
+    hollow.head.flags = kRecordShared;
+    EXPECT_EQ(judge(forged(hollow)), LogFinding::kValid);
+    hollow.level = 3;
+    EXPECT_EQ(judge(forged(hollow)), LogFinding::kUnknown);
+    hollow.level = 0;
     EXPECT_EQ(judge(forged(hollow)), LogFinding::kUnknown);
 }
 
