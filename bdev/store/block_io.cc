@@ -45,8 +45,19 @@ void BlockMemory::Free::operator()(std::byte* bytes) const {
     std::free(bytes);
 }
 
-BlockIo::BlockIo(BdevChannel& channel, const BdevInfo& info)
-    : channel_(channel),
+/// A range on its way to the core that has the channel, and its outcome on the way back.
+struct BlockIo::Transfer {
+    BlockIo& io;
+    IoOp op;
+    uint64_t first;
+    std::span<std::byte> memory;
+    Status status;
+};
+
+BlockIo::BlockIo(Reactor& home, CoreId core, BdevChannel& channel, const BdevInfo& info)
+    : home_(home),
+      core_(core),
+      channel_(channel),
       sectors_a_block_(kBlockBytes / info.block_size_bytes),
       transfer_bytes_max_(info.transfer_max == BlockCount(0)
                               ? kMemoryTransferBytesMax
@@ -77,24 +88,29 @@ Task<Status> BlockIo::write(uint64_t first, std::span<std::byte> data) {
 
 Task<Status> BlockIo::run(IoOp op, uint64_t first, std::span<std::byte> memory) {
     BASALT_ASSERT(memory.size() % kBlockBytes == 0);
+    Transfer transfer{*this, op, first, memory, kOk};
+    visit<Transfer> there(home_, core_, transfer, &run_there);
+    co_await there;
+    co_return transfer.status;
+}
+
+Task<void> BlockIo::run_there(Reactor&, Transfer& transfer) {
+    BlockIo& self = transfer.io;
     IoRequest request;
-    while (!memory.empty()) {
-        const size_t bytes = std::min(memory.size(), transfer_bytes_max_);
-        const iovec piece{memory.data(), bytes};
-        request.op = op;
-        request.fua = op == IoOp::kWrite ? Fua::kYes : Fua::kNo;
-        request.first = Lba(first * sectors_a_block_);
-        request.count = BlockCount(bytes / kBlockBytes * sectors_a_block_);
+    while (!transfer.memory.empty() && transfer.status) {
+        const size_t bytes = std::min(transfer.memory.size(), self.transfer_bytes_max_);
+        const iovec piece{transfer.memory.data(), bytes};
+        request.op = transfer.op;
+        request.fua = transfer.op == IoOp::kWrite ? Fua::kYes : Fua::kNo;
+        request.first = Lba(transfer.first * self.sectors_a_block_);
+        request.count = BlockCount(bytes / kBlockBytes * self.sectors_a_block_);
         request.pieces = &piece;
         request.piece_count = 1;
-        co_await Submitted(channel_, request);
-        if (!request.status) {
-            co_return request.status;
-        }
-        first += bytes / kBlockBytes;
-        memory = memory.subspan(bytes);
+        co_await Submitted(self.channel_, request);
+        transfer.status = request.status;
+        transfer.first += bytes / kBlockBytes;
+        transfer.memory = transfer.memory.subspan(bytes);
     }
-    co_return kOk;
 }
 
 }  // namespace basalt::bdev::store

@@ -33,11 +33,15 @@ class BlockMemory {
 };
 
 /// Blocks of 4096 bytes of a device, for the rare sequences of this room: formatting, opening, the
-/// catalogue. Owner: the sequence or what it belongs to. Core: the channel's.
+/// catalogue. Those run on `home`, usually the control thread, where not every device can be
+/// opened; the I/O is done on the core that has the channel. Owner: the pool. Core: home.
 class BlockIo {
   public:
-    /// `channel` is a channel of a device that is_suitable() `info` describes; both outlive this.
-    BlockIo(BdevChannel& channel, const BdevInfo& info);
+    /// `channel` was opened on `core`, of a device that `info` describes and is_suitable(); they
+    /// outlive this.
+    BlockIo(Reactor& home, CoreId core, BdevChannel& channel, const BdevInfo& info);
+    BlockIo(const BlockIo&) = delete;
+    BlockIo& operator=(const BlockIo&) = delete;
 
     /// Whether a device has blocks that ours can be made of, and can read, write and flush.
     [[nodiscard]] static bool is_suitable(const BdevInfo& info);
@@ -54,8 +58,13 @@ class BlockIo {
     [[nodiscard]] Task<Status> write(uint64_t first, std::span<std::byte> data);
 
   private:
-    [[nodiscard]] Task<Status> run(IoOp op, uint64_t first, std::span<std::byte> memory);
+    struct Transfer;
 
+    [[nodiscard]] Task<Status> run(IoOp op, uint64_t first, std::span<std::byte> memory);
+    static Task<void> run_there(Reactor& there, Transfer& transfer);
+
+    Reactor& home_;
+    const CoreId core_;
     BdevChannel& channel_;
     const uint32_t sectors_a_block_;  // Of the device.
     const size_t transfer_bytes_max_;

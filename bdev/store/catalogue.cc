@@ -297,9 +297,9 @@ bool Catalogue::is_user_sound(const Uuid& uuid, std::string& problem) const {
         problem = fmt::format("the name '{}' is used twice", name);
         return false;
     }
-    if (volume != nullptr && volume->block_bytes != kBlockBytesMin &&
-        volume->block_bytes != kBlockBytesMax) {
-        problem = fmt::format("'{}' has blocks of {} bytes", name, volume->block_bytes);
+    const uint32_t block_bytes = volume != nullptr ? volume->block_bytes : snapshot->block_bytes;
+    if (block_bytes != kBlockBytesMin && block_bytes != kBlockBytesMax) {
+        problem = fmt::format("'{}' has blocks of {} bytes", name, block_bytes);
         return false;
     }
     return true;

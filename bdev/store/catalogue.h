@@ -33,6 +33,7 @@ struct VolumeEntry {
     uint32_t head = 0;
     uint32_t block_bytes = 4096;
     uint64_t size_blocks = 0;  ///< Of 4096 bytes.
+    uint32_t deal = 0;         ///< Which partition has chunk 0: that one modulo how many there are.
     bool is_read_only = false;
     std::string name;
 
@@ -44,7 +45,9 @@ struct SnapshotEntry {
     Uuid uuid;
     uint32_t node = 0;
     Uuid volume;  ///< Of which it was taken; that may be gone.
+    uint32_t block_bytes = 4096;
     uint64_t size_blocks = 0;
+    uint32_t deal = 0;
     uint64_t created_ns = 0;  ///< Wall clock.
     std::string name;
 

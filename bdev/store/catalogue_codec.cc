@@ -22,7 +22,7 @@ enum class RecordType : uint8_t {
 constexpr size_t kHeadBytes = 8;
 constexpr uint32_t kNodeFrozen = 1U << 0U;
 constexpr uint32_t kNodeHidden = 1U << 1U;
-constexpr uint64_t kVolumeReadOnly = 1U << 0U;
+constexpr uint32_t kVolumeReadOnly = 1U << 0U;
 
 /// Puts fields one after the other.
 class Fields {
@@ -116,7 +116,8 @@ struct Encode {
             .add(entry.head)
             .add(entry.block_bytes)
             .add(entry.size_blocks)
-            .add(entry.is_read_only ? kVolumeReadOnly : uint64_t{0})
+            .add(entry.is_read_only ? kVolumeReadOnly : uint32_t{0})
+            .add(entry.deal)
             .add(entry.name)
             .finish(RecordType::kVolume);
     }
@@ -127,10 +128,11 @@ struct Encode {
         return Fields()
             .add(entry.uuid)
             .add(entry.node)
-            .add(uint32_t{0})
+            .add(entry.block_bytes)
             .add(entry.volume)
             .add(entry.size_blocks)
             .add(entry.created_ns)
+            .add(entry.deal)
             .add(entry.name)
             .finish(RecordType::kSnapshot);
     }
@@ -160,8 +162,9 @@ bool decode_volume(FieldReader fields, CatalogueChange& change) {
     entry.head = fields.take<uint32_t>();
     entry.block_bytes = fields.take<uint32_t>();
     entry.size_blocks = fields.take<uint64_t>();
-    const auto flags = fields.take<uint64_t>();
+    const auto flags = fields.take<uint32_t>();
     entry.is_read_only = (flags & kVolumeReadOnly) != 0;
+    entry.deal = fields.take<uint32_t>();
     entry.name = fields.take_text();
     const bool is_sound = entry.size_blocks <= kBlockNumberMax && (flags & ~kVolumeReadOnly) == 0;
     change = std::move(entry);
@@ -172,10 +175,11 @@ bool decode_snapshot(FieldReader fields, CatalogueChange& change) {
     SnapshotEntry entry;
     entry.uuid = fields.take_uuid();
     entry.node = fields.take<uint32_t>();
-    static_cast<void>(fields.take<uint32_t>());
+    entry.block_bytes = fields.take<uint32_t>();
     entry.volume = fields.take_uuid();
     entry.size_blocks = fields.take<uint64_t>();
     entry.created_ns = fields.take<uint64_t>();
+    entry.deal = fields.take<uint32_t>();
     entry.name = fields.take_text();
     const bool is_sound = entry.size_blocks <= kBlockNumberMax;
     change = std::move(entry);
