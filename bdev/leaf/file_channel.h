@@ -3,39 +3,15 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <span>
 
 #include <sys/uio.h>
 
 #include "bdev/core/bdev.h"
-#include "bdev/leaf/memory_source.h"
+#include "bdev/leaf/bounce_memory.h"
 #include "reactor/buffer_pool.h"
 #include "reactor/io/storage.h"
 
 namespace basalt::bdev {
-
-/// The bounded memory of a channel that has to copy: buffers for requests whose memory does not
-/// suit direct I/O, and to read what is compared. Pages are backed when first used. Owner: a
-/// channel.
-class BounceMemory {
-  public:
-    /// Errors: kNoMemory.
-    [[nodiscard]] static Result<std::unique_ptr<BounceMemory>> make();
-
-    BounceMemory(const BounceMemory&) = delete;
-    BounceMemory& operator=(const BounceMemory&) = delete;
-    ~BounceMemory();
-
-    [[nodiscard]] BufferPool& pool() { return *pool_; }
-
-  private:
-    explicit BounceMemory(std::span<std::byte> region);
-
-    AnonymousMemory source_;
-    std::span<std::byte> region_;
-    std::optional<BufferPool> pool_;
-};
 
 /// What the channels of one file share. Lives in the FileBdev.
 struct FileShared {
