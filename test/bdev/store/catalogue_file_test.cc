@@ -22,7 +22,8 @@ PoolLayout layout() {
 /// The file as one life of the machine has it.
 struct Life {
     explicit Life(StoreNode& node)
-        : io(node.control(), CoreId(0), *node.channel, node.device->info()), file(io, layout(), kSeal) {}
+        : io(node.control(), CoreId(0), *node.channel, node.device->info()),
+          file(io, layout(), kSeal) {}
 
     Status load(StoreNode& node) { return node.wait(file.load(catalogue, problem)); }
     Status add(StoreNode& node, uint32_t number) {
