@@ -7,17 +7,21 @@ reconnect_count() {
     dmesg | grep -c "Successfully reconnected" || true
 }
 
+has_reconnected() {
+    [ "$(reconnect_count)" -ge "$1" ]
+}
+
 connect "$NQN" --ctrl-loss-tmo=600 --reconnect-delay=1 -i 2
 first=$(namespace "$NQN" 1)
 second=$(namespace "$NQN" 2)
 blkdiscard -f -z -o 64M -l 16M "$second"
 
 step "load on both namespaces"
-block-journal run "$first" /tmp/journal >/tmp/journal.log 2>&1 &
+shielded block-journal run "$first" /tmp/journal >/tmp/journal.log 2>&1 &
 journal=$!
-fio --name=verify --filename="$second" --offset=64m --size=16m --ioengine=libaio --direct=1 \
-    --eta=never --rw=randrw --bsrange=4k-64k --iodepth=8 --verify=crc32c --verify_fatal=1 \
-    --do_verify=1 --time_based --runtime=12 --output=/tmp/fio.log &
+shielded fio --name=verify --filename="$second" --offset=64m --size=16m --ioengine=libaio \
+    --direct=1 --eta=never --rw=randrw --bsrange=4k-64k --iodepth=8 --verify=crc32c \
+    --verify_fatal=1 --do_verify=1 --time_based --runtime=12 --output=/tmp/fio.log &
 fio=$!
 sleep 3
 
@@ -30,6 +34,8 @@ for request in kill-target kill-target stop-target; do
     refuses is_live "$NQN"
     host start-target
     wait_for 120 is_live "$NQN"
+    # The kernel says so a moment after the controller is live.
+    wait_for 60 has_reconnected "$round"
     equal "reconnects" "$round" "$(reconnect_count)"
     sleep 2
 done

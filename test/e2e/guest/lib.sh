@@ -68,6 +68,14 @@ drop_caches() {
     echo 3 >/proc/sys/vm/drop_caches
 }
 
+# shielded COMMAND... &: without SIGPIPE, in the background only. Linux sends to an NVMe/TCP target
+# from within the process that does the I/O, and without MSG_NOSIGNAL: if the target has just gone,
+# the kernel kills that process, though its I/O only waits for the next connection.
+shielded() {
+    trap '' PIPE
+    exec "$@"
+}
+
 # connect NQN [OPTION...]: nvme connect over TCP, waiting until the controller is live.
 connect() {
     nqn=$1
