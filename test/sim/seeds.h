@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+
+namespace basalt {
+
+/// The seeds of a simulation: 0 to count - 1, or, where BASALT_FIRST_SEED says another first one,
+/// those from there on. scripts/soak sets it, so that each round tries others.
+class Seeds {
+  public:
+    explicit Seeds(uint64_t count) : count_(count) {
+        if (const char* first = std::getenv("BASALT_FIRST_SEED")) {
+            first_ = std::strtoull(first, nullptr, 10);
+        }
+    }
+
+    class Iterator {
+      public:
+        explicit Iterator(uint64_t seed) : seed_(seed) {}
+        uint64_t operator*() const { return seed_; }
+        Iterator& operator++() {
+            ++seed_;
+            return *this;
+        }
+        bool operator!=(const Iterator& other) const { return seed_ != other.seed_; }
+
+      private:
+        uint64_t seed_;
+    };
+    [[nodiscard]] Iterator begin() const { return Iterator(first_); }
+    [[nodiscard]] Iterator end() const { return Iterator(first_ + count_); }
+
+  private:
+    uint64_t first_ = 0;
+    uint64_t count_;
+};
+
+}  // namespace basalt
