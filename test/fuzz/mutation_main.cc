@@ -1,11 +1,14 @@
 // A fuzzing engine of last resort: seeded, bounded, without coverage feedback.
-//   PROGRAM SEED RUNS      mutates the target's sound inputs RUNS times
-//   PROGRAM FILE           runs one input
+//   PROGRAM SEED RUNS [CORPUS]   runs the target's sound inputs and those in the folder CORPUS,
+//   then
+//                                RUNS mutations of them
+//   PROGRAM FILE                 runs one input
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -66,17 +69,51 @@ void mutate(Random& random, Input& input, const std::vector<Input>& seeds) {
     }
 }
 
-int run_file(const char* path) {
+Input read_file(const std::filesystem::path& path) {
     std::ifstream file(path, std::ios::binary);
-    if (!file) {
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+int run_file(const char* path) {
+    if (!std::filesystem::is_regular_file(path)) {
         std::fprintf(stderr, "can't read %s\n", path);
         return 2;
     }
-    const Input input{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    const Input input = read_file(path);
     return LLVMFuzzerTestOneInput(input.data(), input.size());
 }
 
+/// Every file of the folder, in the order of their names. None there is a mistake.
+std::vector<Input> read_corpus(const char* folder) {
+    std::vector<std::filesystem::path> paths;
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+        paths.push_back(entry.path());
+    }
+    std::sort(paths.begin(), paths.end());
+    std::vector<Input> inputs;
+    inputs.reserve(paths.size());
+    for (const std::filesystem::path& path : paths) {
+        inputs.push_back(read_file(path));
+    }
+    if (inputs.empty()) {
+        std::fprintf(stderr, "no inputs in %s\n", folder);
+        std::exit(2);
+    }
+    return inputs;
+}
+
+/// What was last begun, for whoever finds the program dead: kept beside the core dump.
+void remember(const Input& input) {
+    const char* path = std::getenv("FUZZ_LAST_INPUT");
+    if (path != nullptr) {
+        std::ofstream(path, std::ios::binary)
+            .write(reinterpret_cast<const char*>(input.data()),
+                   static_cast<std::streamsize>(input.size()));
+    }
+}
+
 void run_one(const Input& input) {
+    remember(input);
     // A copy of exactly its size, so that the address sanitizer sees a read beyond it.
     const Input exact(input.begin(), input.end());
     LLVMFuzzerTestOneInput(exact.data(), exact.size());
@@ -88,13 +125,17 @@ int main(int argc, char** argv) {
     if (argc == 2) {
         return run_file(argv[1]);
     }
-    if (argc != 3) {
-        std::fprintf(stderr, "usage: %s SEED RUNS | %s FILE\n", argv[0], argv[0]);
+    if (argc != 3 && argc != 4) {
+        std::fprintf(stderr, "usage: %s SEED RUNS [CORPUS] | %s FILE\n", argv[0], argv[0]);
         return 2;
     }
     Random random(std::strtoull(argv[1], nullptr, 10));
     const uint64_t runs = std::strtoull(argv[2], nullptr, 10);
-    const std::vector<Input> seeds = fuzz_seeds();
+    std::vector<Input> seeds = fuzz_seeds();
+    if (argc == 4) {
+        std::vector<Input> kept = read_corpus(argv[3]);
+        std::move(kept.begin(), kept.end(), std::back_inserter(seeds));
+    }
     for (const Input& seed : seeds) {
         run_one(seed);
     }
