@@ -112,6 +112,7 @@ Daemon::Daemon(Config config,
       bdev_nvme_handlers_(context_),
       bdev_info_handlers_(context_),
       keyring_handlers_(context_),
+      nvmf_path_handlers_(context_),
       nvmf_subsystem_handlers_(context_),
       nvmf_auth_handlers_(context_),
       nvmf_info_handlers_(context_),
@@ -122,6 +123,7 @@ Daemon::Daemon(Config config,
     bdev_nvme_handlers_.add_to(table_);
     bdev_info_handlers_.add_to(table_);
     keyring_handlers_.add_to(table_);
+    nvmf_path_handlers_.add_to(table_);
     nvmf_subsystem_handlers_.add_to(table_);
     nvmf_auth_handlers_.add_to(table_);
     nvmf_info_handlers_.add_to(table_);

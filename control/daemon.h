@@ -17,6 +17,7 @@
 #include "control/handlers/keyring_handlers.h"
 #include "control/handlers/nvmf_auth_handlers.h"
 #include "control/handlers/nvmf_info_handlers.h"
+#include "control/handlers/nvmf_path_handlers.h"
 #include "control/handlers/nvmf_subsystem_handlers.h"
 #include "control/signals.h"
 #include "nvmf/target/target.h"
@@ -116,6 +117,7 @@ class Daemon final : private Stopper {
     BdevNvmeHandlers bdev_nvme_handlers_;
     BdevInfoHandlers bdev_info_handlers_;
     KeyringHandlers keyring_handlers_;
+    NvmfPathHandlers nvmf_path_handlers_;
     NvmfSubsystemHandlers nvmf_subsystem_handlers_;
     NvmfAuthHandlers nvmf_auth_handlers_;
     NvmfInfoHandlers nvmf_info_handlers_;

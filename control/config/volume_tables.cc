@@ -12,6 +12,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr uint64_t kBlockBytesMax = 65536;
+constexpr uint16_t kDiscoveryPort = 8009;  // Of referrals that name no port.
 
 // Copies a key of the file into a parameter of the same or another name.
 template <typename Value>
@@ -161,6 +162,13 @@ Transport read_transport(TableReader& top, uint16_t port) {
     return transport;
 }
 
+Json listen_address(const SocketAddress& address) {
+    return {{"trtype", "TCP"},
+            {"adrfam", address.is_ipv6() ? "IPv6" : "IPv4"},
+            {"traddr", address.host()},
+            {"trsvcid", std::to_string(address.port())}};
+}
+
 Json namespace_params(TableReader table) {
     Json params{{"bdev_name", required_text(table, "bdev")}};
     put(params, "nsid", table.number("nsid", 1, 0xffff'fffe));
@@ -168,6 +176,10 @@ Json namespace_params(TableReader table) {
     put(params, "nguid", table.text("nguid"));
     put(params, "eui64", table.text("eui64"));
     put(params, "ptpl_file", table.text("ptpl_file"));
+    put(params, "anagrpid", table.number("anagrpid", 1, UINT32_MAX));
+    if (!table.texts("hosts").empty()) {
+        params["no_auto_visible"] = true;
+    }
     table.finish();
     return params;
 }
@@ -182,12 +194,53 @@ void add_call(std::vector<StartupCall>& calls,
                      .new_file = std::nullopt});
 }
 
+// The namespaces of a subsystem, and which hosts see them where not all do.
+void read_namespaces(TableReader& table, const std::string& nqn, std::vector<StartupCall>& calls) {
+    for (TableReader& each : table.tables("namespace")) {
+        const std::vector<std::string> hosts = each.texts("hosts");
+        const std::optional<uint64_t> nsid = each.number("nsid", 1, 0xffff'fffe);
+        if (!hosts.empty() && !nsid) {
+            each.fail("nsid", "is missing; a namespace with hosts needs it");
+        }
+        add_call(calls,
+                 each.origin(),
+                 "nvmf_subsystem_add_ns",
+                 {{"nqn", nqn}, {"namespace", namespace_params(each)}});
+        for (const std::string& host : hosts) {
+            add_call(calls,
+                     each.origin(),
+                     "nvmf_ns_add_host",
+                     {{"nqn", nqn}, {"nsid", *nsid}, {"host", host}});
+        }
+    }
+}
+
 // The hosts of a subsystem, each with a table of its own, since it has more than a name.
 void read_hosts(TableReader& table, const std::string& nqn, std::vector<StartupCall>& calls) {
     for (TableReader& each : table.tables("host")) {
         Json host{{"nqn", nqn}, {"host", required_text(each, "nqn")}};
         put(host, "psk", each.text("psk"));
         add_call(calls, each.origin(), "nvmf_subsystem_add_host", std::move(host));
+        each.finish();
+    }
+}
+
+// How well the listeners of a subsystem lead to it, at first.
+std::optional<std::string> read_ana_state(TableReader& table) {
+    constexpr std::array<std::string_view, 3> kStates{"optimized", "non_optimized", "inaccessible"};
+    const std::optional<size_t> state = table.choice("ana_state", kStates);
+    return state ? std::optional(std::string(kStates[*state])) : std::nullopt;
+}
+
+// What the discovery log tells of other targets.
+void read_referrals(TableReader& top, std::vector<StartupCall>& calls) {
+    for (TableReader& each : top.tables("referral")) {
+        const SocketAddress address =
+            endpoint(each, "address", required_text(each, "address"), kDiscoveryPort);
+        Json referral{{"address", listen_address(address)}};
+        put(referral, "subnqn", each.text("nqn"));
+        put(referral, "secure_channel", each.flag("secure_channel"));
+        add_call(calls, each.origin(), "nvmf_discovery_add_referral", std::move(referral));
         each.finish();
     }
 }
@@ -206,27 +259,23 @@ void read_subsystem(TableReader table,
     Json subsystem{{"nqn", nqn}, {"allow_any_host", allow_any_host.value_or(false)}};
     put(subsystem, "serial_number", table.text("serial_number"));
     put(subsystem, "model_number", table.text("model_number"));
+    put(subsystem, "max_namespaces", table.number("max_namespaces", 1, 1024));
+    put(subsystem, "ana_reporting", table.flag("ana_reporting"));
+    put(subsystem, "min_cntlid", table.number("min_cntlid", 1, 65519));
+    put(subsystem, "max_cntlid", table.number("max_cntlid", 1, 65519));
     add_call(calls, table.origin(), "nvmf_create_subsystem", std::move(subsystem));
     for (const std::string& host : hosts) {
         add_call(calls, table.origin(), "nvmf_subsystem_add_host", {{"nqn", nqn}, {"host", host}});
     }
     read_hosts(table, nqn, calls);
-    for (const TableReader& each : table.tables("namespace")) {
-        add_call(calls,
-                 each.origin(),
-                 "nvmf_subsystem_add_ns",
-                 {{"nqn", nqn}, {"namespace", namespace_params(each)}});
-    }
+    read_namespaces(table, nqn, calls);
     const std::optional<bool> secure_channel = table.flag("secure_channel");
+    const std::optional<std::string> ana_state = read_ana_state(table);
     std::vector<SocketAddress> listen = endpoints(table, "listen", port);
     for (const SocketAddress& address : listen.empty() ? transport.listen : listen) {
-        Json listener{{"nqn", nqn},
-                      {"listen_address",
-                       {{"trtype", "TCP"},
-                        {"adrfam", address.is_ipv6() ? "IPv6" : "IPv4"},
-                        {"traddr", address.host()},
-                        {"trsvcid", std::to_string(address.port())}}}};
+        Json listener{{"nqn", nqn}, {"listen_address", listen_address(address)}};
         put(listener, "secure_channel", secure_channel);
+        put(listener, "ana_state", ana_state);
         add_call(calls, table.origin(), "nvmf_subsystem_add_listener", std::move(listener));
     }
     table.finish();
@@ -255,6 +304,7 @@ std::vector<StartupCall> read_volume_tables(TableReader& top, uint16_t nvme_tcp_
     for (const TableReader& each : subsystems) {
         read_subsystem(each, transport, nvme_tcp_port, calls);
     }
+    read_referrals(top, calls);
     return calls;
 }
 

@@ -1,8 +1,6 @@
 #include "control/handlers/bdev_nvme_convert.h"
 
 #include <algorithm>
-#include <cctype>
-#include <charconv>
 #include <cstring>
 
 #include "bdev/core/uuid.h"
@@ -13,13 +11,6 @@ namespace basalt::control {
 namespace {
 
 using Json = nlohmann::json;
-
-bool is_word(std::string_view text, std::string_view word) {
-    return std::equal(text.begin(), text.end(), word.begin(), word.end(), [](char a, char b) {
-        return std::tolower(static_cast<unsigned char>(a)) ==
-               std::tolower(static_cast<unsigned char>(b));
-    });
-}
 
 const char* policy_word(nvmf::MultipathPolicy policy) {
     return policy == nvmf::MultipathPolicy::kActiveActive ? "active_active" : "active_passive";
@@ -123,35 +114,6 @@ void add_subsystem(const nvmf::RemoteSubsystem& subsystem, std::vector<SavedCall
 }
 
 }  // namespace
-
-std::optional<SocketAddress> parse_transport(const TransportWords& words,
-                                             uint16_t default_port,
-                                             std::string& problem) {
-    if (!is_word(words.trtype, "TCP")) {
-        problem = "trtype: must be tcp, not '" + words.trtype +
-                  "' (bdev_nvme_attach_passthrough is for drives of this machine)";
-        return std::nullopt;
-    }
-    uint16_t port = default_port;
-    if (words.trsvcid) {
-        const std::string& text = *words.trsvcid;
-        const auto parsed = std::from_chars(text.data(), text.data() + text.size(), port);
-        if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) {
-            problem = "trsvcid: '" + text + "' is no TCP port";
-            return std::nullopt;
-        }
-    }
-    const Result<SocketAddress> address = SocketAddress::parse(words.traddr, port);
-    if (!address) {
-        problem = "traddr: '" + words.traddr + "' is no IP address";
-        return std::nullopt;
-    }
-    if (words.adrfam && !is_word(*words.adrfam, address->is_ipv6() ? "IPv6" : "IPv4")) {
-        problem = "adrfam: '" + *words.adrfam + "' does not fit the address " + words.traddr;
-        return std::nullopt;
-    }
-    return *address;
-}
 
 void set_host_name(const Context& context,
                    const std::optional<std::string>& hostnqn,

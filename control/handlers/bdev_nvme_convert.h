@@ -13,17 +13,6 @@
 
 namespace basalt::control {
 
-/// What NVMe/TCP's transport parameters say. Errors, as the API answers them, in `problem`.
-struct TransportWords {
-    const std::string& trtype;
-    const std::string& traddr;
-    const std::optional<std::string> adrfam;
-    const std::optional<std::string> trsvcid;
-};
-[[nodiscard]] std::optional<SocketAddress> parse_transport(const TransportWords& words,
-                                                           uint16_t default_port,
-                                                           std::string& problem);
-
 /// The name and the id by which targets know this host: the NQN given, or that of the node.
 void set_host_name(const Context& context,
                    const std::optional<std::string>& hostnqn,

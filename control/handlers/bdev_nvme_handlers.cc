@@ -6,6 +6,7 @@
 
 #include "control/handlers/bdev_nvme_convert.h"
 #include "control/handlers/device_calls.h"
+#include "control/handlers/transport_words.h"
 #include "nvmf/wire/nqn.h"
 
 namespace basalt::control {
@@ -16,14 +17,6 @@ using rpc::RpcCode;
 using rpc::RpcError;
 
 constexpr uint64_t kAttachTimeoutMs = 60'000;
-
-template <typename Request>
-TransportWords words_of(const Request& request) {
-    return {.trtype = request.trtype(),
-            .traddr = request.traddr(),
-            .adrfam = request.has_adrfam() ? std::optional(request.adrfam()) : std::nullopt,
-            .trsvcid = request.has_trsvcid() ? std::optional(request.trsvcid()) : std::nullopt};
-}
 
 template <typename Request>
 std::optional<std::string> hostnqn_of(const Request& request) {
@@ -251,6 +244,9 @@ void BdevNvmeHandlers::attach(const v1::BdevNvmeAttachControllerRequest& request
         .name = request.name(), .reconnect = defaults.reconnect, .rules = defaults.rules};
     std::string problem;
     const auto address = parse_transport(words_of(request), nvmf::kIoPort, problem);
+    if (is_word(request.trtype(), "PCIe")) {
+        problem += " (bdev_nvme_attach_passthrough is for drives of this machine)";
+    }
     if (!address || !read_reconnect(request, options.reconnect, problem)) {
         reply.fail(wrong(problem));
         return;

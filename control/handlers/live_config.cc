@@ -4,6 +4,9 @@
 
 #include "control/handlers/bdev_nvme_convert.h"
 #include "control/handlers/convert.h"
+#include "control/handlers/transport_words.h"
+#include "nvmf/target/io/write_protection.h"
+#include "nvmf/wire/nqn.h"
 
 namespace basalt::control {
 
@@ -15,7 +18,18 @@ bool has_digits(std::span<const uint8_t> bytes) {
     return std::any_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte != 0; });
 }
 
-Json namespace_params(const nvmf::NamespaceConfig& config) {
+const char* ana_text(nvmf::AnaState state) {
+    switch (state) {
+        case nvmf::AnaState::kOptimized: return "optimized";
+        case nvmf::AnaState::kNonOptimized: return "non_optimized";
+        case nvmf::AnaState::kInaccessible: return "inaccessible";
+        case nvmf::AnaState::kPersistentLoss: return "persistent_loss";
+        case nvmf::AnaState::kChange: break;
+    }
+    return "change";
+}
+
+Json namespace_params(const nvmf::NamespaceConfig& config, bool ana_reporting) {
     Json params{{"nsid", config.nsid.raw()},
                 {"bdev_name", config.bdev->info().name},
                 {"uuid", config.uuid.to_string()}};
@@ -28,20 +42,44 @@ Json namespace_params(const nvmf::NamespaceConfig& config) {
     if (!config.reservation_file.empty()) {
         params["ptpl_file"] = config.reservation_file;
     }
+    if (ana_reporting) {
+        params["anagrpid"] = config.ana_group;
+    }
+    if (!config.is_auto_visible) {
+        params["no_auto_visible"] = true;
+    }
+    // "Until power cycle" ends with this process.
+    if (config.protection->state() == nvmf::WriteProtect::kProtected) {
+        params["write_protected"] = true;
+    }
     return params;
 }
 
 SavedCall transport_call(const nvmf::TransportOptions& options) {
-    return {.method = "nvmf_create_transport",
-            .params = {{"trtype", "TCP"},
-                       {"max_queue_depth", options.queue_entries_max},
-                       {"max_io_qpairs_per_ctrlr", options.io_queues_max},
-                       {"in_capsule_data_size", options.capsule_data_bytes},
-                       {"max_io_size", options.io_bytes_max},
-                       {"c2h_success", options.c2h_success}}};
+    SavedCall call{.method = "nvmf_create_transport",
+                   .params = {{"trtype", "TCP"},
+                              {"max_queue_depth", options.queue_entries_max},
+                              {"max_io_qpairs_per_ctrlr", options.io_queues_max},
+                              {"in_capsule_data_size", options.capsule_data_bytes},
+                              {"max_io_size", options.io_bytes_max},
+                              {"c2h_success", options.c2h_success},
+                              {"max_aq_depth", options.admin_queue_entries_max},
+                              {"sock_priority", options.socket_priority},
+                              {"abort_timeout_sec", options.abort_patience_ms / 1000}}};
+    if (options.shared_buffers != 0) {
+        call.params["num_shared_buffers"] = options.shared_buffers;
+    }
+    return call;
 }
 
-SavedCall config_call(nvmf::AuthAlgorithms algorithms) {
+SavedCall referral_call(const nvmf::Referral& referral) {
+    return {.method = "nvmf_discovery_add_referral",
+            .params = {{"address", address_params(referral.address)},
+                       {"secure_channel", referral.secure_channel},
+                       {"subnqn", referral.subsystem_nqn}}};
+}
+
+SavedCall config_call(nvmf::AuthAlgorithms algorithms, nvmf::DiscoveryFilter filter) {
     Json digests = Json::array();
     for (const nvmf::AuthHash hash : nvmf::kAuthHashes) {
         if (algorithms.has(hash)) {
@@ -54,8 +92,17 @@ SavedCall config_call(nvmf::AuthAlgorithms algorithms) {
             groups.push_back(nvmf::name_of(group));
         }
     }
+    Json filters = Json::array();
+    if (filter.same_address) {
+        filters.push_back("address");
+    }
+    if (filter.same_port) {
+        filters.push_back("svcid");
+    }
     return {.method = "nvmf_set_config",
-            .params = {{"dhchap_digests", digests}, {"dhchap_dhgroups", groups}}};
+            .params = {{"dhchap_digests", digests},
+                       {"dhchap_dhgroups", groups},
+                       {"discovery_filters", filters}}};
 }
 
 void add_hosts(const nvmf::Target& target,
@@ -76,12 +123,60 @@ void add_hosts(const nvmf::Target& target,
     }
 }
 
+void add_namespaces(const nvmf::SubsystemConfig& config, std::vector<SavedCall>& calls) {
+    for (const nvmf::NamespaceConfig& space : config.namespaces) {
+        calls.push_back({.method = "nvmf_subsystem_add_ns",
+                         .params = {{"nqn", config.nqn},
+                                    {"namespace", namespace_params(space, config.ana_reporting)}}});
+        for (const std::string& host : space.visible_hosts) {
+            calls.push_back(
+                {.method = "nvmf_ns_add_host",
+                 .params = {{"nqn", config.nqn}, {"nsid", space.nsid.raw()}, {"host", host}}});
+        }
+    }
+}
+
+/// A path with groups in several states begins as inaccessible, so that no host finds a group
+/// better than it is while the calls are made.
+void add_listener(const nvmf::SubsystemConfig& config,
+                  const nvmf::ListenerConfig& listener,
+                  std::vector<SavedCall>& calls) {
+    const auto& groups = listener.ana_groups;
+    const auto differs = [&](const nvmf::AnaGroupState& group) {
+        return group.state != groups.front().state;
+    };
+    const nvmf::AnaState all = std::any_of(groups.begin(), groups.end(), differs)
+                                   ? nvmf::AnaState::kInaccessible
+                                   : listener.ana_state(1);
+    const Json path{{"nqn", config.nqn}, {"listen_address", address_params(listener.address)}};
+    Json params = path;
+    if (listener.requires_tls) {
+        params["secure_channel"] = true;
+    }
+    if (all != nvmf::AnaState::kOptimized) {
+        params["ana_state"] = ana_text(all);
+    }
+    calls.push_back({.method = "nvmf_subsystem_add_listener", .params = std::move(params)});
+    for (uint32_t group = 1; group <= groups.size(); ++group) {
+        if (listener.ana_state(group) != all) {
+            Json state = path;
+            state["ana_state"] = ana_text(listener.ana_state(group));
+            state["anagrpid"] = group;
+            calls.push_back(
+                {.method = "nvmf_subsystem_listener_set_ana_state", .params = std::move(state)});
+        }
+    }
+}
+
 void add_subsystem(const nvmf::Target& target,
                    const nvmf::SubsystemConfig& config,
                    std::vector<SavedCall>& calls) {
-    const bool is_discovery = config.type == nvmf::SubsystemType::kDiscovery;
-    // The discovery subsystem is always there.
-    if (!is_discovery) {
+    if (config.type == nvmf::SubsystemType::kDiscovery) {  // It is always there.
+        add_hosts(target, config, calls);
+        for (const nvmf::Referral& referral : config.referrals) {
+            calls.push_back(referral_call(referral));
+        }
+    } else {
         calls.push_back({.method = "nvmf_create_subsystem",
                          .params = {{"nqn", config.nqn},
                                     {"allow_any_host", config.allow_any_host},
@@ -89,29 +184,14 @@ void add_subsystem(const nvmf::Target& target,
                                     {"model_number", config.model_number},
                                     {"max_namespaces", config.namespaces_max},
                                     {"min_cntlid", config.cntlid_min},
-                                    {"max_cntlid", config.cntlid_max}}});
+                                    {"max_cntlid", config.cntlid_max},
+                                    {"ana_reporting", config.ana_reporting}}});
         add_hosts(target, config, calls);
-        for (const nvmf::NamespaceConfig& space : config.namespaces) {
-            calls.push_back(
-                {.method = "nvmf_subsystem_add_ns",
-                 .params = {{"nqn", config.nqn}, {"namespace", namespace_params(space)}}});
-        }
-    }
-    if (is_discovery) {
-        add_hosts(target, config, calls);
+        add_namespaces(config, calls);
     }
     // Last, so that no host finds the subsystem half made.
     for (const nvmf::ListenerConfig& listener : config.listeners) {
-        Json params{{"nqn", config.nqn},
-                    {"listen_address",
-                     {{"trtype", "TCP"},
-                      {"adrfam", listener.address.is_ipv6() ? "IPv6" : "IPv4"},
-                      {"traddr", listener.address.host()},
-                      {"trsvcid", std::to_string(listener.address.port())}}}};
-        if (listener.requires_tls) {
-            params["secure_channel"] = true;
-        }
-        calls.push_back({.method = "nvmf_subsystem_add_listener", .params = std::move(params)});
+        add_listener(config, listener, calls);
     }
 }
 
@@ -142,9 +222,13 @@ std::vector<SavedCall> keyring_calls(const Context& context) {
 
 std::vector<SavedCall> nvmf_calls(const Context& context) {
     std::vector<SavedCall> calls;
+    const nvmf::AuthAlgorithms algorithms = context.target.auth_algorithms();
+    const nvmf::SubsystemConfig* discovery = context.target.find(nvmf::kDiscoveryNqn);
+    const nvmf::DiscoveryFilter filter =
+        discovery == nullptr ? nvmf::DiscoveryFilter() : discovery->discovery_filter;
     // As it is without any call, it needs none.
-    if (context.target.auth_algorithms() != nvmf::AuthAlgorithms{}) {
-        calls.push_back(config_call(context.target.auth_algorithms()));
+    if (algorithms != nvmf::AuthAlgorithms{} || filter != nvmf::DiscoveryFilter{}) {
+        calls.push_back(config_call(algorithms, filter));
     }
     if (const nvmf::TransportOptions* options = context.target.transport()) {
         calls.push_back(transport_call(*options));

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "control/handlers/nvmf_subsystem_handlers.h"
+#include "control/handlers/target_calls.h"
 
 namespace basalt::control {
 
@@ -30,6 +30,57 @@ bool find_key(Keyring& keyring, const std::string& name, KeyReference& out, std:
     }
     out = std::move(*key);
     return true;
+}
+
+// Nothing, and `problem` says why, if a name is unknown.
+std::optional<nvmf::AuthAlgorithms> read_algorithms(const v1::NvmfSetConfigRequest& request,
+                                                    std::string& problem) {
+    nvmf::AuthAlgorithms algorithms;
+    if (request.dhchap_digests_size() > 0) {
+        algorithms.hashes = 0;
+    }
+    for (const std::string& name : request.dhchap_digests()) {
+        const auto hash = nvmf::hash_named(name);
+        if (!hash) {
+            problem = "dhchap_digests: there are sha256, sha384 and sha512, and no '" + name + "'";
+            return std::nullopt;
+        }
+        algorithms.hashes |= nvmf::AuthAlgorithms::bit(*hash);
+    }
+    if (request.dhchap_dhgroups_size() > 0) {
+        algorithms.groups = 0;
+    }
+    for (const std::string& name : request.dhchap_dhgroups()) {
+        const auto group = nvmf::group_named(name);
+        if (!group) {
+            problem =
+                "dhchap_dhgroups: there are null, ffdhe2048, ffdhe3072, ffdhe4096, ffdhe6144 and "
+                "ffdhe8192, and no '" +
+                name + "'";
+            return std::nullopt;
+        }
+        algorithms.groups |= nvmf::AuthAlgorithms::bit(*group);
+    }
+    return algorithms;
+}
+
+std::optional<nvmf::DiscoveryFilter> read_filter(const v1::NvmfSetConfigRequest& request,
+                                                 std::string& problem) {
+    nvmf::DiscoveryFilter filter;
+    for (const std::string& name : request.discovery_filters()) {
+        if (name == "address") {
+            filter.same_address = true;
+        } else if (name == "svcid") {
+            filter.same_port = true;
+        } else if (name != "transport" && name != "match_any") {  // There is one transport.
+            problem =
+                "discovery_filters: there are match_any, transport, address and svcid, and "
+                "no '" +
+                name + "'";
+            return std::nullopt;
+        }
+    }
+    return filter;
 }
 
 }  // namespace
@@ -67,55 +118,27 @@ void NvmfAuthHandlers::set_keys(const v1::NvmfSubsystemSetKeysRequest& request,
         reply.fail(RpcError(RpcCode::kInvalidParams, problem));
         return;
     }
-    replace_keys(request.nqn(), request.host(), std::move(*keys), std::move(reply)).detach();
-}
-
-Task<void> NvmfAuthHandlers::replace_keys(std::string nqn,
-                                          std::string host,
-                                          nvmf::HostKeys keys,
-                                          Reply<v1::Done> reply) {
-    const RunningCall running(context_);
-    auto replacing = context_.target.set_host_keys(nqn, host, std::move(keys));
-    const Status replaced = co_await replacing;
-    if (!replaced) {
-        const std::string what = "host '" + host + "' of " + subsystem_words(nqn);
-        reply.fail(target_error(replaced.error(), what));
-        co_return;
-    }
-    reply.send();
+    answer_with(context_,
+                context_.target.set_host_keys(request.nqn(), request.host(), std::move(*keys)),
+                "host '" + request.host() + "' of " + subsystem_words(request.nqn()),
+                std::move(reply))
+        .detach();
 }
 
 void NvmfAuthHandlers::set_config(const v1::NvmfSetConfigRequest& request, Reply<v1::Done> reply) {
-    nvmf::AuthAlgorithms algorithms;
-    if (request.dhchap_digests_size() > 0) {
-        algorithms.hashes = 0;
+    std::string problem;
+    const auto algorithms = read_algorithms(request, problem);
+    const auto filter = read_filter(request, problem);
+    if (!algorithms || !filter) {
+        reply.fail(RpcError(RpcCode::kInvalidParams, problem));
+        return;
     }
-    for (const std::string& name : request.dhchap_digests()) {
-        const auto hash = nvmf::hash_named(name);
-        if (!hash) {
-            reply.fail(RpcError(
-                RpcCode::kInvalidParams,
-                "dhchap_digests: there are sha256, sha384 and sha512, and no '" + name + "'"));
-            return;
-        }
-        algorithms.hashes |= nvmf::AuthAlgorithms::bit(*hash);
-    }
-    if (request.dhchap_dhgroups_size() > 0) {
-        algorithms.groups = 0;
-    }
-    for (const std::string& name : request.dhchap_dhgroups()) {
-        const auto group = nvmf::group_named(name);
-        if (!group) {
-            reply.fail(RpcError(RpcCode::kInvalidParams,
-                                "dhchap_dhgroups: there are null, ffdhe2048, ffdhe3072, ffdhe4096, "
-                                "ffdhe6144 and ffdhe8192, and no '" +
-                                    name + "'"));
-            return;
-        }
-        algorithms.groups |= nvmf::AuthAlgorithms::bit(*group);
-    }
-    context_.target.allow_auth_algorithms(algorithms);
-    reply.send();
+    context_.target.allow_auth_algorithms(*algorithms);
+    answer_with(context_,
+                context_.target.set_discovery_filter(*filter),
+                "discovery_filters",
+                std::move(reply))
+        .detach();
 }
 
 }  // namespace basalt::control

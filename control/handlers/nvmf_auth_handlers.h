@@ -22,10 +22,6 @@ class NvmfAuthHandlers {
   private:
     void set_keys(const v1::NvmfSubsystemSetKeysRequest& request, rpc::Reply<v1::Done> reply);
     void set_config(const v1::NvmfSetConfigRequest& request, rpc::Reply<v1::Done> reply);
-    Task<void> replace_keys(std::string nqn,
-                            std::string host,
-                            nvmf::HostKeys keys,
-                            rpc::Reply<v1::Done> reply);
 
     Context& context_;
 };

@@ -5,7 +5,9 @@
 
 #include "bdev/core/uuid.h"
 #include "control/handlers/convert.h"
-#include "control/handlers/nvmf_subsystem_handlers.h"
+#include "control/handlers/nvmf_path_handlers.h"
+#include "control/handlers/target_calls.h"
+#include "control/handlers/transport_words.h"
 #include "nvmf/wire/nqn.h"
 
 namespace basalt::control {
@@ -14,19 +16,14 @@ namespace {
 
 using rpc::Reply;
 
-void fill(const SocketAddress& address, v1::ListenAddress& out) {
-    out.set_trtype("TCP");
-    out.set_adrfam(address.is_ipv6() ? "IPv6" : "IPv4");
-    out.set_traddr(address.host());
-    out.set_trsvcid(std::to_string(address.port()));
-}
-
 template <size_t Size>
 bool is_zero(const std::array<uint8_t, Size>& bytes) {
     return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
 }
 
-void fill(const nvmf::NamespaceConfig& config, v1::SubsystemInfo::Namespace& out) {
+void fill(const nvmf::NamespaceConfig& config,
+          bool ana_reporting,
+          v1::SubsystemInfo::Namespace& out) {
     out.set_nsid(config.nsid.raw());
     out.set_bdev_name(config.bdev->info().name);
     out.set_name(config.bdev->info().name);
@@ -37,13 +34,24 @@ void fill(const nvmf::NamespaceConfig& config, v1::SubsystemInfo::Namespace& out
         out.set_eui64(to_hex(config.eui64));
     }
     out.set_uuid(config.uuid.to_string());
-    out.set_anagrpid(config.nsid.raw());
+    if (ana_reporting) {
+        out.set_anagrpid(config.ana_group);
+    }
+    if (!config.is_auto_visible) {
+        out.set_no_auto_visible(true);
+        for (const std::string& host : config.visible_hosts) {
+            out.add_hosts(host);
+        }
+    }
+    if (config.protection->is_protected()) {
+        out.set_write_protected(true);
+    }
 }
 
 void fill(const nvmf::Target& target, const nvmf::SubsystemConfig& config, v1::SubsystemInfo& out) {
     out.set_nqn(config.nqn);
     for (const nvmf::ListenerConfig& listener : config.listeners) {
-        fill(listener.address, *out.add_listen_addresses());
+        write_address(listener.address, *out.add_listen_addresses());
     }
     out.set_allow_any_host(config.allow_any_host);
     for (const std::string& host : config.hosts) {
@@ -69,8 +77,9 @@ void fill(const nvmf::Target& target, const nvmf::SubsystemConfig& config, v1::S
     out.set_max_namespaces(config.namespaces_max);
     out.set_min_cntlid(config.cntlid_min);
     out.set_max_cntlid(config.cntlid_max);
+    out.set_ana_reporting(config.ana_reporting);
     for (const nvmf::NamespaceConfig& space : config.namespaces) {
-        fill(space, *out.add_namespaces());
+        fill(space, config.ana_reporting, *out.add_namespaces());
     }
 }
 
@@ -104,11 +113,13 @@ void NvmfInfoHandlers::get_transports(const v1::NvmfGetTransportsRequest& reques
         out.set_in_capsule_data_size(options->capsule_data_bytes);
         out.set_max_io_size(options->io_bytes_max);
         out.set_io_unit_size(options->io_bytes_max);
-        out.set_max_aq_depth(options->queue_entries_max);
-        out.set_num_shared_buffers(
-            context_.threads.count() *
-            (options->small_buffers + options->medium_buffers + options->large_buffers));
+        out.set_max_aq_depth(options->admin_queue_entries_max);
+        out.set_num_shared_buffers(options->shared_buffers != 0
+                                       ? options->shared_buffers
+                                       : context_.threads.count() * nvmf::kSharedBuffersPerReactor);
         out.set_c2h_success(options->c2h_success);
+        out.set_sock_priority(options->socket_priority);
+        out.set_abort_timeout_sec(options->abort_patience_ms / 1000);
     }
     reply.send();
 }
@@ -141,7 +152,13 @@ void NvmfInfoHandlers::get_listeners(const v1::NvmfSubsystemGetListenersRequest&
         return;
     }
     for (const nvmf::ListenerConfig& listener : config->listeners) {
-        fill(listener.address, *reply.result().add_listeners()->mutable_address());
+        v1::NvmfSubsystemGetListenersResponse::Listener& out = *reply.result().add_listeners();
+        write_address(listener.address, *out.mutable_address());
+        for (uint32_t group = 1; group <= listener.ana_groups.size(); ++group) {
+            auto& state = *out.add_ana_states();
+            state.set_ana_group(group);
+            state.set_ana_state(ana_word(listener.ana_state(group)));
+        }
     }
     reply.send();
 }
@@ -198,8 +215,8 @@ Task<void> NvmfInfoHandlers::read_qpairs(std::string nqn,
         out.set_state("enabled");
         out.set_thread(thread_name_of(info.core));
         out.set_hostnqn(info.host_nqn);
-        fill(info.local, *out.mutable_listen_address());
-        fill(info.peer, *out.mutable_peer_address());
+        write_address(info.local, *out.mutable_listen_address());
+        write_address(info.peer, *out.mutable_peer_address());
     }
     reply.send();
 }

@@ -1,9 +1,6 @@
 #include "control/handlers/nvmf_subsystem_handlers.h"
 
-#include <algorithm>
-#include <cctype>
 #include <cerrno>
-#include <charconv>
 #include <optional>
 #include <utility>
 
@@ -12,8 +9,11 @@
 #include "control/handlers/device_calls.h"
 #include "control/handlers/host_tls.h"
 #include "control/handlers/nvmf_auth_handlers.h"
+#include "control/handlers/nvmf_path_handlers.h"
+#include "control/handlers/target_calls.h"
+#include "control/handlers/transport_words.h"
 #include "nvmf/target/reservation/file_reservation_store.h"
-#include "nvmf/wire/spec.h"
+#include "nvmf/wire/limits.h"
 
 namespace basalt::control {
 
@@ -23,48 +23,10 @@ using rpc::Reply;
 using rpc::RpcCode;
 using rpc::RpcError;
 
-constexpr uint16_t kNvmeTcpPort = 4420;
-
-bool is_word(std::string_view text, std::string_view word) {
-    return std::equal(text.begin(), text.end(), word.begin(), word.end(), [](char a, char b) {
-        return std::tolower(static_cast<unsigned char>(a)) ==
-               std::tolower(static_cast<unsigned char>(b));
-    });
-}
-
-// Reads an address; nothing if it was wrong and has been answered.
-std::optional<SocketAddress> read_address(const v1::ListenAddress& address,
-                                          Reply<v1::Done>& reply) {
-    const auto fail = [&reply](std::string message) {
-        reply.fail(RpcError(RpcCode::kInvalidParams, std::move(message)));
-        return std::nullopt;
-    };
-    if (!is_word(address.trtype(), "TCP")) {
-        return fail("trtype: must be TCP, not '" + address.trtype() + "'");
-    }
-    uint16_t port = kNvmeTcpPort;
-    const std::string& text = address.trsvcid();
-    if (address.has_trsvcid()) {
-        const auto parsed = std::from_chars(text.data(), text.data() + text.size(), port);
-        if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size()) {
-            return fail("trsvcid: '" + text + "' is no TCP port");
-        }
-    }
-    const Result<SocketAddress> parsed = SocketAddress::parse(address.traddr(), port);
-    if (!parsed) {
-        return fail("traddr: '" + address.traddr() + "' is no IP address");
-    }
-    if (address.has_adrfam() && !is_word(address.adrfam(), parsed->is_ipv6() ? "IPv6" : "IPv4")) {
-        return fail("adrfam: '" + address.adrfam() + "' does not fit the address " +
-                    address.traddr());
-    }
-    return *parsed;
-}
-
 nvmf::TransportOptions to_options(const v1::NvmfCreateTransportRequest& request,
-                                  uint16_t discovery_port) {
+                                  const Context& context) {
     nvmf::TransportOptions options;
-    options.discovery_port = discovery_port;
+    options.discovery_port = context.discovery_port;
     if (request.has_max_queue_depth()) {
         options.queue_entries_max = request.max_queue_depth();
     }
@@ -80,6 +42,16 @@ nvmf::TransportOptions to_options(const v1::NvmfCreateTransportRequest& request,
     if (request.has_c2h_success()) {
         options.c2h_success = request.c2h_success();
     }
+    if (request.has_max_aq_depth()) {
+        options.admin_queue_entries_max = request.max_aq_depth();
+    }
+    if (request.has_num_shared_buffers()) {
+        nvmf::share_buffers(options, request.num_shared_buffers(), context.threads.count());
+    }
+    options.socket_priority = request.sock_priority();
+    if (request.has_abort_timeout_sec()) {
+        options.abort_patience_ms = request.abort_timeout_sec() * 1000;
+    }
     return options;
 }
 
@@ -93,18 +65,21 @@ RpcError transport_error(Error error) {
     }
     if (error.code == Errc::kNoMemory) {
         return {-ENOMEM,
-                "no memory for the I/O buffers, 32 MiB a reactor: take more hugepages, or none"};
+                "no memory for the I/O buffers, by default 32 MiB a reactor: take fewer "
+                "num_shared_buffers, or more hugepages, or none"};
     }
     return rpc::to_rpc_error(error, "transport 'TCP'");
 }
 
 RpcError subsystem_error(Error error, const std::string& nqn) {
     if (error.code == Errc::kInvalidArgument) {
-        return {RpcCode::kInvalidParams,
-                subsystem_words(nqn) +
-                    ": nqn must be like nqn.2026-01.io.basalt:vol1, serial_number at most 20 and "
-                    "model_number at most 40 printable characters, max_namespaces at most 1024, "
-                    "min_cntlid not above max_cntlid"};
+        return {
+            RpcCode::kInvalidParams,
+            subsystem_words(nqn) +
+                ": nqn must be like nqn.2026-01.io.basalt:vol1, serial_number at most 20 and "
+                "model_number at most 40 printable characters, max_namespaces at most 1024, "
+                "min_cntlid not above max_cntlid, and in that range one id for each reactor; with "
+                "ana_reporting the ANA log of max_namespaces must fit into max_io_size"};
     }
     return rpc::to_rpc_error(error, subsystem_words(nqn));
 }
@@ -138,10 +113,6 @@ Task<void> begin_subsystem(Context& context,
 
 }  // namespace
 
-std::string subsystem_words(std::string_view nqn) {
-    return "subsystem '" + std::string(nqn) + "'";
-}
-
 void NvmfSubsystemHandlers::add_to(rpc::MethodTable& table) {
     using Self = NvmfSubsystemHandlers;
     table.add("nvmf_create_transport", *this, &Self::create_transport);
@@ -156,27 +127,6 @@ void NvmfSubsystemHandlers::add_to(rpc::MethodTable& table) {
     table.add("nvmf_subsystem_allow_any_host", *this, &Self::allow_any_host);
 }
 
-rpc::RpcError target_error(Error error, const std::string& what) {
-    rpc::RpcError translated = rpc::to_rpc_error(error, what);
-    if (error.code == Errc::kNotFound) {
-        translated.code = static_cast<int32_t>(RpcCode::kInvalidParams);
-    }
-    return translated;
-}
-
-template <typename Value>
-Task<void> NvmfSubsystemHandlers::answer(Task<Result<Value>> change,
-                                         std::string what,
-                                         Reply<v1::Done> reply) {
-    const RunningCall running(context_);
-    const Result<Value> outcome = co_await change;
-    if (!outcome) {
-        reply.fail(target_error(outcome.error(), what));
-        co_return;
-    }
-    reply.send();
-}
-
 void NvmfSubsystemHandlers::create_transport(const v1::NvmfCreateTransportRequest& request,
                                              Reply<v1::Done> reply) {
     if (refuse_other_target(request, reply)) {
@@ -187,8 +137,7 @@ void NvmfSubsystemHandlers::create_transport(const v1::NvmfCreateTransportReques
                             "trtype: must be TCP, not '" + request.trtype() + "'"));
         return;
     }
-    begin_transport(context_, to_options(request, context_.discovery_port), std::move(reply))
-        .detach();
+    begin_transport(context_, to_options(request, context_), std::move(reply)).detach();
 }
 
 void NvmfSubsystemHandlers::create_subsystem(const v1::NvmfCreateSubsystemRequest& request,
@@ -203,6 +152,7 @@ void NvmfSubsystemHandlers::create_subsystem(const v1::NvmfCreateSubsystemReques
         options.model_number = request.model_number();
     }
     options.allow_any_host = request.allow_any_host();
+    options.ana_reporting = request.ana_reporting();
     if (request.max_namespaces() > 0) {
         options.namespaces_max = request.max_namespaces();
     }
@@ -218,9 +168,10 @@ void NvmfSubsystemHandlers::create_subsystem(const v1::NvmfCreateSubsystemReques
 void NvmfSubsystemHandlers::delete_subsystem(const v1::NvmfDeleteSubsystemRequest& request,
                                              Reply<v1::Done> reply) {
     if (!refuse_other_target(request, reply)) {
-        answer(context_.target.delete_subsystem(request.nqn()),
-               subsystem_words(request.nqn()),
-               std::move(reply))
+        answer_with(context_,
+                    context_.target.delete_subsystem(request.nqn()),
+                    subsystem_words(request.nqn()),
+                    std::move(reply))
             .detach();
     }
 }
@@ -238,6 +189,9 @@ void NvmfSubsystemHandlers::add_ns(const v1::NvmfSubsystemAddNsRequest& request,
         return;
     }
     options.nsid = nvmf::Nsid(params.nsid());
+    options.ana_group = params.anagrpid();
+    options.is_auto_visible = !params.no_auto_visible();
+    options.is_write_protected = params.write_protected();
     if (params.has_uuid()) {
         const Result<bdev::Uuid> uuid = bdev::Uuid::parse(params.uuid());
         options.uuid = uuid ? *uuid : bdev::Uuid{};
@@ -288,10 +242,10 @@ Task<void> NvmfSubsystemHandlers::add_namespace(std::string nqn,
 void NvmfSubsystemHandlers::remove_ns(const v1::NvmfSubsystemRemoveNsRequest& request,
                                       Reply<v1::Done> reply) {
     if (!refuse_other_target(request, reply)) {
-        answer(
-            context_.target.remove_namespace(request.nqn(), nvmf::Nsid(request.nsid())),
-            "namespace " + std::to_string(request.nsid()) + " of " + subsystem_words(request.nqn()),
-            std::move(reply))
+        answer_with(context_,
+                    context_.target.remove_namespace(request.nqn(), nvmf::Nsid(request.nsid())),
+                    namespace_words(request.nqn(), nvmf::Nsid(request.nsid())),
+                    std::move(reply))
             .detach();
     }
 }
@@ -301,8 +255,8 @@ void NvmfSubsystemHandlers::add_listener(const v1::NvmfSubsystemAddListenerReque
     if (refuse_other_target(request, reply)) {
         return;
     }
-    if (request.has_ana_state() && request.ana_state() != v1::ANA_STATE_OPTIMIZED) {
-        reply.fail(RpcError(RpcCode::kInvalidParams, "ana_state: only optimized is possible"));
+    const nvmf::AnaState ana = ana_state(request.ana_state());
+    if (ana != nvmf::AnaState::kOptimized && refuse_without_ana(context_, request.nqn(), reply)) {
         return;
     }
     if (context_.target.transport() == nullptr) {
@@ -310,12 +264,14 @@ void NvmfSubsystemHandlers::add_listener(const v1::NvmfSubsystemAddListenerReque
                             "there is no TCP transport yet; nvmf_create_transport makes it"));
         return;
     }
-    const std::optional<SocketAddress> address = read_address(request.listen_address(), reply);
+    const std::optional<SocketAddress> address =
+        read_address(request.listen_address(), nvmf::kIoPort, reply);
     if (address) {
-        answer(context_.target.add_listener(
-                   request.nqn(), *address, nvmf::AnaState::kOptimized, request.secure_channel()),
-               "listener " + address->to_string() + " of " + subsystem_words(request.nqn()),
-               std::move(reply))
+        answer_with(
+            context_,
+            context_.target.add_listener(request.nqn(), *address, ana, request.secure_channel()),
+            listener_words(request.nqn(), *address),
+            std::move(reply))
             .detach();
     }
 }
@@ -325,11 +281,13 @@ void NvmfSubsystemHandlers::remove_listener(const v1::NvmfSubsystemRemoveListene
     if (refuse_other_target(request, reply)) {
         return;
     }
-    const std::optional<SocketAddress> address = read_address(request.listen_address(), reply);
+    const std::optional<SocketAddress> address =
+        read_address(request.listen_address(), nvmf::kIoPort, reply);
     if (address) {
-        answer(context_.target.remove_listener(request.nqn(), *address),
-               "listener " + address->to_string() + " of " + subsystem_words(request.nqn()),
-               std::move(reply))
+        answer_with(context_,
+                    context_.target.remove_listener(request.nqn(), *address),
+                    listener_words(request.nqn(), *address),
+                    std::move(reply))
             .detach();
     }
 }
@@ -357,7 +315,8 @@ void NvmfSubsystemHandlers::add_host(const v1::NvmfSubsystemAddHostRequest& requ
         reply.fail(RpcError(RpcCode::kInvalidParams, problem));
         return;
     }
-    answer(
+    answer_with(
+        context_,
         context_.target.add_host(request.nqn(), request.host(), std::move(tls), std::move(*keys)),
         "host '" + request.host() + "' of " + subsystem_words(request.nqn()),
         std::move(reply))
@@ -367,9 +326,10 @@ void NvmfSubsystemHandlers::add_host(const v1::NvmfSubsystemAddHostRequest& requ
 void NvmfSubsystemHandlers::remove_host(const v1::NvmfSubsystemRemoveHostRequest& request,
                                         Reply<v1::Done> reply) {
     if (!refuse_other_target(request, reply)) {
-        answer(context_.target.remove_host(request.nqn(), request.host()),
-               "host '" + request.host() + "' of " + subsystem_words(request.nqn()),
-               std::move(reply))
+        answer_with(context_,
+                    context_.target.remove_host(request.nqn(), request.host()),
+                    "host '" + request.host() + "' of " + subsystem_words(request.nqn()),
+                    std::move(reply))
             .detach();
     }
 }
@@ -377,9 +337,10 @@ void NvmfSubsystemHandlers::remove_host(const v1::NvmfSubsystemRemoveHostRequest
 void NvmfSubsystemHandlers::allow_any_host(const v1::NvmfSubsystemAllowAnyHostRequest& request,
                                            Reply<v1::Done> reply) {
     if (!refuse_other_target(request, reply)) {
-        answer(context_.target.allow_any_host(request.nqn(), request.allow_any_host()),
-               subsystem_words(request.nqn()),
-               std::move(reply))
+        answer_with(context_,
+                    context_.target.allow_any_host(request.nqn(), request.allow_any_host()),
+                    subsystem_words(request.nqn()),
+                    std::move(reply))
             .detach();
     }
 }

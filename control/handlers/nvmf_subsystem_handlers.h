@@ -40,30 +40,8 @@ class NvmfSubsystemHandlers {
     Task<void> add_namespace(std::string nqn,
                              nvmf::NamespaceOptions options,
                              rpc::Reply<v1::NvmfSubsystemAddNsResponse> reply);
-    // Waits for a change that has begun and answers with its outcome.
-    template <typename Value>
-    Task<void> answer(Task<Result<Value>> change, std::string what, rpc::Reply<v1::Done> reply);
 
     Context& context_;
 };
-
-/// The answer to a request whose tgt_name names another target than ours; true if it does.
-template <typename Request, typename Response>
-[[nodiscard]] bool refuse_other_target(const Request& request, rpc::Reply<Response>& reply) {
-    if (!request.has_tgt_name() || request.tgt_name().empty() || request.tgt_name() == "nvmf_tgt") {
-        return false;
-    }
-    reply.fail(rpc::RpcError(
-        rpc::RpcCode::kInvalidParams,
-        "tgt_name: there is one target, nvmf_tgt, and no '" + request.tgt_name() + "'"));
-    return true;
-}
-
-/// "subsystem 'nqn…'", for messages.
-[[nodiscard]] std::string subsystem_words(std::string_view nqn);
-
-/// The RpcError for a failed operation on a part of the target. As with SPDK, a subsystem or part
-/// of one that does not exist is a wrong parameter.
-[[nodiscard]] rpc::RpcError target_error(Error error, const std::string& what);
 
 }  // namespace basalt::control

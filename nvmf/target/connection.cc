@@ -52,6 +52,7 @@ Connection::~Connection() {
 Status Connection::start(AcceptedSocket accepted) {
     SocketOptions options;
     options.user_timeout_ms = group_.options().user_timeout_ms;
+    options.priority = group_.options().socket_priority;
     auto adopted = group_.tls().adopt(accepted, listener_, options, *this);
     if (!adopted) {
         phase_ = Phase::kClosed;

@@ -79,10 +79,6 @@ inline constexpr uint32_t kAsyncEventRequestsMax = 4;
 /// Commands that Abort may have outstanding (ACL + 1).
 inline constexpr uint32_t kAbortsMax = 4;
 
-/// How long Abort waits for a command whose data the host is sending, before it says that it did
-/// not abort: as long as other targets wait.
-inline constexpr uint64_t kAbortPatienceNs = kNsPerSecond;
-
 /// Changed namespaces that the log lists; more are told as "all" (NVMe Base Specification, Changed
 /// Namespace List log page).
 inline constexpr uint32_t kChangedNamespacesMax = 1024;

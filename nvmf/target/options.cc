@@ -12,6 +12,20 @@ bool DiscoveryFilter::shows(const SocketAddress& listener, const SocketAddress& 
     return !same_port || listener.port() == reached_at.port();
 }
 
+void share_buffers(TransportOptions& options, uint32_t shared, uint32_t reactors) {
+    BASALT_ASSERT(reactors > 0);
+    const TransportOptions defaults;
+    const auto share = [&](uint32_t by_default) {
+        const uint64_t count =
+            uint64_t{by_default} * shared / (uint64_t{reactors} * kSharedBuffersPerReactor);
+        return static_cast<uint32_t>(std::max<uint64_t>(count, kBuffersOfASizeMin));
+    };
+    options.shared_buffers = shared;
+    options.small_buffers = share(defaults.small_buffers);
+    options.medium_buffers = share(defaults.medium_buffers);
+    options.large_buffers = share(defaults.large_buffers);
+}
+
 bool SubsystemConfig::allows(std::string_view host_nqn) const {
     return allow_any_host || std::binary_search(hosts.begin(), hosts.end(), host_nqn);
 }

@@ -31,12 +31,22 @@ struct TransportOptions {
     uint32_t capsule_data_bytes = 4096;      ///< In-capsule data of I/O commands; 0 to 8192, by 16.
     bool c2h_success = true;                 ///< Use the SUCCESS flag where the host allows it.
     uint32_t user_timeout_ms = 30'000;       ///< TCP_USER_TIMEOUT of each connection.
+    uint32_t socket_priority = 0;            ///< SO_PRIORITY, 0 (the kernel's) to 6.
+    uint32_t abort_patience_ms = 1'000;  ///< How long Abort waits for a command's data, 1 or more.
     uint16_t discovery_port = kDiscoveryPort;  ///< Discovery beside each I/O address; 0: none.
-    uint32_t small_buffers = 1024;             ///< 4 KiB I/O buffers a reactor.
-    uint32_t medium_buffers = 256;             ///< 32 KiB I/O buffers a reactor.
-    uint32_t large_buffers = 128;              ///< 128 KiB I/O buffers a reactor.
-    uint32_t capsule_buffers = 1024;           ///< 4 KiB buffers for in-capsule data a reactor.
+    uint32_t shared_buffers = 0;    ///< What share_buffers() was told; 0: the defaults that follow.
+    uint32_t small_buffers = 1024;  ///< 4 KiB I/O buffers a reactor.
+    uint32_t medium_buffers = 256;  ///< 32 KiB I/O buffers a reactor.
+    uint32_t large_buffers = 128;   ///< 128 KiB I/O buffers a reactor.
+    uint32_t capsule_buffers = 1024;  ///< 4 KiB buffers for in-capsule data a reactor.
 };
+
+/// What a reactor's I/O buffers take by default, in units of the largest, 128 KiB.
+inline constexpr uint32_t kSharedBuffersPerReactor = 1024 / 32 + 256 / 4 + 128;
+
+/// Gives each of `reactors` its part of `shared` times 128 KiB for I/O buffers, in the ratio of the
+/// defaults, and kBuffersOfASizeMin of each size at least.
+void share_buffers(TransportOptions& options, uint32_t shared, uint32_t reactors);
 
 class ReservationHome;
 class WriteProtection;
@@ -86,6 +96,7 @@ struct DiscoveryFilter {
     bool same_address = false;
     bool same_port = false;
 
+    [[nodiscard]] bool operator==(const DiscoveryFilter&) const = default;
     [[nodiscard]] bool shows(const SocketAddress& listener, const SocketAddress& reached_at) const;
 };
 

@@ -159,7 +159,7 @@ void PollGroup::AbortEvent::arrive() {
             self.return_with(false);
         },
         this);
-    receiver->reactor_.start_timer(patience, kAbortPatienceNs);
+    receiver->reactor_.start_timer(patience, receiver->options().abort_patience_ms * kNsPerMs);
     connection->abort(waiter);
 }
 

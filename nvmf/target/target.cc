@@ -26,7 +26,8 @@ bool is_valid(const TransportOptions& options) {
            options.capsule_data_bytes % 16 == 0 && options.admin_queue_entries_max >= 32 &&
            options.admin_queue_entries_max <= 4096 && options.small_buffers >= kBuffersOfASizeMin &&
            options.medium_buffers >= kBuffersOfASizeMin &&
-           options.large_buffers >= kBuffersOfASizeMin && options.capsule_buffers >= 16;
+           options.large_buffers >= kBuffersOfASizeMin && options.capsule_buffers >= 16 &&
+           options.socket_priority <= 6 && options.abort_patience_ms >= 1;
 }
 
 /// The hosts that hear of what happens to a namespace; null: all.
@@ -433,7 +434,7 @@ Task<Result<Nsid>> Target::add_namespace(std::string nqn, NamespaceOptions optio
     auto reservations = std::make_unique<ReservationHome>(
         control_, groups_, place, std::move(options.reservation_store), std::move(restored));
     added.reservations = reservations.get();
-    auto protection = std::make_unique<WriteProtection>();
+    auto protection = std::make_unique<WriteProtection>(options.is_write_protected);
     added.protection = protection.get();
     added.reservation_file = options.reservation_file;
     auto next = std::make_unique<SubsystemConfig>(current);

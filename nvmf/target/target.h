@@ -48,6 +48,7 @@ struct NamespaceOptions {
     std::array<uint8_t, 8> eui64{};
     uint32_t ana_group = 0;       ///< 0: the nsid.
     bool is_auto_visible = true;  ///< To every host; if not, show_namespace() says to which.
+    bool is_write_protected = false;
     std::unique_ptr<ReservationStore> reservation_store;  ///< Null: reservations don't persist.
     std::string reservation_file;                         ///< Where it is, for whoever asks.
 };

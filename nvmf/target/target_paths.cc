@@ -209,6 +209,9 @@ Task<Status> Target::set_discovery_filter(DiscoveryFilter filter) {
     if (discovery == nullptr) {
         co_return Errc::kNotFound;
     }
+    if (discovery->discovery_filter == filter) {
+        co_return kOk;
+    }
     auto next = std::make_unique<SubsystemConfig>(*discovery);
     next->discovery_filter = filter;
     auto published = publish_discovery(std::move(next));

@@ -107,7 +107,8 @@ class Listener {
 /// How the kernel is to treat a stream socket. Nagle's algorithm is always off.
 struct SocketOptions {
     uint32_t user_timeout_ms =
-        30'000;  ///< TCP_USER_TIMEOUT: a silent peer fails after this; 0: never.
+        30'000;             ///< TCP_USER_TIMEOUT: a silent peer fails after this; 0: never.
+    uint32_t priority = 0;  ///< SO_PRIORITY, up to 6, which needs no privilege; 0: the kernel's.
 };
 
 /// Stream sockets of one core. Implementations: UringNetwork and sim::SimNetwork.

@@ -48,6 +48,9 @@ Status set_option(int fd, int level, int name, int value) {
 
 Status set_stream_options(int fd, const SocketOptions& options) {
     BASALT_CHECK(set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1));
+    if (options.priority != 0) {
+        BASALT_CHECK(set_option(fd, SOL_SOCKET, SO_PRIORITY, static_cast<int>(options.priority)));
+    }
     return set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(options.user_timeout_ms));
 }
 

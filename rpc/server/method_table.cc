@@ -9,6 +9,7 @@
 #include "rpc/proto/bdev_nvme.pb.h"
 #include "rpc/proto/keyring.pb.h"
 #include "rpc/proto/nvmf.pb.h"
+#include "rpc/proto/nvmf_paths.pb.h"
 
 namespace basalt::rpc {
 
@@ -52,7 +53,8 @@ MethodTable::MethodTable() {
                               v1::BdevInfo::descriptor()->file(),
                               v1::NvmeTransportId::descriptor()->file(),
                               v1::KeyringKey::descriptor()->file(),
-                              v1::ListenAddress::descriptor()->file()};
+                              v1::ListenAddress::descriptor()->file(),
+                              v1::NvmfNsAddHostRequest::descriptor()->file()};
     for (const auto* file : files) {
         for (int s = 0; s < file->service_count(); ++s) {
             const auto* service = file->service(s);

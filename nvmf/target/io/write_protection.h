@@ -10,7 +10,7 @@ namespace basalt::nvmf {
 class Request;
 
 /// The states of Namespace Write Protection (NVMe Base Specification) that there are. Permanent is
-/// not: nothing here outlives the process.
+/// not: whoever configures the target can always end the protection.
 enum class WriteProtect : uint8_t { kNone = 0, kProtected = 1, kUntilPowerCycle = 2 };
 
 /// Whether a namespace is write protected. All cores look at it before they let a command change
@@ -19,6 +19,12 @@ enum class WriteProtect : uint8_t { kNone = 0, kProtected = 1, kUntilPowerCycle 
 /// Life: that of the namespace. Owner: Target. Any core may change it.
 class WriteProtection {
   public:
+    /// It may be protected from the start, as a host has left it (kProtected outlives a power
+    /// cycle; what keeps it is the target's configuration).
+    explicit WriteProtection(bool is_protected = false)
+        : state_(static_cast<uint8_t>(is_protected ? WriteProtect::kProtected
+                                                   : WriteProtect::kNone)) {}
+
     [[nodiscard]] WriteProtect state() const {
         return static_cast<WriteProtect>(state_.load(std::memory_order_acquire));
     }
@@ -28,7 +34,7 @@ class WriteProtection {
     [[nodiscard]] NvmeStatus change(WriteProtect to);
 
   private:
-    std::atomic<uint8_t> state_{0};
+    std::atomic<uint8_t> state_;
 };
 
 // Feature 84h: FeatureGetter and FeatureSetter of features.h. Setting completes later, when no

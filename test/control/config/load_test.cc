@@ -138,6 +138,57 @@ path = "/etc/basalt/host-a.key"
     EXPECT_EQ(config.calls[4].params["secure_channel"], true);
 }
 
+TEST(LoadConfig, ReadsPathsVisibilityAndReferrals) {
+    const Config config = parse(R"(
+[[subsystem]]
+nqn = "nqn.2026-01.io.basalt:vol1"
+allow_any_host = true
+ana_reporting = true
+max_namespaces = 8
+min_cntlid = 1
+max_cntlid = 1000
+ana_state = "non_optimized"
+[[subsystem.namespace]]
+bdev = "vol1"
+nsid = 5
+anagrpid = 2
+hosts = ["nqn.host:a", "nqn.host:b"]
+[[referral]]
+address = "192.0.2.2"
+[[referral]]
+address = "[2001:db8::2]:4420"
+nqn = "nqn.2026-01.io.basalt:vol2"
+secure_channel = true
+)");
+    ASSERT_EQ(config.calls.size(), 8U);
+    EXPECT_EQ(config.calls[1].params,
+              Json({{"nqn", "nqn.2026-01.io.basalt:vol1"},
+                    {"allow_any_host", true},
+                    {"max_namespaces", 8},
+                    {"ana_reporting", true},
+                    {"min_cntlid", 1},
+                    {"max_cntlid", 1000}}));
+    EXPECT_EQ(
+        config.calls[2].params["namespace"],
+        Json({{"bdev_name", "vol1"}, {"nsid", 5}, {"anagrpid", 2}, {"no_auto_visible", true}}));
+    EXPECT_EQ(config.calls[3].method, "nvmf_ns_add_host");
+    EXPECT_EQ(config.calls[4].params,
+              Json({{"nqn", "nqn.2026-01.io.basalt:vol1"}, {"nsid", 5}, {"host", "nqn.host:b"}}));
+    EXPECT_EQ(config.calls[5].params["ana_state"], "non_optimized");
+    EXPECT_EQ(config.calls[6].method, "nvmf_discovery_add_referral");
+    EXPECT_EQ(config.calls[6].params["address"]["trsvcid"], "8009");
+    EXPECT_FALSE(config.calls[6].params.contains("subnqn"));
+    EXPECT_EQ(config.calls[7].params["address"]["trsvcid"], "4420");
+    EXPECT_EQ(config.calls[7].params["subnqn"], "nqn.2026-01.io.basalt:vol2");
+    EXPECT_EQ(config.calls[7].params["secure_channel"], true);
+    const std::string subsystem = "[[subsystem]]\nnqn = \"n\"\nallow_any_host = true\n";
+    EXPECT_EQ(refusal(subsystem + "[[subsystem.namespace]]\nbdev = \"a\"\nhosts = [\"h\"]"),
+              "b.toml:4: subsystem.namespace.nsid: is missing; a namespace with hosts needs it");
+    EXPECT_EQ(refusal("[[referral]]\naddress = \"there\""),
+              "b.toml:2: referral.address: 'there' is no address; write for example "
+              "\"0.0.0.0:4420\" or \"[::]:4420\"");
+}
+
 TEST(LoadConfig, ReadsEachKindOfDevice) {
     const Config config = parse(R"(
 [[bdev]]
