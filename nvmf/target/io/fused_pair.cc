@@ -166,7 +166,7 @@ void FusedPair::data_received(Request& request) {
 }
 
 NvmeStatus FusedPair::judge_both() {
-    // The namespaces may have changed while the data was on its way.
+    // The namespaces and reservations may have changed since.
     for (Request* request : {first_, second_}) {
         const NvmeStatus verdict = judge(*request);
         if (!verdict.ok()) {
@@ -203,9 +203,13 @@ void FusedPair::compare() {
         end(status::kAbortRequested, status::kAbortedFailedFused);
         return;
     }
-    // It may have become read-only while the fence was awaited.
-    if (const NvmeStatus access = check_write_access(*second_, *namespace_); !access.ok()) {
-        end(status::kAbortedFailedFused.with_dnr(), access);
+    // While the fence was awaited another host may have taken the right to write, or made the
+    // namespace read-only, or another device may have come in its place.
+    if (!judge_both().ok()) {
+        return;
+    }
+    if (first_->connection.link.subsystem->find_namespace(first_->sqe.nsid()) != namespace_) {
+        end(status::kNamespaceNotReady, status::kAbortedFailedFused);
         return;
     }
     state_ = State::kComparing;

@@ -1,9 +1,11 @@
 // Compare and Write, fused: what the two halves answer, and what becomes of halves without partner.
+#include <array>
 #include <memory>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "bdev/layer/delay_bdev.h"
 #include "test/nvmf/target/target_io.h"
 
 namespace basalt::nvmf {
@@ -230,6 +232,46 @@ TEST_F(TargetFused, MoreHalvesThanThereIsMemoryForWaitAndGoOn) {
     for (uint32_t i = 0; i < kHosts; ++i) {
         EXPECT_EQ(read(i, 1), i % 2 == 0 ? pattern(512, 1) : Bytes(512)) << i;
     }
+}
+
+TEST_F(TargetFused, IsJudgedAgainAfterItsFence) {
+    // A read that takes a second holds up the fence; meanwhile another host takes the namespace.
+    world.add_malloc("Slow", 64, TargetWorld::kBlockBytes);
+    auto delay = bdev::DelayBdev::make(
+        {.name = "Delay0", .uuid = {}, .latencies = {1'000'000, 1'000'000, 0, 0}},
+        *world.registry->find("Slow"));
+    ASSERT_TRUE(world.registry->add(std::move(delay).value()).has_value());
+    const uint32_t nsid = world.add_namespace("Delay0").raw();
+    connect();
+    ScriptedHost taker_admin(world);
+    ScriptedHost taker(world);
+    taker_admin.host_number = taker.host_number = 8;
+    const ControllerId taker_id = taker_admin.become_admin();
+    ASSERT_TRUE(taker.handshake());
+    ASSERT_TRUE(taker.connect(QueueId(1), taker_id).status().ok());
+    const auto reserve = [&](uint8_t opcode, uint32_t action) {
+        Sqe sqe = make_command(opcode, CommandId(next_cid++), Nsid(nsid));
+        sqe.cdw10.set(action);
+        const std::array<uint64_t, 2> keys{5, 5};  // Current and new one, or the one preempted.
+        set_in_capsule_data(sqe, sizeof(keys));
+        return taker.command(sqe, std::as_bytes(std::span(keys))).status();
+    };
+    ASSERT_TRUE(reserve(nvme_cmd_resv_register, 0).ok());
+
+    io.send(io.capsule(transfer(nvme_cmd_read, 0, 1, nsid)));
+    Bytes both = in_capsule(io, half(Fuse::kFirst, 7, 1, nsid), Bytes(512));
+    const Bytes second = in_capsule(io, half(Fuse::kSecond, 7, 1, nsid), pattern(512, 9));
+    both.insert(both.end(), second.begin(), second.end());
+    io.send(both);
+    constexpr uint32_t kWriteExclusive = uint32_t{NVME_RESERVATION_RTYPE_WE} << 8U;
+    ASSERT_TRUE(reserve(nvme_cmd_resv_acquire, kWriteExclusive).ok());
+    ASSERT_TRUE(io.completion().status().ok());
+    const auto [compared, written] = outcomes();
+    EXPECT_TRUE(compared.is(status::kAbortedFailedFused));
+    EXPECT_TRUE(written.is(status::kReservationConflict));
+    Bytes data;
+    EXPECT_TRUE(io.command(transfer(nvme_cmd_read, 7, 1, nsid), {}, &data).status().ok());
+    EXPECT_EQ(data, Bytes(512)) << "not written";
 }
 
 TEST_F(TargetFused, IsTorndownWithItsConnectionInEveryState) {
