@@ -198,6 +198,11 @@ NvmeStatus get_keep_alive(Request& request, bool wants_default) {
 }
 
 NvmeStatus set_keep_alive(Request& request) {
+    // 0 would switch off by what a host that has gone is noticed. It may connect without (then its
+    // TCP connection is all there is), but not get there later. As SPDK has it.
+    if (value_of(request) == 0) {
+        return status::kKeepAliveInvalid.with_dnr();
+    }
     request.connection.link.controller->set_keep_alive(value_of(request));
     return status::kSuccess;
 }

@@ -77,6 +77,14 @@ TEST_F(TargetFeatures, TakesNoMoreThanItCanDo) {
     EXPECT_EQ(admin.get_feature(NVME_FEAT_FID_WRITE_ATOMIC).dw0.get(), 1U);
 }
 
+TEST_F(TargetFeatures, KeepsTheKeepAliveOn) {
+    EXPECT_TRUE(admin.set_feature(NVME_FEAT_FID_KATO, 0).is(status::kKeepAliveInvalid));
+    EXPECT_TRUE(admin.set_feature(NVME_FEAT_FID_KATO, 10'050).ok());
+    EXPECT_EQ(admin.get_feature(NVME_FEAT_FID_KATO).dw0.get(), 10'100U) << "by steps of KAS";
+    EXPECT_TRUE(admin.set_feature(NVME_FEAT_FID_KATO, 0).is(status::kKeepAliveInvalid));
+    EXPECT_EQ(admin.get_feature(NVME_FEAT_FID_KATO).dw0.get(), 10'100U);
+}
+
 TEST_F(TargetFeatures, GivesTheHostItsIdentifierInTheLongFormAlone) {
     Bytes id;
     EXPECT_TRUE(
