@@ -17,6 +17,7 @@ namespace {
 constexpr uint32_t kSubmissionEntrySizeLog2 = 6;
 constexpr uint32_t kCompletionEntrySizeLog2 = 4;
 constexpr uint32_t kReadyTimeoutHalfSeconds = 30;  // CAP.TO: as long as other targets say.
+constexpr uint32_t kReadyWithMedia = 1;            // CAP.CRMS: ready is when the media are.
 
 constexpr uint32_t field(uint32_t value, uint32_t shift, uint32_t mask) {
     return (value >> shift) & mask;
@@ -73,7 +74,8 @@ uint64_t Controller::capabilities() const {
     const uint64_t queue_entries = group_.options().queue_entries_max - 1;
     return (queue_entries << NVME_CAP_MQES_SHIFT) | (uint64_t{1} << NVME_CAP_CQR_SHIFT) |
            (uint64_t{kReadyTimeoutHalfSeconds} << NVME_CAP_TO_SHIFT) |
-           (uint64_t{NVME_CAP_CSS_NVM} << NVME_CAP_CSS_SHIFT);
+           (uint64_t{NVME_CAP_CSS_NVM} << NVME_CAP_CSS_SHIFT) |
+           (uint64_t{kReadyWithMedia} << NVME_CAP_CRMS_SHIFT);
 }
 
 bool Controller::is_ready() const {
@@ -191,7 +193,8 @@ const QueueMember* Controller::find_queue(QueueId qid) const {
 
 QueueSettings Controller::queue_settings() const {
     return {.is_write_through = features.volatile_write_cache == 0,
-            .has_retry_delays = (features.host_behavior[0] & NVME_ENABLE_ACRE) != 0};
+            .has_retry_delays = (features.host_behavior[0] & NVME_ENABLE_ACRE) != 0,
+            .knows_copy_format_2 = (features.host_behavior[kHostBehaviorCdfe] & kCopyFormat2) != 0};
 }
 
 void Controller::tell_queues(Request& request) {

@@ -21,8 +21,7 @@ constexpr uint32_t kPropertyCc = 0x14;
 constexpr uint32_t kPropertyCsts = 0x1c;
 constexpr uint32_t kPropertyCrto = 0x68;
 
-constexpr uint32_t kVersion = 0x00010400;  // NVMe 1.4: what hosts of all ages know.
-constexpr uint32_t kReadyTimeout = 30;     // CRTO.CRWMT, in units of 500 ms, as CAP.TO.
+constexpr uint32_t kReadyTimeout = 30;  // CRTO.CRWMT, in units of 500 ms, as CAP.TO.
 
 // Where a refused Connect names the field at fault: offsets in the command (IATTR 0) and in its
 // data (IATTR 1), NVMe over Fabrics, Connect response.
@@ -207,7 +206,7 @@ void execute_property_get(Request& request) {
             value = controller.capabilities();
             is_8_bytes = true;
             break;
-        case kPropertyVs: value = kVersion; break;
+        case kPropertyVs: value = kNvmeVersion; break;
         case kPropertyCc: value = controller.configuration(); break;
         case kPropertyCsts: value = controller.status(); break;
         case kPropertyCrto: value = kReadyTimeout; break;

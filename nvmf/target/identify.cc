@@ -32,6 +32,8 @@ NvmeStatus identify(Request& request) {
         case NVME_IDENTIFY_CNS_NS_DESC_LIST: return identify_descriptors(request);
         case NVME_IDENTIFY_CNS_CSI_INDEPENDENT_ID_NS:
             return identify_independent_namespace(request);
+        case NVME_IDENTIFY_CNS_NS_CTRL_LIST:
+        case NVME_IDENTIFY_CNS_CTRL_LIST: return identify_controllers(request);
         case NVME_IDENTIFY_CNS_COMMAND_SET_STRUCTURE: return identify_command_sets(request);
         default: break;
     }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstring>
+#include <vector>
 
 #include "nvmf/target/request.h"
 #include "nvmf/wire/limits.h"
@@ -24,6 +25,11 @@ void put_identify_data(Request& request, const T& data) {
 [[nodiscard]] NvmeStatus identify_controller(Request& request);
 /// CNS 06h, NVM command set: limits that MDTS does not cover.
 [[nodiscard]] NvmeStatus identify_nvm_controller(Request& request);
+/// CNS 12h, the controllers whose hosts see a namespace, and 13h, all controllers of the subsystem:
+/// those that this target has made. Completes later, when all cores have been asked.
+[[nodiscard]] NvmeStatus identify_controllers(Request& request);
+/// They have been asked, and these are the controllers, in no order.
+void finish_controller_list(Request& request, std::vector<uint16_t> found);
 /// CNS 1Ch: the combinations of command sets, of which there is one.
 [[nodiscard]] NvmeStatus identify_command_sets(Request& request);
 

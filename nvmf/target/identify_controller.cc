@@ -7,6 +7,7 @@
 #include "nvmf/target/io/copy_check.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/subsystem.h"
+#include "nvmf/wire/command.h"
 #include "nvmf/wire/nqn.h"
 
 // What Identify tells about a controller: NVMe Base Specification, "Identify Controller data
@@ -18,11 +19,11 @@ namespace {
 
 using bdev::IoOp;
 
-constexpr uint32_t kVersion = 0x00010400;
 constexpr uint32_t kSglsSupported = 0x1;              // SGLS 1:0: supported, no alignment wanted.
 constexpr uint32_t kSglsOffsetInCapsule = 1U << 20U;  // SGLS: address as an offset.
 constexpr uint32_t kPageBytes = 4096;                 // CAP.MPSMIN: what MDTS counts in.
 constexpr uint8_t kControllerTypeIo = 1;
+constexpr uint8_t kArbitrationBurstLog2 = 6;  // RAB: what Linux's target says; no wish.
 constexpr uint8_t kControllerTypeDiscovery = 2;
 
 /// Text in a fixed field, padded with blanks as the specification wants it.
@@ -116,8 +117,10 @@ NvmeStatus identify_controller(Request& request) {
     put_text(data.fr, "0.1.0");
     data.mdts = transfer_size_log2(subsystem, group.options());
     data.cntlid = controller.id().raw();
-    data.ver = kVersion;
+    data.ver = kNvmeVersion;
     data.ctratt = 1U;  // 128-bit host identifier.
+    data.rab = kArbitrationBurstLog2;
+    data.ofcs = 1U;  // Disconnect.
     data.aerl = kAsyncEventRequestsMax - 1;
     data.kas = kKeepAliveGranularity;
     data.maxcmd = static_cast<uint16_t>(group.options().queue_entries_max);
@@ -144,6 +147,39 @@ NvmeStatus identify_nvm_controller(Request& request) {
     }
     put_identify_data(request, data);
     return status::kSuccess;
+}
+
+NvmeStatus identify_controllers(Request& request) {
+    const Nsid nsid = request.sqe.nsid();
+    if (IdentifyView(request.sqe).cns() == NVME_IDENTIFY_CNS_NS_CTRL_LIST) {
+        if (nsid == kNsidAll) {
+            return status::kInvalidField.with_dnr();
+        }
+        if (nsid.raw() == 0 ||
+            nsid.raw() > request.connection.link.subsystem->config().namespaces_max) {
+            return status::kInvalidNamespace.with_dnr();
+        }
+    }
+    request.completes_later = true;
+    request.connection.group().gather_controllers(request);
+    return status::kSuccess;
+}
+
+void finish_controller_list(Request& request, std::vector<uint16_t> found) {
+    if (request.connection.link.controller == nullptr) {
+        request.connection.complete(request, status::kAbortedSqDeletion);  // Its queue is gone.
+        return;
+    }
+    nvme_ctrl_list data{};
+    std::sort(found.begin(), found.end());
+    const uint16_t first = IdentifyView(request.sqe).cntid().raw();
+    for (const uint16_t cntlid : found) {
+        if (cntlid >= first && data.num < std::size(data.identifier)) {
+            data.identifier[data.num++] = cntlid;
+        }
+    }
+    put_identify_data(request, data);
+    request.connection.complete(request, status::kSuccess);
 }
 
 NvmeStatus identify_command_sets(Request& request) {

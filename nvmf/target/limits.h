@@ -73,6 +73,10 @@ inline constexpr uint64_t kCopyBytesMax = uint64_t{256} << 20U;
 /// Source ranges of one Copy: 4 KiB of descriptors, the smallest buffer there is.
 inline constexpr uint32_t kCopyRangesMax = 128;
 
+/// VS and the controller's VER: what 2.0 demands of a controller is here (its log pages, Identify
+/// structures and CAP.CRMS among them); hosts of all ages take it.
+inline constexpr uint32_t kNvmeVersion = 0x00020000;
+
 /// Asynchronous Event Requests outstanding on a controller (AERL + 1).
 inline constexpr uint32_t kAsyncEventRequestsMax = 4;
 

@@ -128,6 +128,10 @@ void PollGroup::gather_health(Request& request) {
     HealthEvent::send(*this, request);
 }
 
+void PollGroup::gather_controllers(Request& request) {
+    ControllersEvent::send(*this, request);
+}
+
 void PollGroup::report_errors(ErrorReport& report, const ControllerLink& link) {
     report.origin = this;
     report.receiver = peers_[link.home.raw()];

@@ -147,6 +147,9 @@ class PollGroup {
     /// Sums up what all cores have done, then goes on with `request`, a Get Log Page. Whatever
     /// queues have reported of failures until now is there then, too.
     void gather_health(Request& request);
+    /// Asks all cores for the controllers of the subsystem, then goes on with `request`, an
+    /// Identify.
+    void gather_controllers(Request& request);
     /// The controller lost its admin connection or an I/O queue; ends it if that was the last. The
     /// caller's last touch of the controller.
     void controller_changed(Controller& controller);
@@ -171,6 +174,7 @@ class PollGroup {
     struct CloseEvent;
     struct AbortEvent;
     struct HealthEvent;
+    struct ControllersEvent;
     struct SettingsEvent;
 
     /// The controller ids that one core hands out: first, first + 1, ….

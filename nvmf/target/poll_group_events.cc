@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "nvmf/target/admin_commands.h"
+#include "nvmf/target/identify.h"
 #include "nvmf/wire/command.h"
 
 namespace basalt::nvmf {
@@ -198,6 +199,42 @@ void PollGroup::HealthEvent::arrive(Reactor& here) {
     set_run([](Event& returned, Reactor&) {
         const auto owned = Journey::end(static_cast<HealthEvent&>(returned));
         finish_log_page(owned->request, owned->sum);
+    });
+    here.post(origin->reactor_.core(), *this);
+}
+
+void PollGroup::ControllersEvent::send(PollGroup& from, Request& request) {
+    auto event = std::make_unique<ControllersEvent>(request);
+    event->origin = &from;
+    event->subsystem = request.connection.link.subsystem->config().id;
+    if (IdentifyView(request.sqe).cns() == NVME_IDENTIFY_CNS_NS_CTRL_LIST) {
+        event->nsid = request.sqe.nsid();
+    }
+    event->set_run([](Event& arrived, Reactor& here) {
+        static_cast<ControllersEvent&>(arrived).arrive(here);
+    });
+    Journey::begin(std::move(event), CoreId(0));
+}
+
+void PollGroup::ControllersEvent::arrive(Reactor& here) {
+    PollGroup& group = *origin->peers_[here.core().raw()];
+    if (Subsystem* there = group.find_subsystem(subsystem)) {
+        const NamespaceConfig* space = there->config().find_namespace(nsid);
+        auto& controllers = there->controllers();
+        for (Controller* at = controllers.front(); at != nullptr; at = controllers.next(*at)) {
+            const bool sees = space != nullptr && space->is_visible_to(at->identity().host_nqn);
+            if (nsid == Nsid(0) || sees) {
+                found.push_back(at->id().raw());
+            }
+        }
+    }
+    if (++next_core < origin->peers_.size()) {
+        here.post(CoreId(next_core), *this);
+        return;
+    }
+    set_run([](Event& returned, Reactor&) {
+        auto owned = Journey::end(static_cast<ControllersEvent&>(returned));
+        finish_controller_list(owned->request, std::move(owned->found));
     });
     here.post(origin->reactor_.core(), *this);
 }

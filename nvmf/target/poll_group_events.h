@@ -122,6 +122,22 @@ struct PollGroup::HealthEvent : Event {
     HealthCounters sum;
 };
 
+/// Goes from core to core and notes the controllers of a subsystem; home again, it goes on with the
+/// Identify that wants to know.
+struct PollGroup::ControllersEvent : Event {
+    explicit ControllersEvent(Request& identify) : request(identify) {}
+    static void send(PollGroup& from, Request& request);
+
+    void arrive(Reactor& here);
+
+    PollGroup* origin = nullptr;
+    Request& request;  ///< Its connection is held meanwhile.
+    SubsystemId subsystem;
+    Nsid nsid{0};  ///< Only those whose hosts see it; 0: all.
+    uint32_t next_core = 0;
+    std::vector<uint16_t> found;
+};
+
 /// A controller's word to one of its I/O queues: close.
 struct PollGroup::CloseEvent : Event {
     static void send(PollGroup& from, CoreId to, uint64_t connection_id);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "nvmf/wire/status.h"
@@ -9,9 +10,15 @@ namespace basalt::nvmf {
 /// What each queue of a controller must know of the features that its host has set. A value; the
 /// controller's core sends it to the others when it changes.
 struct QueueSettings {
-    bool is_write_through = false;  ///< The write cache is switched off: each write is durable.
-    bool has_retry_delays = false;  ///< The host heeds Command Retry Delay (ACRE).
+    bool is_write_through = false;     ///< The write cache is switched off: each write is durable.
+    bool has_retry_delays = false;     ///< The host heeds Command Retry Delay (ACRE).
+    bool knows_copy_format_2 = false;  ///< The host has enabled source namespaces (CDFE).
 };
+
+/// Host Behavior Support: the first byte of Copy Descriptor Formats Enable, and in it the bit of
+/// format 2h (NVMe Base Specification, "Host Behavior Support").
+inline constexpr size_t kHostBehaviorCdfe = 4;
+inline constexpr uint8_t kCopyFormat2 = 1U << 2U;
 
 /// Which of the Command Retry Delay Times a host should wait before it tries again; 0: none, it may
 /// do so at once, or never (NVMe Base Specification, "Command Retry Delay").

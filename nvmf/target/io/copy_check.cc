@@ -34,7 +34,8 @@ CopySource copy_source(const Request& request, uint32_t index) {
 NvmeStatus check_copy(const Request& request, const bdev::BdevInfo& info) {
     const CopyView command(request.sqe);
     const uint8_t format = command.descriptor_format();
-    if (((kCopyFormats >> format) & 1U) == 0 || command.has_protection()) {
+    const bool is_enabled = format == 0 || request.connection.link.settings.knows_copy_format_2;
+    if (((kCopyFormats >> format) & 1U) == 0 || !is_enabled || command.has_protection()) {
         return status::kInvalidField.with_dnr();
     }
     if (command.range_count() > kCopyRangesMax) {

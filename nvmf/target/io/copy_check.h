@@ -17,7 +17,7 @@ struct CopyLimits {
 [[nodiscard]] CopyLimits copy_limits(const bdev::BdevInfo& info);
 
 /// Descriptor formats that Copy knows, a bit each (OCFS): 0, within a namespace, and 2, with a
-/// source namespace in each range.
+/// source namespace in each range, which a host has to enable (Host Behavior Support, CDFE).
 inline constexpr uint16_t kCopyFormats = 1U << 0U | 1U << 2U;
 
 /// One source range of a Copy whose data is there.

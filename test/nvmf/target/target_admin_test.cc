@@ -1,6 +1,9 @@
+#include <algorithm>
+#include <vector>
+
 #include <gtest/gtest.h>
 
-#include "test/nvmf/target/scripted_host.h"
+#include "test/nvmf/target/admin_host.h"
 
 namespace basalt::nvmf {
 namespace {
@@ -35,6 +38,8 @@ TEST_F(TargetAdmin, TellsLinuxWhatItInsistsOn) {
     EXPECT_GE(data.iorcsz, 1U);
     EXPECT_NE(data.maxcmd, 0);
     EXPECT_EQ(data.icdoff, 0);
+    EXPECT_EQ(data.ver, 0x20000U);
+    EXPECT_EQ(data.ofcs, 1) << "Disconnect";
     EXPECT_NE(data.sgls, 0U);
     EXPECT_EQ(data.mdts, 5) << "128 KiB in pages of 4 KiB";
     EXPECT_STREQ(data.subnqn, std::string(TargetWorld::kNqn).c_str());
@@ -220,6 +225,38 @@ TEST_F(TargetAdmin, DeletesASubsystemUnderItsHosts) {
     EXPECT_TRUE(admin.wait_closed());
     EXPECT_TRUE(io.wait_closed());
     EXPECT_TRUE(world.registry->remove("Malloc0").has_value()) << "its claim was given back";
+}
+
+TEST_F(TargetAdmin, ListsTheControllersOfAllReactors) {
+    NamespaceOptions hidden;
+    hidden.is_auto_visible = false;
+    world.add_malloc("Malloc1", 64, 512);
+    const Nsid secret = world.add_namespace(TargetWorld::kNqn, "Malloc1", std::move(hidden));
+    AdminHost first(world);
+    AdminHost second(world);
+    const auto list = [&](uint8_t cns, uint32_t nsid, uint16_t from) {
+        Sqe sqe = make_identify(first.next_cid(), cns, Nsid(nsid));
+        sqe.cdw10.set(cns | uint32_t{from} << 16U);
+        Bytes data;
+        EXPECT_TRUE(first.command(sqe, {}, &data).status().ok());
+        const auto found = ScriptedHost::as<nvme_ctrl_list>(data);
+        return std::vector<uint16_t>(found.identifier, found.identifier + found.num);
+    };
+    const std::vector<uint16_t> all{std::min(first.cntlid, second.cntlid).raw(),
+                                    std::max(first.cntlid, second.cntlid).raw()};
+    EXPECT_LT(all[0], all[1]) << "on two reactors";
+    EXPECT_EQ(list(NVME_IDENTIFY_CNS_CTRL_LIST, 0, 0), all);
+    EXPECT_EQ(list(NVME_IDENTIFY_CNS_CTRL_LIST, 0, all[1]), std::vector{all[1]});
+    EXPECT_EQ(list(NVME_IDENTIFY_CNS_NS_CTRL_LIST, 1, 0), all);
+    EXPECT_TRUE(list(NVME_IDENTIFY_CNS_NS_CTRL_LIST, secret.raw(), 0).empty());
+    EXPECT_TRUE(list(NVME_IDENTIFY_CNS_NS_CTRL_LIST, 9, 0).empty()) << "not there";
+    const auto refused = [&](Nsid nsid) {
+        return first.command(make_identify(first.next_cid(), NVME_IDENTIFY_CNS_NS_CTRL_LIST, nsid))
+            .status();
+    };
+    EXPECT_TRUE(refused(Nsid(0)).is(status::kInvalidNamespace));
+    EXPECT_TRUE(refused(Nsid(4000)).is(status::kInvalidNamespace));
+    EXPECT_TRUE(refused(kNsidAll).is(status::kInvalidField));
 }
 
 TEST_F(TargetAdmin, RefusesAnIdRangeThatLeavesAReactorWithout) {

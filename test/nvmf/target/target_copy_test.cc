@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "bdev/leaf/file_bdev.h"
+#include "nvmf/target/queue_settings.h"
 #include "test/nvmf/target/target_io.h"
 
 namespace basalt::nvmf {
@@ -66,6 +67,14 @@ class TargetCopy : public TargetIo {
         io.send(copy_capsule(io, destination, ranges, format, nsid));
         return io.completion();
     }
+    /// Tells the target that this host knows source namespaces: format 2.
+    void enable_format_2() {
+        Bytes behavior(512);
+        behavior[kHostBehaviorCdfe] = std::byte{kCopyFormat2};
+        Sqe sqe = make_set_features(CommandId(next_cid++), NVME_FEAT_FID_HOST_BEHAVIOR, 0);
+        set_in_capsule_data(sqe, static_cast<uint32_t>(behavior.size()));
+        ASSERT_TRUE(admin.command(sqe, behavior).status().ok());
+    }
     /// A file on a drive that takes its time, as the next namespace.
     sim::Drive& add_slow_file() {
         sim::Drive& drive = world.world.add_drive(
@@ -126,6 +135,9 @@ TEST_F(TargetCopy, CopiesFromOtherNamespaces) {
     connect();
     const Bytes data = pattern(4096, 3);
     ASSERT_TRUE(write_in_capsule(0, data).status().ok());
+    EXPECT_TRUE(copy(60, {{0, 1, 1}}, 2, other).status().is(status::kInvalidField))
+        << "the host has not said that it knows this format";
+    enable_format_2();
     ASSERT_TRUE(copy(60, {{0, 1, 1}, {1, 3, 1}}, 2, other).status().ok());
     EXPECT_EQ(read_of(other, 60, 4), Bytes(data.begin(), data.begin() + 2048));
     ASSERT_TRUE(copy(0, {{61, 1, other}, {0, 1, other}, {7, 1, 1}}, 2).status().ok());
@@ -138,6 +150,7 @@ TEST_F(TargetCopy, RefusesWhatItCantCopy) {
     world.add_null("Null1", uint64_t{1} << 21U, kBlockBytes);
     const uint32_t large = world.add_namespace("Null1").raw();
     connect();
+    enable_format_2();
     const uint64_t end = TargetWorld::kBlocks;
     EXPECT_TRUE(copy(0, {{8, 1}}, 1).status().is(status::kInvalidField)) << "format";
     EXPECT_TRUE(copy(0, {{8, 1}}, 3).status().is(status::kInvalidField)) << "format";
@@ -174,6 +187,7 @@ TEST_F(TargetCopy, RefusesWhatItCantCopy) {
 TEST_F(TargetCopy, TellsWhichRangeCouldNotBeRead) {
     sim::Drive& drive = add_slow_file();
     connect();
+    enable_format_2();
     drive.damage(50 * kBlockBytes, kBlockBytes);
     const Cqe cqe = copy(0, {{40, 2, slow_nsid}, {49, 3, slow_nsid}}, 2);
     EXPECT_TRUE(cqe.status().is(status::kUnrecoveredReadError));
