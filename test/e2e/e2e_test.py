@@ -16,7 +16,7 @@ from guest import HERE, Guest, build_images, emulated_nvme
 from target import (BasaltTarget, DriveNamespace, Namespace, NvmetTarget, RemoteNamespace,
                     Subsystem, make_image, saved_configuration)
 
-CASES = ("control", "data", "restart", "drive", "initiator", "auth")
+CASES = ("control", "data", "commands", "restart", "multipath", "drive", "initiator", "auth")
 TARGETS = ("basaltd", "nvmet")
 
 NQN = "nqn.2026-01.io.basalt:open"
@@ -89,6 +89,77 @@ class LinuxHostTest(unittest.TestCase):
         self._run([Subsystem(NQN, [self._namespace(1), self._namespace(2, block_bytes=4096)])],
                   on_request=on_request,
                   programs={"/bin/block-journal": self._settings.programs / "block-journal"})
+
+    def test_commands(self):
+        if self._settings.target != "basaltd":
+            self.skipTest("nvmet in Linux 6.12 has no reservations")
+        subsystem = Subsystem(NQN, [self._namespace(1), self._namespace(2, block_bytes=4096)])
+        subsystem.namespaces[0].options["ptpl_file"] = str(self._folder / "reservation")
+        hidden = self._namespace(3)
+        hidden.options["no_auto_visible"] = True
+
+        def on_request(target, words):
+            if words == ["kill-target"]:
+                target.kill()
+            elif words == ["start-target"]:
+                target.start()
+            elif words == ["add-hidden"]:
+                target.add_namespace(subsystem, hidden)
+            elif words == ["remove-hidden"]:
+                target.remove_namespace(subsystem, hidden.nsid)
+            elif words[0] in ("show", "hide"):
+                target.call(f"nvmf_ns_{'add' if words[0] == 'show' else 'remove'}_host",
+                            {"nqn": NQN, "nsid": hidden.nsid, "host": words[1]})
+            else:
+                raise ValueError(f"unknown request {words}")
+
+        self._run([subsystem], on_request=on_request)
+
+    def test_multipath(self):
+        if self._settings.target != "basaltd":
+            self.skipTest("the ANA states are set by basaltd's calls")
+        volume = self._namespace(1)
+        behind = self._start_target("behind", [Subsystem(NQN_BEHIND, [volume])])
+        fronts = {}
+        for name, first_cntlid in ("this", 1), ("other", 1000):
+            namespace = RemoteNamespace(1, volume.path, uuid=volume.uuid, nqn=NQN_BEHIND,
+                                        ports=(behind.port,))
+            fronts[name] = self._start_target(name, [Subsystem(NQN, [namespace], options={
+                "ana_reporting": True, "min_cntlid": first_cntlid,
+                "max_cntlid": first_cntlid + 998})])
+
+        def address(port):
+            return {"trtype": "TCP", "traddr": "127.0.0.1", "trsvcid": str(port)}
+
+        def on_request(words):
+            if words == ["add-referral"]:
+                fronts["this"].call("nvmf_discovery_add_referral",
+                                    {"address": address(fronts["other"].discovery_port)})
+            elif words[0] == "ana":
+                fronts[words[1]].call("nvmf_subsystem_listener_set_ana_state", {
+                    "nqn": NQN, "listen_address": address(fronts[words[1]].port),
+                    "ana_state": words[2]})
+            elif words[0] in ("kill", "start"):
+                getattr(fronts[words[1]], words[0])()
+            else:
+                raise ValueError(f"unknown request {words}")
+
+        environment = {**fronts["this"].environment(), "OTHER_PORT": str(fronts["other"].port),
+                       "OTHER_DISCOVERY_PORT": str(fronts["other"].discovery_port)}
+        self._run_guest(environment, on_request=on_request,
+                        programs={"/bin/block-journal": self._settings.programs / "block-journal"})
+        for target in *fronts.values(), behind:
+            target.stop()
+        self._passed = True
+
+    def _start_target(self, name, subsystems):
+        """A basaltd beside others, with a folder of its own."""
+        folder = self._folder / name
+        folder.mkdir()
+        target = BasaltTarget(folder, subsystems, self._settings.programs / "basaltd")
+        target.start()
+        self.addCleanup(lambda: target.kill() if target.is_running() else None)
+        return target
 
     def test_auth(self):
         if self._settings.target != "basaltd":

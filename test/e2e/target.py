@@ -36,6 +36,8 @@ class Namespace:
     path: pathlib.Path
     block_bytes: int = 512
     uuid: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    # More parameters of nvmf_subsystem_add_ns.
+    options: dict = dataclasses.field(default_factory=dict)
 
     def bdev_name(self):
         """Name of the block device that the namespace is made of."""
@@ -76,10 +78,11 @@ class RemoteNamespace(Namespace):
 
 @dataclasses.dataclass
 class Subsystem:
-    """`allowed_hosts`: NQNs; None lets every host in."""
+    """`allowed_hosts`: NQNs; None lets every host in. `options`: of nvmf_create_subsystem."""
     nqn: str
     namespaces: list
     allowed_hosts: list = None
+    options: dict = dataclasses.field(default_factory=dict)
 
 
 def saved_configuration(subsystems, port, discovery_port, addresses):
@@ -89,7 +92,7 @@ def saved_configuration(subsystems, port, discovery_port, addresses):
         nvmf.append({"method": "nvmf_create_subsystem", "params": {
             "nqn": subsystem.nqn, "serial_number": f"E2E{number}",
             "model_number": "Basalt end-to-end", "max_namespaces": 32,
-            "allow_any_host": subsystem.allowed_hosts is None}})
+            "allow_any_host": subsystem.allowed_hosts is None, **subsystem.options}})
         nvmf += [{"method": "nvmf_subsystem_add_host",
                   "params": {"nqn": subsystem.nqn, "host": host}}
                  for host in subsystem.allowed_hosts or []]
@@ -107,7 +110,7 @@ def namespace_call(subsystem, namespace):
     return {"method": "nvmf_subsystem_add_ns", "params": {
         "nqn": subsystem.nqn, "namespace": {
             "nsid": namespace.nsid, "bdev_name": namespace.bdev_name(), "uuid": namespace.uuid,
-            "nguid": namespace.uuid.replace("-", "").upper()}}}
+            "nguid": namespace.uuid.replace("-", "").upper(), **namespace.options}}}
 
 
 def listener_calls(nqn, port, addresses):
