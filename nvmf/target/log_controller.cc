@@ -62,7 +62,7 @@ NvmeStatus write_error_log(Request& request, PageWindow& page) {
 NvmeStatus write_health_log(Request& request, PageWindow& page) {
     const Nsid nsid = request.sqe.nsid();
     if (nsid != Nsid(0) && nsid != kNsidAll &&
-        request.connection.link.subsystem->find_namespace(nsid) == nullptr) {
+        find_visible_namespace(request.connection.link, nsid) == nullptr) {
         return status::kInvalidNamespace.with_dnr();
     }
     Controller& controller = *request.connection.link.controller;

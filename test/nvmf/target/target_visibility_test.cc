@@ -68,6 +68,9 @@ TEST_F(TargetVisibility, ShowsAHiddenNamespaceToTheHostsItIsFor) {
 
     EXPECT_EQ(active(admin), (std::vector<uint32_t>{1, 2}));
     EXPECT_TRUE(read(io, 3).is(status::kInvalidNamespace));
+    Sqe health = make_get_log_page(CommandId(21), NVME_LOG_LID_SMART, 0, 512);
+    health.namespace_id.set(3);
+    EXPECT_TRUE(admin.command(health).status().is(status::kInvalidNamespace));
     for (const uint8_t cns :
          {NVME_IDENTIFY_CNS_NS_DESC_LIST, NVME_IDENTIFY_CNS_CSI_INDEPENDENT_ID_NS}) {
         EXPECT_TRUE(admin.command(make_identify(CommandId(20), cns, Nsid(3)))
