@@ -38,9 +38,6 @@ void Reactor::post(CoreId to, Event& event) {
 }
 
 uint32_t Reactor::send_held_back() {
-    if (held_back_count_ == 0) {
-        return 0;
-    }
     uint32_t sent = 0;
     for (uint32_t to = 0; to < kReactorsMax; ++to) {
         EventList& held_back = held_back_[to];
@@ -106,24 +103,32 @@ void Reactor::run_last_calls() {
 PollResult Reactor::poll_once() {
     now_ns_ = clock_.now_ns();
     uint32_t work = receive_messages();
-    work += send_held_back();
+    if (held_back_count_ > 0) {
+        work += send_held_back();
+    }
 
     const uint32_t ios = driver_.poll();
     counters_.ios += ios;
     work += ios;
 
-    const uint32_t timers = timers_.expire(now_ns_, kTimersPerPoll);
-    counters_.timers += timers;
-    work += timers;
-
-    work += run_pollers();
-
-    work += run_events();
-    const bool has_last_calls = !last_calls_.empty();
-    run_last_calls();
-
+    // Most turns of a busy reactor find nothing, so to look must cost little.
+    if (timers_.next_deadline_ns() <= now_ns_) {
+        const uint32_t timers = timers_.expire(now_ns_, kTimersPerPoll);
+        counters_.timers += timers;
+        work += timers;
+    }
+    if (!pollers_.empty()) {
+        work += run_pollers();
+    }
+    if (!ready_.empty()) {
+        work += run_events();
+    }
+    if (!last_calls_.empty()) {
+        run_last_calls();
+        ++work;
+    }
     ++counters_.polls;
-    return work > 0 || has_last_calls ? PollResult::kBusy : PollResult::kIdle;
+    return work > 0 ? PollResult::kBusy : PollResult::kIdle;
 }
 
 uint64_t Reactor::next_wakeup_ns() const {

@@ -61,6 +61,10 @@ uint32_t UringDriver::poll() {
     if (ring_->wants_enter()) {
         ring_->enter();
     }
+    UringPassthrough* passthrough = storage_.passthrough();
+    if (!ring_->has_completions() && !network_.has_pending() && passthrough == nullptr) {
+        return 0;  // The answer to nearly all polls.
+    }
     uint32_t count = ring_->reap(kCompletionsPerPoll,
                                  [this](uint64_t user_data, UringCompletion completion, uint64_t) {
                                      handle(user_data, completion);
@@ -68,7 +72,7 @@ uint32_t UringDriver::poll() {
     if (network_.has_pending()) {
         count += network_.run_pending();
     }
-    if (UringPassthrough* passthrough = storage_.passthrough()) {
+    if (passthrough != nullptr) {
         count += passthrough->poll(kCompletionsPerPoll, *reactor());
     }
     return count;
