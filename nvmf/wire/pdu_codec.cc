@@ -105,6 +105,11 @@ Violation check_data_bytes(PduType type, uint32_t data_bytes, const PduRules& ru
     return type == PduType::kH2cData ? violation(Fes::kLimitExceeded) : bad_field(kPduBytesField);
 }
 
+/// Nearly always 4, for which no division is needed.
+constexpr bool is_multiple_of(uint32_t value, uint32_t align) {
+    return align == kDataAlignBytesMin ? value % kDataAlignBytesMin == 0 : value % align == 0;
+}
+
 /// The data part of `header`, whose type, flags and header length are right.
 Violation check_data_part(const CommonHeader& header,
                           const TypeTraits& traits,
@@ -130,7 +135,7 @@ Violation check_data_part(const CommonHeader& header,
         return pdu_bytes == head_bytes && may_be_empty ? Violation{} : bad_field(kPduBytesField);
     }
     if (data_offset < head_bytes || data_offset >= pdu_bytes ||
-        data_offset % rules.data_align_bytes != 0) {
+        !is_multiple_of(data_offset, rules.data_align_bytes)) {
         return bad_field(kDataOffsetField);
     }
     const uint32_t rest_bytes = pdu_bytes - data_offset;
@@ -141,6 +146,22 @@ Violation check_data_part(const CommonHeader& header,
     layout.data_bytes = rest_bytes - layout.data_digest_bytes;
     return check_data_bytes(layout.type, layout.data_bytes, rules);
 }
+
+/// What nearly all PDUs are: a command without digests, alone or with its data right behind it. It
+/// passes all checks of check_common_header(); for one that is not, nothing is said.
+bool is_plain_capsule(const CommonHeader& header, const PduRules& rules) {
+    if (header.flags != 0 || header.header_bytes != sizeof(CapsuleCmd) || rules.header_digest) {
+        return false;
+    }
+    const uint32_t pdu_bytes = header.pdu_bytes.get();
+    if (pdu_bytes == sizeof(CapsuleCmd)) {
+        return header.data_offset == 0;
+    }
+    return pdu_bytes > sizeof(CapsuleCmd) && header.data_offset == sizeof(CapsuleCmd) &&
+           !rules.data_digest && rules.data_align_bytes == kDataAlignBytesMin &&
+           pdu_bytes - sizeof(CapsuleCmd) <= rules.capsule_data_bytes_max;
+}
+static_assert(sizeof(CapsuleCmd) % kDataAlignBytesMin == 0);
 
 /// The fields that H2CData and C2HData share.
 Violation check_transfer(uint32_t offset, uint32_t length_bytes, const PduLayout& layout) {
@@ -182,6 +203,28 @@ Violation check_r2t(const R2t& r2t) {
         return violation(Fes::kDataTransferOutOfRange);
     }
     return {};
+}
+
+/// Whether what is sent is the header and then the data, with nothing between or behind them.
+constexpr bool is_plain(const PduFormat& format) {
+    return !format.header_digest && !format.data_digest &&
+           format.data_align_bytes == kDataAlignBytesMin;
+}
+
+/// Writes `pdu` with its common header filled in, for a format that is plain.
+template <typename T>
+size_t finish_plain(
+    std::span<std::byte> out, T& pdu, PduType type, uint8_t flags, uint32_t data_bytes) {
+    static_assert(sizeof(T) % kDataAlignBytesMin == 0);
+    BASALT_ASSERT(out.size() >= sizeof(T));
+    BASALT_ASSERT(data_bytes <= UINT32_MAX - sizeof(T));
+    pdu.common.type = static_cast<uint8_t>(type);
+    pdu.common.flags = flags;
+    pdu.common.header_bytes = static_cast<uint8_t>(sizeof(T));
+    pdu.common.data_offset = data_bytes != 0 ? static_cast<uint8_t>(sizeof(T)) : uint8_t{0};
+    pdu.common.pdu_bytes.set(static_cast<uint32_t>(sizeof(T)) + data_bytes);
+    std::memcpy(out.data(), &pdu, sizeof(T));
+    return sizeof(T);
 }
 
 /// Writes `pdu` with its common header filled in, its digest and the padding before the data.
@@ -244,6 +287,13 @@ Violation check_common_header(const CommonHeader& header,
         return violation(Fes::kPduSequenceError);
     }
 
+    if (type == PduType::kCapsuleCmd && is_plain_capsule(header, rules)) [[likely]] {
+        layout = PduLayout{
+            .type = type,
+            .header_bytes = sizeof(CapsuleCmd),
+            .data_bytes = header.pdu_bytes.get() - static_cast<uint32_t>(sizeof(CapsuleCmd))};
+        return {};
+    }
     PduLayout found;
     found.type = type;
     found.flags = header.flags;
@@ -393,6 +443,9 @@ size_t encode_capsule_cmd(std::span<std::byte> out,
 size_t encode_capsule_resp(std::span<std::byte> out, const Cqe& cqe, const PduFormat& format) {
     CapsuleResp pdu;
     pdu.cqe = cqe;
+    if (is_plain(format)) {
+        return finish_plain(out, pdu, PduType::kCapsuleResp, 0, 0);
+    }
     return finish(out, pdu, PduType::kCapsuleResp, 0, 0, format);
 }
 
@@ -430,6 +483,9 @@ size_t encode_c2h_data(std::span<std::byte> out,
     pdu.length_bytes.set(fields.length_bytes);
     const auto flags = static_cast<uint8_t>((fields.last ? kFlagLastPdu : 0U) |
                                             (fields.success ? kFlagSuccess : 0U));
+    if (is_plain(format)) {
+        return finish_plain(out, pdu, PduType::kC2hData, flags, fields.length_bytes);
+    }
     return finish(out, pdu, PduType::kC2hData, flags, fields.length_bytes, format);
 }
 
