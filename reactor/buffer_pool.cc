@@ -6,6 +6,16 @@
 
 namespace basalt {
 
+BufferAccount::~BufferAccount() {
+    for (Line& line : lines_) {
+        BASALT_ASSERT(line.used_count == 0);
+        BASALT_ASSERT(line.waiters.empty());
+        if (line.link.is_linked()) {
+            IntrusiveList<Line, &Line::link>::remove(line);
+        }
+    }
+}
+
 size_t BufferPool::region_bytes(const Counts& counts) {
     size_t total = 0;
     for (size_t i = 0; i < kClasses; ++i) {
@@ -22,12 +32,13 @@ BufferPool::BufferPool(std::span<std::byte> region, const Counts& counts) {
         classes_[i].fresh_count = counts[i];
         classes_[i].total_count = counts[i];
         cursor += size_t{counts[i]} * kClassBytes[i];
+        common_.lines_[i].is_bounded = false;
     }
 }
 
 BufferPool::~BufferPool() {
-    for (const SizeClass& size_class : classes_) {
-        BASALT_ASSERT(size_class.waiters.empty());
+    for (SizeClass& size_class : classes_) {
+        size_class.waiting.clear();  // Lines whose waiters have left; a line asserts the rest.
         BASALT_ASSERT(size_class.free_count + size_class.fresh_count == size_class.total_count);
     }
 }
@@ -42,27 +53,39 @@ size_t BufferPool::class_for(uint32_t size_bytes) {
     return index;
 }
 
-Buffer BufferPool::try_acquire(uint32_t size_bytes) {
-    const size_t index = class_for(size_bytes);
-    SizeClass& size_class = classes_[index];
-    if (!size_class.waiters.empty()) {
-        return {};
-    }
-    Buffer buffer{nullptr, kClassBytes[index], static_cast<uint8_t>(index)};
-    if (size_class.free != nullptr) {
-        buffer.data = reinterpret_cast<std::byte*>(size_class.free);
-        size_class.free = size_class.free->next;
-        --size_class.free_count;
-    } else if (size_class.fresh_count > 0) {
-        buffer.data = size_class.fresh;
-        size_class.fresh += kClassBytes[index];
-        --size_class.fresh_count;
+Buffer BufferPool::take(size_t size_class) {
+    SizeClass& from = classes_[size_class];
+    Buffer buffer{nullptr, kClassBytes[size_class], static_cast<uint8_t>(size_class)};
+    if (from.free != nullptr) {
+        buffer.data = reinterpret_cast<std::byte*>(from.free);
+        from.free = from.free->next;
+        --from.free_count;
+    } else if (from.fresh_count > 0) {
+        buffer.data = from.fresh;
+        from.fresh += kClassBytes[size_class];
+        --from.fresh_count;
     }
     return buffer;
 }
 
-void BufferPool::wait(BufferWaiter& waiter, uint32_t size_bytes) {
-    classes_[class_for(size_bytes)].waiters.push_back(waiter);
+Buffer BufferPool::try_acquire(uint32_t size_bytes, BufferAccount& account) {
+    const size_t index = class_for(size_bytes);
+    Line& line = account.lines_[index];
+    if (!line.waiters.empty() || !may_take(line, index)) {
+        return {};
+    }
+    const Buffer buffer = take(index);
+    line.used_count += buffer.is_valid() ? 1U : 0U;
+    return buffer;
+}
+
+void BufferPool::wait(BufferWaiter& waiter, uint32_t size_bytes, BufferAccount& account) {
+    const size_t index = class_for(size_bytes);
+    Line& line = account.lines_[index];
+    line.waiters.push_back(waiter);
+    if (!line.link.is_linked()) {
+        classes_[index].waiting.push_back(line);
+    }
 }
 
 void BufferPool::cancel(BufferWaiter& waiter) {
@@ -71,20 +94,49 @@ void BufferPool::cancel(BufferWaiter& waiter) {
     }
 }
 
-void BufferPool::release(Buffer buffer) {
+void BufferPool::release(Buffer buffer, BufferAccount& account) {
     BASALT_ASSERT(buffer.is_valid());
+    Line& line = account.lines_[buffer.size_class];
+    BASALT_ASSERT(line.used_count > 0);
+    --line.used_count;
     SizeClass& size_class = classes_[buffer.size_class];
-    if (BufferWaiter* waiter = size_class.waiters.pop_front()) {
-        waiter->granted_(waiter->context_, buffer);
-        return;
-    }
     size_class.free = ::new (buffer.data) FreeBuffer{size_class.free};
     ++size_class.free_count;
     BASALT_ASSERT(size_class.free_count + size_class.fresh_count <= size_class.total_count);
+    if (!size_class.waiting.empty()) [[unlikely]] {
+        serve(buffer.size_class);
+    }
 }
 
-uint32_t BufferPool::free_count(size_t size_class) const {
-    return classes_[size_class].free_count + classes_[size_class].fresh_count;
+void BufferPool::serve(size_t size_class) {
+    while (free_count(size_class) > 0) {
+        Line* line = next_line(size_class);
+        if (line == nullptr) {
+            return;
+        }
+        LineList::remove(*line);
+        BufferWaiter* waiter = line->waiters.pop_front();
+        BASALT_ASSERT(waiter != nullptr);
+        if (!line->waiters.empty()) {
+            classes_[size_class].waiting.push_back(*line);
+        }
+        ++line->used_count;
+        waiter->granted_(waiter->context_, take(size_class));
+    }
+}
+
+BufferPool::Line* BufferPool::next_line(size_t size_class) {
+    LineList& waiting = classes_[size_class].waiting;
+    for (Line* at = waiting.front(); at != nullptr;) {
+        Line& line = *at;
+        at = waiting.next(line);
+        if (line.waiters.empty()) {
+            LineList::remove(line);
+        } else if (may_take(line, size_class)) {
+            return &line;
+        }
+    }
+    return nullptr;
 }
 
 }  // namespace basalt

@@ -9,6 +9,9 @@
 
 namespace basalt {
 
+/// Sizes of buffers in a pool.
+inline constexpr size_t kBufferClasses = 3;
+
 /// A piece of pooled memory, page aligned. A value; the holder gives it back to the pool once.
 struct Buffer {
     std::byte* data = nullptr;
@@ -31,23 +34,59 @@ class BufferWaiter {
 
   private:
     friend class BufferPool;
+    friend class BufferAccount;
 
     ListLink link_;
     Granted granted_;
     void* context_;
 };
 
+/// What one user of a pool holds of it, and a line of its own in which its requests wait. A user
+/// with an account gets a buffer only while it holds fewer than kAccountTimesFree times as many as
+/// are free, or none: a single one may have 4 of 5, and however many there are and however much
+/// each wants, something is left for the next. Those that wait are served in turn, so a long line
+/// of one doesn't make the others wait. (Choudhury and Hahne, "Dynamic queue length thresholds for
+/// shared-memory packet switches", 1998.)
+///
+/// Owner: the user. Core: the pool's. It is used with one pool; nothing is held when it ends.
+class BufferAccount {
+  public:
+    BufferAccount() = default;
+    BufferAccount(const BufferAccount&) = delete;
+    BufferAccount& operator=(const BufferAccount&) = delete;
+    ~BufferAccount();
+
+    [[nodiscard]] uint32_t used_count(size_t size_class) const {
+        return lines_[size_class].used_count;
+    }
+
+  private:
+    friend class BufferPool;
+
+    struct Line {
+        uint32_t used_count = 0;
+        bool is_bounded = true;
+        IntrusiveList<BufferWaiter, &BufferWaiter::link_> waiters;
+        ListLink link;  // Among the pool's lines with waiters; also for a while after the last.
+    };
+
+    std::array<Line, kBufferClasses> lines_;
+};
+
 /// The I/O buffers of one reactor, in three size classes cut from one region. Last in, first out,
 /// so that hot memory stays in the cache and untouched memory stays unbacked. When a class is empty
-/// the request waits in line (backpressure): never an error, never malloc.
+/// the request waits in line (backpressure): never an error, never malloc. Users that share a pool
+/// have an account each; for one without, the pool has an account without a bound.
 ///
 /// Owner and core: the reactor's front door (nvmf::PollGroup). The region outlives the pool.
 class BufferPool {
   public:
-    static constexpr std::array<uint32_t, 3> kClassBytes{4096, 32768, 131072};
-    static constexpr size_t kClasses = kClassBytes.size();
+    static constexpr size_t kClasses = kBufferClasses;
+    static constexpr std::array<uint32_t, kClasses> kClassBytes{4096, 32768, 131072};
     /// The largest buffer, and so the largest transfer of one request.
     static constexpr uint32_t kBufferBytesMax = kClassBytes[kClasses - 1];
+    /// See BufferAccount.
+    static constexpr uint32_t kAccountTimesFree = 4;
 
     using Counts = std::array<uint32_t, kClasses>;
 
@@ -60,21 +99,32 @@ class BufferPool {
     BufferPool& operator=(const BufferPool&) = delete;
     ~BufferPool();  ///< All buffers are back and nobody waits.
 
-    /// A buffer of at least `size_bytes` (at most kBufferBytesMax), of the smallest class that
-    /// fits; invalid when that class is empty or others wait for it already.
-    [[nodiscard]] Buffer try_acquire(uint32_t size_bytes);
+    /// The account of those who have none of their own.
+    [[nodiscard]] BufferAccount& common_account() { return common_; }
 
-    /// Puts `waiter` in line for such a buffer.
-    void wait(BufferWaiter& waiter, uint32_t size_bytes);
+    /// A buffer of at least `size_bytes` (at most kBufferBytesMax), of the smallest class that
+    /// fits; invalid when that class is empty, the account may have no more, or others of the same
+    /// account wait already.
+    [[nodiscard]] Buffer try_acquire(uint32_t size_bytes, BufferAccount& account);
+    [[nodiscard]] Buffer try_acquire(uint32_t size_bytes) {
+        return try_acquire(size_bytes, common_);
+    }
+
+    /// Puts `waiter` in line for such a buffer, after try_acquire() gave none.
+    void wait(BufferWaiter& waiter, uint32_t size_bytes, BufferAccount& account);
+    void wait(BufferWaiter& waiter, uint32_t size_bytes) { wait(waiter, size_bytes, common_); }
 
     /// Takes `waiter` out of the line if it is in one.
     static void cancel(BufferWaiter& waiter);
 
-    /// Gives a buffer back; hands it to the first in line, if any.
-    void release(Buffer buffer);
+    /// Gives a buffer back to where it was acquired from; those who wait and may have it get it.
+    void release(Buffer buffer, BufferAccount& account);
+    void release(Buffer buffer) { release(buffer, common_); }
 
     /// Free buffers of a class now, for metrics and tests.
-    [[nodiscard]] uint32_t free_count(size_t size_class) const;
+    [[nodiscard]] uint32_t free_count(size_t size_class) const {
+        return classes_[size_class].free_count + classes_[size_class].fresh_count;
+    }
     [[nodiscard]] uint32_t total_count(size_t size_class) const {
         return classes_[size_class].total_count;
     }
@@ -83,6 +133,9 @@ class BufferPool {
     [[nodiscard]] static size_t class_for(uint32_t size_bytes);
 
   private:
+    using Line = BufferAccount::Line;
+    using LineList = IntrusiveList<Line, &Line::link>;
+
     struct FreeBuffer {
         FreeBuffer* next;
     };
@@ -92,10 +145,20 @@ class BufferPool {
         uint32_t fresh_count = 0;
         uint32_t free_count = 0;
         uint32_t total_count = 0;
-        IntrusiveList<BufferWaiter, &BufferWaiter::link_> waiters;
+        LineList waiting;  // The lines that have waiters, the next to be served first.
     };
 
+    [[nodiscard]] bool may_take(const Line& line, size_t size_class) const {
+        return line.used_count == 0 || !line.is_bounded ||
+               line.used_count < kAccountTimesFree * free_count(size_class);
+    }
+    [[nodiscard]] Buffer take(size_t size_class);
+    /// Hands what is free to those who wait and may have it.
+    void serve(size_t size_class);
+    [[nodiscard]] Line* next_line(size_t size_class);
+
     std::array<SizeClass, kClasses> classes_;
+    BufferAccount common_;  // Without a bound.
 };
 
 }  // namespace basalt

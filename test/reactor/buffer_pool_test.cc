@@ -150,6 +150,128 @@ TEST_F(BufferPoolTest, AWaiterMayGiveTheBufferBackAtOnce) {
     EXPECT_EQ(pool_->free_count(2), 1U);
 }
 
+// --- Accounts ------------------------------------------------------------------------------------
+
+constexpr BufferPool::Counts kSharedCounts{100, 0, 0};
+
+/// A pool of 100 buffers and some who want all of them.
+class BufferAccountTest : public testing::Test {
+  protected:
+    BufferAccountTest()
+        : region_(static_cast<std::byte*>(
+              std::aligned_alloc(4096, BufferPool::region_bytes(kSharedCounts)))),
+          pool_({region_.get(), BufferPool::region_bytes(kSharedCounts)}, kSharedCounts) {}
+
+    struct Free {
+        void operator()(std::byte* memory) const { std::free(memory); }
+    };
+    struct User {
+        explicit User(BufferPool& p) : pool(p) {}
+        ~User() {
+            stop();
+            while (!held.empty()) {
+                give_one();
+            }
+        }
+        size_t take_all() {
+            while (true) {
+                const Buffer buffer = pool.try_acquire(4096, account);
+                if (!buffer.is_valid()) {
+                    return held.size();
+                }
+                held.push_back(buffer);
+            }
+        }
+        void want(size_t count) {
+            for (size_t i = 0; i < count; ++i) {
+                waiters.push_back(std::make_unique<BufferWaiter>(
+                    [](void* self, Buffer buffer) {
+                        static_cast<User*>(self)->held.push_back(buffer);
+                    },
+                    this));
+                pool.wait(*waiters.back(), 4096, account);
+            }
+        }
+        void stop() {
+            for (const auto& waiter : waiters) {
+                BufferPool::cancel(*waiter);
+            }
+        }
+        void give_one() {
+            const Buffer buffer = held.back();
+            held.pop_back();
+            pool.release(buffer, account);
+        }
+        BufferPool& pool;
+        BufferAccount account;
+        std::vector<Buffer> held;
+        std::vector<std::unique_ptr<BufferWaiter>> waiters;
+    };
+
+    std::unique_ptr<std::byte, Free> region_;
+    BufferPool pool_;
+};
+
+TEST_F(BufferAccountTest, OneUserGetsFourOfFiveAndTheNextStillFindsSome) {
+    User greedy(pool_);
+    EXPECT_EQ(greedy.take_all(), 80U);
+    User second(pool_);
+    EXPECT_EQ(second.take_all(), 16U);
+    User third(pool_);
+    EXPECT_EQ(third.take_all(), 4U) << "the last may always be taken by one who has none";
+}
+
+TEST_F(BufferAccountTest, TheGreedyGiveWayAsTheirBuffersComeBack) {
+    User greedy(pool_);
+    User modest(pool_);
+    static_cast<void>(greedy.take_all());
+    greedy.want(5000);
+    static_cast<void>(modest.take_all());
+    modest.want(5000);
+    // Whoever gives one back gets one again, or the other does.
+    for (int i = 0; i < 1000; ++i) {
+        greedy.give_one();
+        modest.give_one();
+    }
+    EXPECT_NEAR(
+        static_cast<double>(greedy.held.size()), static_cast<double>(modest.held.size()), 10.0);
+    EXPECT_GT(greedy.held.size() + modest.held.size(), 80U);
+}
+
+TEST_F(BufferAccountTest, ALongLineOfOneDoesNotMakeAnotherWait) {
+    std::vector<Buffer> all;
+    for (int i = 0; i < 100; ++i) {
+        all.push_back(pool_.try_acquire(4096));
+    }
+    User greedy(pool_);
+    greedy.want(50);
+    User modest(pool_);
+    modest.want(1);
+    for (int i = 0; i < 2; ++i) {
+        pool_.release(all.back());
+        all.pop_back();
+    }
+    EXPECT_EQ(greedy.held.size(), 1U);
+    EXPECT_EQ(modest.held.size(), 1U);
+    greedy.stop();
+    for (const Buffer& buffer : all) {
+        pool_.release(buffer);
+    }
+}
+
+TEST_F(BufferAccountTest, WhatOthersGiveBackWakesThoseWhoHadTheirShare) {
+    User greedy(pool_);
+    User other(pool_);
+    static_cast<void>(other.take_all());
+    const size_t before = greedy.take_all();
+    greedy.want(10);
+    EXPECT_EQ(greedy.held.size(), before);
+    for (int i = 0; i < 20; ++i) {
+        other.give_one();
+    }
+    EXPECT_EQ(greedy.held.size(), before + 10);
+}
+
 TEST_F(BufferPoolTest, CountsAreRightAfterRandomUse) {
     Random random(1);
     std::vector<Buffer> held;
@@ -189,7 +311,7 @@ TEST_F(BufferPoolTest, MisuseIsCaught) {
             pool_->release(buffer);
             pool_->release(buffer);
         },
-        "total_count");
+        "used_count");
     EXPECT_DEATH(
         {
             static_cast<void>(pool_->try_acquire(1));
