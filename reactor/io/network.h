@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include <sys/uio.h>
 
@@ -12,6 +13,14 @@
 #include "reactor/io/socket_address.h"
 
 namespace basalt {
+
+/// A connection that no core has: accepted and not adopted yet, or released by a core. A ticket
+/// that may travel between cores.
+struct AcceptedSocket {
+    int64_t ticket = -1;
+    /// Received before its last core released it; whoever adopts it is offered that first.
+    std::vector<std::byte> unread{};
+};
 
 /// What a stream socket tells its user. All calls come from the poll loop of the socket's core,
 /// never from inside a call that the user makes.
@@ -43,6 +52,10 @@ class SocketHandler {
     /// close() was called (kCancelled). No I/O refers to the user's buffers any more. The socket
     /// may be destroyed inside this call.
     virtual void on_closed(Error reason) = 0;
+
+    /// In place of on_closed(), after a release() that succeeded: the last call for this socket,
+    /// which may be destroyed inside it. Somebody must adopt or discard the connection.
+    virtual void on_released(AcceptedSocket released) { static_cast<void>(released); }
 };
 
 /// The memory of one on_receive() that the user keeps beyond the call: Socket::keep_received(). A
@@ -74,6 +87,11 @@ class Socket {
     /// Ends the backpressure that on_receive() asked for by taking less than it was offered.
     virtual void resume_receive() = 0;
 
+    /// Gives the connection up, for another core to adopt: nothing more is received, and
+    /// on_released() follows from the poll loop; or on_closed(), if it is closed before. Only while
+    /// no send is under way and the user has no receive_memory(). False: this socket can't.
+    [[nodiscard]] virtual bool release() { return false; }
+
     /// Closes; on_closed(kCancelled) follows from the poll loop. Calling it again does nothing.
     virtual void close() = 0;
 
@@ -82,11 +100,6 @@ class Socket {
 };
 
 inline constexpr size_t kSendPiecesMax = 256;  // iovecs a send; the kernel's own limit is 1024.
-
-/// An accepted connection that no core has adopted yet: a ticket that may travel between cores.
-struct AcceptedSocket {
-    int64_t ticket = -1;
-};
 
 /// Hears of new connections, on the listener's core. It must hand each ticket to some core's
 /// Network::adopt() or Network::discard().
@@ -121,9 +134,9 @@ class Network {
     [[nodiscard]] virtual Result<std::unique_ptr<Listener>> listen(const SocketAddress& address,
                                                                    ListenHandler& handler) = 0;
 
-    /// Makes an accepted connection a socket of this core. `handler` outlives the socket's
-    /// on_closed(). Errors: kConnectionClosed if it died meanwhile, kNoMemory; the ticket is used
-    /// up in every case.
+    /// Makes an accepted or released connection a socket of this core. `handler` outlives the
+    /// socket's on_closed(). Errors: kConnectionClosed if it died meanwhile, kNoMemory; the ticket
+    /// is used up in every case.
     [[nodiscard]] virtual Result<std::unique_ptr<Socket>> adopt(AcceptedSocket accepted,
                                                                 const SocketOptions& options,
                                                                 SocketHandler& handler) = 0;

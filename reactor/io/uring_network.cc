@@ -1,6 +1,7 @@
 #include "reactor/io/uring_network.h"
 
 #include <cerrno>
+#include <utility>
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -140,11 +141,11 @@ void UringNetwork::on_accept(UringOp& op, UringCompletion completion) {
     auto& accept = static_cast<AcceptOp&>(op);
     UringNetwork& self = accept.network;
     if (completion.result >= 0) {
-        const AcceptedSocket accepted{.ticket = completion.result};
+        AcceptedSocket accepted{.ticket = completion.result};
         if (accept.handler != nullptr) {
-            accept.handler->on_accept(accepted);
+            accept.handler->on_accept(std::move(accepted));
         } else {
-            self.discard(accepted);
+            self.discard(std::move(accepted));
         }
     }
     if ((completion.flags & IORING_CQE_F_MORE) == 0) {
@@ -196,9 +197,18 @@ Result<std::unique_ptr<Socket>> UringNetwork::adopt(AcceptedSocket accepted,
     if (!status || !local || !peer) {
         return Errc::kConnectionClosed;
     }
-    std::unique_ptr<UringSocket> adopted(
-        new UringSocket(*this, fd.release(), handler, *local, *peer, UringSocket::State::kOpen));
-    adopted->arm_receive();
+    std::unique_ptr<UringSocket> adopted(new UringSocket(*this,
+                                                         fd.release(),
+                                                         handler,
+                                                         *local,
+                                                         *peer,
+                                                         UringSocket::State::kOpen,
+                                                         std::move(accepted.unread)));
+    if (adopted->has_brought()) {
+        adopted->queue();  // To be offered from the poll loop.
+    } else {
+        adopted->arm_receive();
+    }
     return std::unique_ptr<Socket>(std::move(adopted));
 }
 

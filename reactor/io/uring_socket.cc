@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include <unistd.h>
 
@@ -36,7 +37,8 @@ UringSocket::UringSocket(UringNetwork& network,
                          SocketHandler& handler,
                          const SocketAddress& local,
                          const SocketAddress& peer,
-                         State state)
+                         State state,
+                         std::vector<std::byte> unread)
     : network_(network),
       handler_(handler),
       fd_(fd),
@@ -44,6 +46,7 @@ UringSocket::UringSocket(UringNetwork& network,
       receive_(&UringSocket::on_receive, *this),
       send_(&UringSocket::on_send, *this),
       connect_(&UringSocket::on_connect, *this),
+      brought_(std::move(unread)),
       local_(local),
       peer_(peer) {
     BASALT_ASSERT(fd >= 0);
@@ -246,6 +249,8 @@ void UringSocket::on_receive(UringOp& op, UringCompletion completion) {
         self.has_received_ = true;
         if (completion.result > 0 && self.state_ == State::kOpen) {
             self.handle_data(buffer, static_cast<uint32_t>(completion.result));
+        } else if (completion.result > 0 && self.state_ == State::kReleasing) {
+            self.hold(buffer, 0, static_cast<uint32_t>(completion.result));
         } else {
             self.network_.buffers_.release(buffer);
         }
@@ -289,6 +294,9 @@ size_t UringSocket::offer(uint32_t buffer, uint32_t offset_bytes, uint32_t lengt
 }
 
 std::optional<KeptMemory> UringSocket::keep_received() {
+    if (has_brought()) {
+        return std::nullopt;  // What is offered then belongs to this socket alone.
+    }
     BASALT_ASSERT(network_.offered_buffer_ != UringBuffers::kNone);
     if (!network_.buffers_.keep(network_.offered_buffer_)) {
         return std::nullopt;
@@ -317,8 +325,8 @@ void UringSocket::handle_direct(int32_t result) {
 }
 
 void UringSocket::handle_receive_end(int32_t result) {
-    if (state_ == State::kClosing) {
-        queue_if_quiet();
+    if (state_ == State::kClosing || state_ == State::kReleasing) {
+        queue_if_quiet();  // Whoever adopts it finds its end or error by himself.
     } else if (result == 0) {
         has_peer_closed_ = true;
         if (!has_held()) {
@@ -343,67 +351,17 @@ void UringSocket::resume_receive() {
     }
 }
 
-// ---- bytes held back
-
-void UringSocket::hold(uint32_t buffer, uint32_t offset_bytes, uint32_t length_bytes) {
-    UringBuffers& buffers = network_.buffers_;
-    buffers.held(buffer) = {UringBuffers::kNone, offset_bytes, length_bytes};
-    if (has_held()) {
-        buffers.held(held_last_).next = buffer;
-    } else {
-        held_first_ = buffer;
-    }
-    held_last_ = buffer;
-    buffers.replace();
-}
-
-bool UringSocket::append_to_last_held(uint32_t buffer, uint32_t length_bytes) {
-    UringBuffers& buffers = network_.buffers_;
-    UringBuffers::Held& last = buffers.held(held_last_);
-    const uint32_t end_bytes = last.offset_bytes + last.length_bytes;
-    if (length_bytes > buffers.buffer_bytes() - end_bytes) {
-        return false;
-    }
-    std::memcpy(buffers.data(held_last_) + end_bytes, buffers.data(buffer), length_bytes);
-    last.length_bytes += length_bytes;
-    return true;
-}
-
-void UringSocket::offer_held() {
-    UringBuffers& buffers = network_.buffers_;
-    while (has_held() && state_ == State::kOpen) {
-        UringBuffers::Held& first = buffers.held(held_first_);
-        const size_t taken = offer(held_first_, first.offset_bytes, first.length_bytes);
-        if (taken < first.length_bytes) {
-            first.offset_bytes += static_cast<uint32_t>(taken);
-            first.length_bytes -= static_cast<uint32_t>(taken);
-            return;
-        }
-        const uint32_t emptied = held_first_;
-        held_first_ = first.next;
-        buffers.release(emptied);
-    }
-}
-
-void UringSocket::release_held() {
-    while (has_held()) {
-        const uint32_t next = network_.buffers_.held(held_first_).next;
-        network_.buffers_.release(held_first_);
-        held_first_ = next;
-    }
-}
-
 // ---- closing
 
 void UringSocket::close() {
-    if (state_ == State::kConnecting || state_ == State::kOpen) {
+    if (state_ != State::kClosing && state_ != State::kClosed) {
         begin_close(Error(Errc::kCancelled));
     }
 }
 
 void UringSocket::begin_close(Error reason) {
-    BASALT_ASSERT(state_ == State::kConnecting || state_ == State::kOpen);
-    if (state_ == State::kOpen) {
+    BASALT_ASSERT(state_ != State::kClosing && state_ != State::kClosed);
+    if (state_ != State::kConnecting) {
         // Tells the peer now, and ends requests that a cancellation might come too late for. Fails
         // if the connection is gone, which is as good.
         shutdown(fd_, SHUT_RDWR);
@@ -443,8 +401,14 @@ void UringSocket::run_pending() {
         }
         return;
     }
-    offer_held();
-    if (state_ != State::kOpen || has_held()) {
+    if (state_ == State::kReleasing) {
+        if (is_quiet()) {
+            finish_release();
+        }
+        return;
+    }
+    offer_unread();
+    if (state_ != State::kOpen || has_unread()) {
         return;
     }
     if (has_peer_closed_) {

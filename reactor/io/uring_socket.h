@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include <sys/socket.h>
 
@@ -19,8 +20,9 @@ class UringNetwork;
 /// A TCP connection on one core, driven by io_uring.
 ///
 ///   kConnecting -> kOpen -> kClosing -> kClosed
-///        |                     ^
-///        +---------------------+
+///        |           |         ^           ^
+///        +-----------+---------+           |
+///                    +----> kReleasing ----+   (to kClosing as well)
 ///
 /// Receiving: one multishot request fills buffers of the reactor (UringBuffers). Bytes that the
 /// user does not take stay where they are, in a queue of buffers; later arrivals join the queue
@@ -32,6 +34,9 @@ class UringNetwork;
 /// multishot request gives way to single ones, which take a large rest straight to its place, by
 /// one request, and what is between two transfers in small pieces into a buffer. When no transfer
 /// has come for a while, multishot is back.
+///
+/// Releasing: the request is cancelled; what it still brings joins the queue, and all that was not
+/// taken leaves with the descriptor. Whoever adopts that is offered it before anything new.
 ///
 /// Closing: whatever is under way is cancelled; when the kernel has let go of every request,
 /// on_closed() runs. A peer that closes after its last bytes is reported after these were taken.
@@ -45,19 +50,22 @@ class UringSocket final : public Socket {
   public:
     enum class State : uint8_t {
         kConnecting,  ///< The completion of the connect moves it on.
-        kOpen,        ///< close(), the peer or an error moves it on.
+        kOpen,        ///< close(), release(), the peer or an error moves it on.
+        kReleasing,   ///< The completion of the receive under way moves it on; or close().
         kClosing,     ///< The completion of the last request under way moves it on.
         kClosed,      ///< Final.
     };
 
     /// Takes over `fd`, a blocking socket (io_uring fails a non-blocking one with EAGAIN instead of
-    /// waiting). With `peer` it connects to that address, otherwise it is connected already.
+    /// waiting), to be connected to `peer` or connected already, as `state` says. `unread` was
+    /// received on another core.
     UringSocket(UringNetwork& network,
                 int fd,
                 SocketHandler& handler,
                 const SocketAddress& local,
                 const SocketAddress& peer,
-                State state);
+                State state,
+                std::vector<std::byte> unread = {});
     UringSocket(const UringSocket&) = delete;
     UringSocket& operator=(const UringSocket&) = delete;
     ~UringSocket() override;
@@ -66,6 +74,7 @@ class UringSocket final : public Socket {
     void send_at_once(std::span<const iovec> pieces) override;
     [[nodiscard]] std::optional<KeptMemory> keep_received() override;
     void resume_receive() override;
+    [[nodiscard]] bool release() override;
     void close() override;
     [[nodiscard]] SocketAddress local_address() const override { return local_; }
     [[nodiscard]] SocketAddress peer_address() const override { return peer_; }
@@ -86,7 +95,7 @@ class UringSocket final : public Socket {
     void arm_receive();
     /// Whether bytes should be asked for: nobody has, and nothing stands against it.
     [[nodiscard]] bool wants_bytes() const {
-        return state_ == State::kOpen && !receive_.is_armed && !has_held() && !has_peer_closed_ &&
+        return state_ == State::kOpen && !receive_.is_armed && !has_unread() && !has_peer_closed_ &&
                !rearming_link_.is_linked();
     }
     void start_connect();
@@ -98,7 +107,8 @@ class UringSocket final : public Socket {
     void advance_send(size_t sent_bytes);
     void begin_close(Error reason);
     void finish_close();
-    /// Has run_pending() called if closing waits for nothing more.
+    void finish_release();
+    /// Has run_pending() called if closing or releasing waits for nothing more.
     void queue_if_quiet();
     void queue();
     [[nodiscard]] bool is_quiet() const {
@@ -117,8 +127,12 @@ class UringSocket final : public Socket {
     void handle_receive_end(int32_t result);
 
     [[nodiscard]] bool has_held() const { return held_first_ != UringBuffers::kNone; }
+    [[nodiscard]] bool has_brought() const { return brought_bytes_ < brought_.size(); }
+    [[nodiscard]] bool has_unread() const { return has_brought() || has_held(); }
     void hold(uint32_t buffer, uint32_t offset_bytes, uint32_t length_bytes);
     [[nodiscard]] bool append_to_last_held(uint32_t buffer, uint32_t length_bytes);
+    /// Offers what was brought along from another core, then what is held.
+    void offer_unread();
     void offer_held();
     void release_held();
 
@@ -139,6 +153,10 @@ class UringSocket final : public Socket {
     ListLink pending_link_;
     ListLink rearming_link_;
     ListLink sent_link_;
+
+    // Received on another core, taken up to brought_bytes_; comes before what is held.
+    std::vector<std::byte> brought_;
+    size_t brought_bytes_ = 0;
 
     // Received and not taken yet, oldest first. While there are any, nothing is asked for.
     uint32_t held_first_ = UringBuffers::kNone;

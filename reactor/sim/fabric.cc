@@ -126,51 +126,6 @@ void Fabric::on_answer(Connection& connection) {
     mark_ready(connection, 0);
 }
 
-Result<std::unique_ptr<Socket>> Fabric::adopt(SimNetwork& network,
-                                              AcceptedSocket accepted,
-                                              const SocketOptions& options,
-                                              SocketHandler& handler) {
-    Connection* connection = find(static_cast<uint64_t>(accepted.ticket));
-    if (connection == nullptr || connection->ends[1].state == Endpoint::State::kGone) {
-        return Error::from_errno(ENOTCONN);
-    }
-    Endpoint& server = connection->ends[1];
-    BASALT_ASSERT(server.state == Endpoint::State::kWaiting);
-    BASALT_ASSERT(server.node == network.node());
-    if (server.failure.code != Errc::kOk) {
-        const Error failure = server.failure;
-        disappear(*connection, 1);
-        free_if_over(*connection);
-        return failure;
-    }
-    server.state = Endpoint::State::kOpen;
-    server.is_connected = true;
-    server.network = &network;
-    server.handler = &handler;
-    server.user_timeout_ms = options.user_timeout_ms;
-    auto socket = std::make_unique<SimSocket>(
-        *this, connection->id, 1, server.address, connection->ends[0].address);
-    server.socket = socket.get();
-    network.count_socket(1);
-    start_user_timeout(*connection, 1);
-    mark_ready(*connection, 1);
-    return std::unique_ptr<Socket>(std::move(socket));
-}
-
-void Fabric::discard(AcceptedSocket accepted) {
-    Connection* connection = find(static_cast<uint64_t>(accepted.ticket));
-    if (connection == nullptr || connection->ends[1].state == Endpoint::State::kGone) {
-        return;
-    }
-    BASALT_ASSERT(connection->ends[1].state == Endpoint::State::kWaiting);
-    if (!is_silent(connection->ends[0].node, connection->ends[1].node)) {
-        connection->ends[1].said_goodbye = true;
-        reset_soon(*connection, 0);
-    }
-    disappear(*connection, 1);
-    free_if_over(*connection);
-}
-
 void Fabric::send(uint64_t id, uint32_t side, std::span<const iovec> pieces) {
     Connection& connection = *find(id);
     Endpoint& end = connection.ends[side];
@@ -349,22 +304,29 @@ KeptMemory Fabric::keep_received(uint64_t id, uint32_t side) {
 uint32_t Fabric::offer(Connection& connection, uint32_t side) {
     Endpoint& end = connection.ends[side];
     Pipe& pipe = connection.pipes[1 - side];
-    if (pipe.arrived == 0 || end.is_held_back || end.is_closing || !end.is_connected) {
+    const bool is_brought = !end.unread.empty();
+    if (!has_bytes(connection, side) || end.is_held_back || end.is_closing || !end.is_connected) {
         return 0;
     }
-    size_t count = pipe.arrived;
+    size_t count = is_brought ? end.unread.size() : pipe.arrived;
     if (timeline_.roll(timeline_.faults.segment_split_ppm)) {
         count = 1 + timeline_.random().below(count);
     }
     if (!end.memory.empty()) {
         count = std::min(count, end.memory.size());
     }
-    const std::span<const std::byte> data(&pipe.bytes[pipe.head], count);
+    const std::byte* first = is_brought ? end.unread.data() : &pipe.bytes[pipe.head];
+    const std::span<const std::byte> data(first, count);
     timeline_.trace(connection.id * 2 + side);
     timeline_.trace(data);
     const size_t taken = deliver(end, data);
     BASALT_ASSERT(taken <= count);
     end.is_held_back = end.is_held_back || taken < count;
+    if (is_brought) {
+        end.unread.erase(end.unread.begin(),
+                         end.unread.begin() + static_cast<std::ptrdiff_t>(taken));
+        return 1;
+    }
     pipe.consume(taken);
     if (taken > 0 && !connection.ends[1 - side].pieces.empty()) {
         timeline_.after(flight_ns(), *this, kWindow, connection.id, 1 - side);
@@ -372,9 +334,10 @@ uint32_t Fabric::offer(Connection& connection, uint32_t side) {
     return 1;
 }
 
-uint32_t Fabric::serve(uint64_t id, uint32_t side) {
+uint32_t Fabric::serve(uint64_t id, uint32_t side, const SimNetwork& network) {
     Connection* connection = find(id);
-    if (connection == nullptr || !connection->ends[side].is_alive()) {
+    if (connection == nullptr || !connection->ends[side].is_alive() ||
+        connection->ends[side].network != &network) {
         return 0;
     }
     Endpoint& end = connection->ends[side];
@@ -393,15 +356,19 @@ uint32_t Fabric::serve(uint64_t id, uint32_t side) {
         end.handler->on_sent();
         ++calls;
     }
+    if (end.is_releasing && !end.is_closing) {
+        hand_over(*connection, side);
+        return calls + 1;
+    }
     calls += offer(*connection, side);
-    const Pipe& incoming = connection->pipes[1 - side];
-    if (incoming.arrived > 0 && !end.is_held_back && !end.is_closing && end.is_connected) {
+    const bool has_more = has_bytes(*connection, side);
+    if (has_more && !end.is_held_back && !end.is_closing && end.is_connected) {
         mark_ready(*connection, side);
         return calls;
     }
     Error reason = end.failure;
     if (reason.code == Errc::kOk) {
-        if (!end.has_peer_ended || incoming.arrived > 0) {
+        if (!end.has_peer_ended || has_more) {
             return calls;
         }
         reason = Error(Errc::kConnectionClosed);

@@ -54,6 +54,7 @@ struct Pipe {
 /// One end of a connection.
 ///   kNone -> kConnecting -> kOpen -> kGone     (side 0, the client)
 ///   kNone -> kWaiting -> kOpen -> kGone        (side 1, the server)
+///               ^----------+                   (released; either side)
 struct Endpoint {
     enum class State : uint8_t {
         kNone,        ///< Fabric: the SYN reaches a listener.
@@ -78,9 +79,11 @@ struct Endpoint {
     bool tell_connected = false;
     bool is_sending = false;
     bool tell_sent = false;
-    std::span<std::byte> memory;  // Where its user wants the next bytes; empty: to be offered.
-    bool is_held_back = false;    // By its user: takes no more until resume_receive().
-    bool is_closing = false;      // The user called close().
+    std::span<std::byte> memory;    // Where its user wants the next bytes; empty: to be offered.
+    bool is_held_back = false;      // By its user: takes no more until resume_receive().
+    bool is_releasing = false;      // The user called release().
+    std::vector<std::byte> unread;  // Comes before what is in the pipe.
+    bool is_closing = false;        // The user called close().
     bool has_peer_ended = false;
     bool said_goodbye = false;   // Its end or reset is on the way to the peer.
     bool is_reset_held = false;  // A reset for it fell due in silence.
@@ -144,9 +147,11 @@ class Fabric final : public TimelineTarget {
     void send(uint64_t id, uint32_t side, std::span<const iovec> pieces);
     void resume_receive(uint64_t id, uint32_t side);
     [[nodiscard]] KeptMemory keep_received(uint64_t id, uint32_t side);
+    void release(uint64_t id, uint32_t side);
     void close(uint64_t id, uint32_t side);
-    /// Makes the calls that one end is due, from its poll loop. Returns how many.
-    uint32_t serve(uint64_t id, uint32_t side);
+    /// Makes the calls that one end is due, from its poll loop, which is that of `network` unless
+    /// it has gone to another core. Returns how many.
+    uint32_t serve(uint64_t id, uint32_t side, const SimNetwork& network);
 
     void occur(uint32_t what, uint64_t a, uint64_t b) override;
 
@@ -178,7 +183,12 @@ class Fabric final : public TimelineTarget {
     void send_segments(Connection& connection, uint32_t side, size_t length_bytes);
     void send_segment(Connection& connection, uint32_t side, size_t length_bytes, bool is_end);
     uint32_t offer(Connection& connection, uint32_t side);
+    void hand_over(Connection& connection, uint32_t side);
     [[nodiscard]] static size_t deliver(Endpoint& end, std::span<const std::byte> data);
+    /// There is something to offer.
+    [[nodiscard]] static bool has_bytes(const Connection& connection, uint32_t side) {
+        return !connection.ends[side].unread.empty() || connection.pipes[1 - side].arrived > 0;
+    }
     void fail(Connection& connection, uint32_t side, Error reason);
     void reset_soon(Connection& connection, uint32_t side);
     void cut(Connection& connection);

@@ -22,12 +22,12 @@ Result<std::unique_ptr<Socket>> SimNetwork::adopt(AcceptedSocket accepted,
     if (!has_power_) {
         return Error(Errc::kConnectionClosed);
     }
-    return fabric_.adopt(*this, accepted, options, handler);
+    return fabric_.adopt(*this, std::move(accepted), options, handler);
 }
 
 void SimNetwork::discard(AcceptedSocket accepted) {
     if (has_power_) {
-        fabric_.discard(accepted);
+        fabric_.discard(std::move(accepted));
     }
 }
 
@@ -55,7 +55,7 @@ uint32_t SimNetwork::poll() {
     uint32_t calls = 0;
     for (const Ready& item : serving_) {
         if (item.side != kListenerSide) {
-            calls += fabric_.serve(item.id, item.side);
+            calls += fabric_.serve(item.id, item.side, *this);
             continue;
         }
         // A handler may stop any listener, so look for one that still has something each time.
@@ -122,6 +122,14 @@ void SimSocket::resume_receive() {
         BASALT_ASSERT(fabric_ != nullptr);  // Used after on_closed().
         fabric_->resume_receive(id_, side_);
     }
+}
+
+bool SimSocket::release() {
+    if (has_power_) {
+        BASALT_ASSERT(fabric_ != nullptr);  // Used after on_closed().
+        fabric_->release(id_, side_);
+    }
+    return true;
 }
 
 void SimSocket::close() {

@@ -91,6 +91,7 @@ class SimSocket final : public Socket {
     void send(std::span<const iovec> pieces) override;
     [[nodiscard]] std::optional<KeptMemory> keep_received() override;
     void resume_receive() override;
+    [[nodiscard]] bool release() override;
     void close() override;
     [[nodiscard]] SocketAddress local_address() const override { return local_; }
     [[nodiscard]] SocketAddress peer_address() const override { return peer_; }

@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -396,6 +397,91 @@ TEST_P(UringNetworkTest, AdoptsOnAnotherCore) {
     }));
 }
 
+TEST_P(UringNetworkTest, TellsTheKernelHowLongAPeerMayBeSilent) {
+    listen();
+    Peer& near = add_peer();
+    near.socket = *client_->network().connect(listener_->local_address(), SocketOptions(), near);
+    ASSERT_TRUE(poll([&] { return near.is_connected && !tickets_.tickets.empty(); }));
+    const auto fd = static_cast<int>(tickets_.tickets.front().ticket);
+    Peer& far = add_peer();
+    far.socket = *server_->network().adopt(
+        tickets_.tickets.front(), SocketOptions{.user_timeout_ms = 12'345}, far);
+    const auto option = [&](int name) {
+        int value = -1;
+        socklen_t size = sizeof(value);
+        EXPECT_EQ(getsockopt(fd, IPPROTO_TCP, name, &value, &size), 0);
+        return value;
+    };
+    EXPECT_EQ(option(TCP_USER_TIMEOUT), 12'345);
+    EXPECT_EQ(option(TCP_NODELAY), 1);
+}
+
+// --- From core to core ---------------------------------------------------------------------------
+
+TEST_P(UringNetworkTest, AReleasedConnectionGoesOnAtItsNextByteOnAnotherCore) {
+    listen();
+    auto [near, far] = connect();
+    std::array<UringDriver*, 2> homes{client_.get(), server_.get()};
+    uint64_t allowance = 1000;
+    for (size_t move = 0; move < 20; ++move) {
+        SCOPED_TRACE(move);
+        far->allowance = allowance - far->received;
+        if (!near->is_sending) {
+            near->send_stream(200'000);
+        }
+        const uint64_t received = far->received;
+        ASSERT_TRUE(poll([&] { return far->received > received && far->allowance == 0; }));
+        if (move % 2 == 0) {
+            for (int turn = 0; turn < 100; ++turn) {
+                server_->poll();  // Much arrives that it must hold back.
+                client_->poll();
+            }
+        }
+        ASSERT_TRUE(far->socket->release());
+        ASSERT_TRUE(poll([&] { return far->released.has_value(); }));
+        Peer& next = add_peer();
+        next.received = far->received;
+        auto adopted = homes[move % 2]->network().adopt(*far->released, SocketOptions(), next);
+        ASSERT_TRUE(adopted);
+        next.socket = std::move(*adopted);
+        next.allowance = 0;
+        far = &next;
+        allowance += 1 + move * 20'011;
+    }
+    far->allowance = UINT64_MAX;
+    far->socket->resume_receive();
+    ASSERT_TRUE(poll([&] { return !near->is_sending && far->received == near->sent; }));
+    EXPECT_TRUE(far->is_in_order);
+    far->send_stream(5000);
+    ASSERT_TRUE(poll([&] { return near->received == 5000; }));
+    EXPECT_TRUE(near->is_in_order);
+}
+
+TEST_P(UringNetworkTest, AConnectionMayBeClosedWhileItIsReleased) {
+    listen();
+    auto [near, far] = connect();
+    ASSERT_TRUE(far->socket->release());
+    far->socket->close();
+    ASSERT_TRUE(poll([&] { return far->closed.has_value() && near->closed.has_value(); }));
+    EXPECT_FALSE(far->released.has_value());
+}
+
+TEST_P(UringNetworkTest, AnEndThatComesDuringAReleaseIsTheNextOwnersToHear) {
+    listen();
+    auto [near, far] = connect();
+    near->send_stream(100);
+    ASSERT_TRUE(poll([&] { return far->received == 100; }));
+    ASSERT_TRUE(far->socket->release());
+    near->socket->close();
+    ASSERT_TRUE(poll([&] { return far->released.has_value() && near->closed.has_value(); }));
+    Peer& next = add_peer();
+    auto adopted = client_->network().adopt(*far->released, SocketOptions(), next);
+    if (adopted) {
+        next.socket = std::move(*adopted);
+        ASSERT_TRUE(poll([&] { return next.closed.has_value(); }));
+    }
+}
+
 TEST_P(UringNetworkTest, OpensAndClosesAThousandSocketsWithoutALeak) {
     listen();
     client_->poll();
@@ -408,7 +494,7 @@ TEST_P(UringNetworkTest, OpensAndClosesAThousandSocketsWithoutALeak) {
                 *client_->network().connect(listener_->local_address(), SocketOptions(), near);
         }
         ASSERT_TRUE(poll([&] { return tickets_.tickets.size() == 100; }));
-        for (const AcceptedSocket ticket : tickets_.tickets) {
+        for (const AcceptedSocket& ticket : tickets_.tickets) {
             Peer& far = *peers.emplace_back(std::make_unique<Peer>());
             far.is_echo = true;
             far.socket = *server_->network().adopt(ticket, SocketOptions(), far);

@@ -130,6 +130,13 @@ class Peer : public SocketHandler {
         closed = reason;
     }
 
+    void on_released(AcceptedSocket connection) override {
+        EXPECT_FALSE(closed.has_value());
+        EXPECT_FALSE(released.has_value()) << "on_released() twice";
+        socket.reset();
+        released = std::move(connection);
+    }
+
     /// Sends `count` bytes of the stream.
     void send_stream(size_t count) {
         sending = stream_bytes(sent, count);
@@ -147,6 +154,7 @@ class Peer : public SocketHandler {
     uint64_t sent = 0;
     uint32_t sends_done = 0;
     std::optional<Error> closed;
+    std::optional<AcceptedSocket> released;
 
   private:
     void start_send() {
