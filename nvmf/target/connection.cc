@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <new>
 
+#include "nvmf/target/balance_policy.h"
 #include "nvmf/target/command_executor.h"
+#include "nvmf/target/controller.h"
 #include "nvmf/target/io_commands.h"
 #include "nvmf/target/poll_group.h"
 #include "reactor/base/log.h"
@@ -23,7 +25,7 @@ PduRules initial_rules(const TransportOptions& options) {
 }  // namespace
 
 Connection::Connection(PollGroup& group, uint64_t id, ListenerId listener)
-    : group_(group),
+    : group_(&group),
       id_(id),
       listener_(listener),
       receiver_(*this, initial_rules(group.options())),
@@ -37,6 +39,9 @@ Connection::Connection(PollGroup& group, uint64_t id, ListenerId listener)
     connect_timer_.set([](Timer&, void* self) { static_cast<Connection*>(self)->on_timer(); },
                        this);
     error_report_.connection = this;
+    move_.patience.set([](Timer&, void* self) { static_cast<Connection*>(self)->give_up_move(); },
+                       this);
+    choose_sources();
     data_timer_.set([](Timer&, void* self) { static_cast<Connection*>(self)->check_data_time(); },
                     this);
     add_requests(kRequestsBeforeConnect);
@@ -49,11 +54,16 @@ Connection::~Connection() {
     }
 }
 
-Status Connection::start(AcceptedSocket accepted) {
+SocketOptions Connection::socket_options() const {
     SocketOptions options;
-    options.user_timeout_ms = group_.options().user_timeout_ms;
-    options.priority = group_.options().socket_priority;
-    auto adopted = group_.tls().adopt(accepted, listener_, options, *this);
+    options.user_timeout_ms = group_->options().user_timeout_ms;
+    options.priority = group_->options().socket_priority;
+    return options;
+}
+
+Status Connection::start(AcceptedSocket accepted) {
+    const SocketOptions options = socket_options();
+    auto adopted = group_->tls().adopt(std::move(accepted), listener_, options, *this);
     if (!adopted) {
         phase_ = Phase::kClosed;
         return adopted.error();
@@ -62,7 +72,7 @@ Status Connection::start(AcceptedSocket accepted) {
     tls_ = adopted->tls;
     peer_ = socket_->peer_address();
     local_ = socket_->local_address();
-    group_.reactor().start_timer(connect_timer_, kConnectTimeoutNs);
+    group_->reactor().start_timer(connect_timer_, kConnectTimeoutNs);
     return kOk;
 }
 
@@ -95,11 +105,12 @@ void Connection::go_live(uint32_t queue_entries, bool disables_sq_flow_control) 
         restart_timer(kAuthenticationTimeoutNs);
     } else {
         phase_ = Phase::kLive;
-        group_.reactor().stop_timer(connect_timer_);
+        group_->reactor().stop_timer(connect_timer_);
     }
     queue_entries_ = queue_entries;
     has_sq_flow_control_ = !disables_sq_flow_control;
     sq_head_ = 1;  // Behind Connect.
+    choose_sources();
     add_requests(queue_entries + kRequestSlack - kRequestsBeforeConnect);
     if (is_short_of_requests_) {
         is_short_of_requests_ = false;
@@ -117,12 +128,14 @@ uint32_t Connection::connect_result() const {
 void Connection::authenticated() {
     BASALT_ASSERT(phase_ == Phase::kAuthenticating || phase_ == Phase::kLive);
     phase_ = Phase::kLive;
-    group_.reactor().stop_timer(connect_timer_);
+    choose_sources();
+    group_->reactor().stop_timer(connect_timer_);
 }
 
 void Connection::authentication_failed() {
     BASALT_ASSERT(phase_ == Phase::kAuthenticating || phase_ == Phase::kLive);
     phase_ = Phase::kAuthenticating;
+    choose_sources();
     restart_timer(kAuthenticationLingerNs);
 }
 
@@ -133,8 +146,8 @@ void Connection::watch_authentication() {
 }
 
 void Connection::restart_timer(uint64_t delay_ns) {
-    group_.reactor().stop_timer(connect_timer_);
-    group_.reactor().start_timer(connect_timer_, delay_ns);
+    group_->reactor().stop_timer(connect_timer_);
+    group_->reactor().start_timer(connect_timer_, delay_ns);
 }
 
 void Connection::on_timer() {
@@ -168,6 +181,10 @@ void Connection::begin(Request& request) {
         complete(request, status::kTransientTransportError);
         return;
     }
+    judge(request);
+}
+
+void Connection::judge(Request& request) {
     if (request.early_status.ok()) {
         request.early_status = check_command(request);
     }
@@ -183,7 +200,7 @@ void Connection::begin(Request& request) {
 }
 
 void Connection::check_data_time() {
-    const uint64_t now_ns = group_.reactor().now_ns();
+    const uint64_t now_ns = group_->reactor().now_ns();
     uint64_t oldest_ns = UINT64_MAX;
     for (const auto& request : requests_) {
         if (request->state() == Request::State::kAwaitingData) {
@@ -197,12 +214,12 @@ void Connection::check_data_time() {
         close("the data of a write did not come within the time allowed");
         return;
     }
-    group_.reactor().start_timer(data_timer_, oldest_ns + kDataTimeoutNs - now_ns);
+    group_->reactor().start_timer(data_timer_, oldest_ns + kDataTimeoutNs - now_ns);
 }
 
 void Connection::buffer_granted(Request& request, Buffer buffer) {
     if (request.state() == Request::State::kExecuting) {
-        group_.steps().granted(request, buffer);
+        group_->steps().granted(request, buffer);
         return;
     }
     use_buffer(request, buffer);
@@ -210,7 +227,6 @@ void Connection::buffer_granted(Request& request, Buffer buffer) {
 
 void Connection::use_buffer(Request& request, Buffer buffer) {
     request.buffer = buffer;
-    request.is_buffer_from_capsule_pool = false;
     request.is_buffer_of_share = true;
     request.piece = iovec{buffer.data, request.data_bytes};
     if (request.sqe.data_direction() == DataDirection::kHostToController) {
@@ -222,9 +238,9 @@ void Connection::use_buffer(Request& request, Buffer buffer) {
 
 void Connection::ask_for_data(Request& request) {
     request.set_state(Request::State::kAwaitingData);
-    request.asked_ns = group_.reactor().now_ns();
+    request.asked_ns = group_->reactor().now_ns();
     if (!data_timer_.is_running()) {
-        group_.reactor().start_timer(data_timer_, kDataTimeoutNs);
+        group_->reactor().start_timer(data_timer_, kDataTimeoutNs);
     }
     output_.queue(request);
     flush_later();
@@ -234,6 +250,20 @@ void Connection::execute(Request& request) {
     request.set_state(Request::State::kExecuting);
     hold();
     execute_command(request);
+}
+
+void Connection::count_completion(const Request& request) {
+    group_->count_completion(is_admin_queue());
+    if (is_admin_queue()) {
+        return;
+    }
+    if (period_work_.period != group_->period()) {
+        period_work_ = {group_->period(), 0};
+        group_->count_active_queue();
+    }
+    const uint64_t work = queue_work(request.data_bytes);
+    period_work_.work += work;
+    group_->count_work(work);
 }
 
 void Connection::complete(Request& request, NvmeStatus status) {
@@ -262,8 +292,8 @@ void Connection::complete(Request& request, NvmeStatus status) {
         release_memory(request);  // While it is hot, for the next.
     }
     request.may_elide_response =
-        request.is_data_for_host && !has_sq_flow_control_ && group_.options().c2h_success;
-    group_.count_completion(is_admin_queue());
+        request.is_data_for_host && !has_sq_flow_control_ && group_->options().c2h_success;
+    count_completion(request);
     output_.queue(request);
     flush_later();
 }
@@ -298,13 +328,14 @@ void Connection::free_request(Request& request) {
         is_short_of_requests_ = false;
         resume_later();
     }
+    leave_later();
 }
 
 // --- Sending ---------------------------------------------------------------------------------
 
 void Connection::flush_later() {
     if (!output_.is_sending() && !flush_event_.is_waiting()) {
-        group_.reactor().defer_to_end_of_turn(flush_event_);
+        group_->reactor().defer_to_end_of_turn(flush_event_);
     }
 }
 
@@ -312,7 +343,7 @@ void Connection::flush() {
     if (phase_ >= Phase::kClosing || output_.is_sending() || !output_.has_work()) {
         return;
     }
-    if (group_.reactor().now_ns() < next_send_ns_ && is_host_busy()) {
+    if (group_->reactor().now_ns() < next_send_ns_ && is_host_busy()) {
         flush_later();
         return;
     }
@@ -332,8 +363,8 @@ bool Connection::is_host_busy() const {
 
 void Connection::pace_sends() {
     // What this turn has taken until now is, nearly all of it, the send itself.
-    const uint64_t now_ns = group_.reactor().clock().now_ns();
-    const uint64_t took_ns = now_ns - group_.reactor().now_ns();
+    const uint64_t now_ns = group_->reactor().clock().now_ns();
+    const uint64_t took_ns = now_ns - group_->reactor().now_ns();
     next_send_ns_ = now_ns + std::min(took_ns * kSendPauseFactor, kSendPauseNsMax);
 }
 
@@ -342,6 +373,7 @@ void Connection::on_sent() {
         pace_sends();
     }
     output_.finish_send([this](Request& request) { free_request(request); });
+    leave_later();
     if (output_.has_work()) {
         flush_later();
     } else if (phase_ == Phase::kTerminating) {
@@ -364,8 +396,16 @@ void Connection::close(std::string_view why) {
                why);
     phase_ = Phase::kClosing;
     receiver_.stop();
-    group_.reactor().stop_timer(connect_timer_);
-    group_.reactor().stop_timer(data_timer_);
+    group_->reactor().stop_timer(connect_timer_);
+    group_->reactor().stop_timer(data_timer_);
+    group_->reactor().stop_timer(move_.patience);
+    if (link.controller == nullptr || link.controller->may_close()) {
+        socket_->close();
+    }
+}
+
+void Connection::close_socket() {
+    BASALT_ASSERT(phase_ == Phase::kClosing);
     socket_->close();
 }
 
@@ -381,13 +421,14 @@ void Connection::on_closed(Error reason) {
     }
     phase_ = Phase::kClosed;
     receiver_.stop();
-    group_.reactor().stop_timer(connect_timer_);
-    group_.reactor().stop_timer(data_timer_);
+    group_->reactor().stop_timer(connect_timer_);
+    group_->reactor().stop_timer(data_timer_);
+    group_->reactor().stop_timer(move_.patience);
     socket_.reset();
     tls_ = nullptr;
     abandon_aborts();
     abandon_requests();
-    group_.connection_closed(*this);
+    group_->connection_closed(*this);
     end_if_unused();
 }
 
@@ -396,7 +437,7 @@ void Connection::abandon_requests() {
     output_.abandon();
     stop_waiting();
     if (capsule_buffer_.is_valid()) {
-        capsule_buffer_pool_->release(std::exchange(capsule_buffer_, {}));
+        capsule_buffer_source_.release(std::exchange(capsule_buffer_, {}));
     }
     if (half_pair != nullptr) {
         half_pair->partner_missing();
@@ -420,18 +461,19 @@ void Connection::abandon_requests() {
 void Connection::release_hold() {
     BASALT_ASSERT(holds_ > 0);
     --holds_;
+    leave_later();
     end_if_unused();
 }
 
 void Connection::end_if_unused() {
     if (phase_ == Phase::kClosed && holds_ == 0 && !end_event_.is_waiting()) {
-        group_.reactor().defer(end_event_);
+        group_->reactor().defer(end_event_);
     }
 }
 
 void Connection::end() {
     if (holds_ == 0) {
-        group_.forget(*this);
+        group_->forget(*this);
     }
 }
 

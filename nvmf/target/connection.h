@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "nvmf/target/abort.h"
+#include "nvmf/target/connection_move.h"
 #include "nvmf/target/controller_link.h"
 #include "nvmf/target/error_report.h"
 #include "nvmf/target/group_tls.h"
@@ -22,6 +23,7 @@ namespace basalt::nvmf {
 
 class PollGroup;
 class Subsystem;
+struct HostShare;
 
 /// One host connection, which is one queue pair: the transport from ICReq to the last byte, the
 /// queue's requests, and which controller it belongs to. What a command means is not decided here
@@ -31,8 +33,10 @@ class Subsystem;
 ///                                     +-> kAuthenticating <-+
 ///   any of the first six -> kClosing
 ///
-/// Owner: its PollGroup. Core: the group's, for the whole life. Ends by itself: when the socket is
-/// closed, no device has a request of it, and no message about it is under way.
+/// Owner: its PollGroup. Core: the group's. Ends by itself: when the socket is closed, no device
+/// has a request of it, and no message about it is under way. An admin queue that we close
+/// ourselves stays open until its I/O queues have ended: a host takes its end for the end of all. A
+/// live I/O queue may move to another group, see ConnectionMove.
 class Connection final : public SocketHandler, private PduHandler {
   public:
     enum class Phase : uint8_t {
@@ -54,9 +58,9 @@ class Connection final : public SocketHandler, private PduHandler {
     /// Takes the accepted socket over. On failure the connection is at its end already.
     [[nodiscard]] Status start(AcceptedSocket accepted);
 
-    /// Unique in its group, for logs and for messages that may come too late.
+    /// Unique in the target, for logs and for messages that may come too late.
     [[nodiscard]] uint64_t id() const { return id_; }
-    [[nodiscard]] PollGroup& group() { return group_; }
+    [[nodiscard]] PollGroup& group() { return *group_; }
     [[nodiscard]] ListenerId listener() const { return listener_; }
     [[nodiscard]] Phase phase() const { return phase_; }
     [[nodiscard]] bool is_live() const { return phase_ == Phase::kLive; }
@@ -125,6 +129,24 @@ class Connection final : public SocketHandler, private PduHandler {
 
     /// Closes without ceremony; `why` goes to the log.
     void close(std::string_view why);
+    /// The controller's last I/O queue has ended: an admin queue that is closing may go.
+    void close_socket();
+
+    // --- Moving to another core.
+    [[nodiscard]] bool can_move() const {
+        return is_live() && !is_admin_queue() && tls_ == nullptr &&
+               move_.state == ConnectionMove::State::kStays;
+    }
+    /// Leaves for core `to`, when it can and if it can soon. Only if can_move().
+    void begin_move(CoreId to);
+    /// On its new core, where `group` and `released`, its socket, are. It is a member of the group
+    /// and of its subsystem there already.
+    void arrive(PollGroup& group, AcceptedSocket released);
+    /// As arrive(), where nobody wants it: it ends.
+    void arrive_unwanted(PollGroup& group, AcceptedSocket released);
+    /// Its controller knows where it is.
+    void settled() { move_.state = ConnectionMove::State::kStays; }
+    [[nodiscard]] const PeriodWork& period_work() const { return period_work_; }
 
     /// A device or a message lets go of the connection, or takes hold of it.
     void hold() { ++holds_; }
@@ -145,6 +167,7 @@ class Connection final : public SocketHandler, private PduHandler {
     void on_received(size_t size_bytes) override;
     void on_sent() override;
     void on_closed(Error reason) override;
+    void on_released(AcceptedSocket released) override;
 
     // PduHandler.
     PayloadPlan on_header(const PduHeader& header) override;
@@ -156,12 +179,18 @@ class Connection final : public SocketHandler, private PduHandler {
     [[nodiscard]] std::optional<KeptMemory> keep_payload(const PduHeader& header);
     [[nodiscard]] PayloadPlan on_h2c_data(const H2cData& data);
     void on_ic_req(const IcReq& req);
+    [[nodiscard]] SocketOptions socket_options() const;
 
     /// Finds memory for a capsule with so much data: it is in capsule_buffer_, the pair has it, or
     /// none is needed. False: it comes later.
     [[nodiscard]] bool find_capsule_memory(const Sqe& sqe, uint32_t bytes);
     [[nodiscard]] bool begins_pair(const Sqe& sqe) const;
+    /// Where buffers come from, as the phase and the kind of queue are now.
+    void choose_sources();
     void begin(Request& request);
+    /// Judges a command that is complete but for its data, and executes it or gets it what it
+    /// needs.
+    void judge(Request& request);
     void restart_timer(uint64_t delay_ns);
     void on_timer();
     void need_buffer(Request& request);
@@ -200,8 +229,18 @@ class Connection final : public SocketHandler, private PduHandler {
     void send_errors();
     void end_if_unused();
     void end();
+    /// Lets a command without a buffer wait for the end of the move.
+    void park(Request& request);
+    void unpark();
+    /// Quieting: no new command is taken, because no data for older ones can be behind it.
+    [[nodiscard]] bool holds_stream() const;
+    [[nodiscard]] bool is_quiet() const;
+    void leave_later();
+    void leave_if_quiet();
+    void give_up_move();
+    void count_completion(const Request& request);
 
-    PollGroup& group_;
+    PollGroup* group_;
     const uint64_t id_;
     const ListenerId listener_;
     Phase phase_ = Phase::kAwaitingIc;
@@ -218,6 +257,9 @@ class Connection final : public SocketHandler, private PduHandler {
     Timer connect_timer_;  // Bounds each of the phases before kLive, and kTerminating.
     QueueAuthentication authentication_{*this};
     Timer data_timer_;  // Runs while a host may owe data; not stopped when it has come.
+    ConnectionMove move_;
+    OwnedEvent<Connection, &Connection::leave_if_quiet> leave_event_{*this};
+    PeriodWork period_work_;
 
     struct EndRequest {
         void operator()(Request* request) const { request->~Request(); }
@@ -236,9 +278,11 @@ class Connection final : public SocketHandler, private PduHandler {
     bool is_receiving_ic_ = false;
     bool is_data_for_request_ = false;  // What is being received is H2CData, not the capsule.
     uint32_t h2c_bytes_ = 0;            // Of that H2CData.
-    Buffer capsule_buffer_;             // Granted to the capsule that waits in the receiver.
+    BufferSource data_source_;
+    BufferSource capsule_source_;
+    Buffer capsule_buffer_;  // Granted to the capsule that waits in the receiver.
     BufferWaiter capsule_waiter_;
-    BufferPool* capsule_buffer_pool_ = nullptr;  // Where it comes from.
+    BufferSource capsule_buffer_source_;  // Where it comes from.
     bool is_short_of_requests_ = false;
     ErrorBatch errors_;  // To be sent when error_report_ is home again.
     ErrorReport error_report_;

@@ -18,7 +18,8 @@ Request* Connection::find_outstanding(CommandId command) {
 }
 
 void Connection::abort(AbortWaiter& waiter) {
-    Request* request = is_live() ? find_outstanding(waiter.command()) : nullptr;
+    const bool is_here = is_live() && move_.state != ConnectionMove::State::kLeaving;
+    Request* request = is_here ? find_outstanding(waiter.command()) : nullptr;
     if (request == nullptr) {
         waiter.answer(false);
         return;

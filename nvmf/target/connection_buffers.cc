@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <utility>
+
 #include "nvmf/target/connection.h"
 #include "nvmf/target/poll_group.h"
 
@@ -5,10 +8,31 @@
 
 namespace basalt::nvmf {
 
+void Connection::choose_sources() {
+    if (!is_live()) {
+        QueuePools& pools = group_->connect_pools();
+        data_source_ = {&pools.data, &pools.data.common_account()};
+        capsule_source_ = {&pools.capsules, &pools.capsules.common_account()};
+        return;
+    }
+    const bool is_admin = is_admin_queue();
+    QueuePools& pools = is_admin ? group_->admin_pools() : group_->io_pools();
+    data_source_ = {&pools.data, is_admin ? &link.host->admin_data : &link.host->data};
+    capsule_source_ = {&pools.capsules,
+                       is_admin ? &link.host->admin_capsules : &link.host->capsules};
+}
+
 void Connection::need_buffer(Request& request) {
-    request.set_state(Request::State::kNeedsBuffer);
+    if (request.state() != Request::State::kNeedsBuffer) {
+        request.set_state(Request::State::kNeedsBuffer);
+    }
+    if (move_.is_quieting()) [[unlikely]] {
+        park(request);
+        return;
+    }
     const size_t size_class = BufferPool::class_for(request.data_bytes);
-    if (share_used_[size_class] >= group_.buffer_share(size_class)) {
+    const uint32_t share = std::max(1U, data_source_.pool->total_count(size_class) / kBufferShare);
+    if (share_used_[size_class] >= share) {
         needy_[size_class].push_back(request);
         return;
     }
@@ -17,9 +41,10 @@ void Connection::need_buffer(Request& request) {
 
 void Connection::acquire_buffer(Request& request) {
     ++share_used_[BufferPool::class_for(request.data_bytes)];
-    const Buffer buffer = group_.io_pool().try_acquire(request.data_bytes);
+    request.source = data_source_;
+    const Buffer buffer = data_source_.try_acquire(request.data_bytes);
     if (!buffer.is_valid()) {
-        group_.io_pool().wait(request.waiter, request.data_bytes);
+        data_source_.wait(request.waiter, request.data_bytes);
         return;
     }
     use_buffer(request, buffer);
@@ -36,7 +61,8 @@ void Connection::buffer_is_back(size_t size_class) {
 void Connection::leave_line(Request& request) {
     BASALT_ASSERT(request.state() == Request::State::kNeedsBuffer);
     if (request.link.is_linked()) {
-        RequestList::remove(request);  // From needy_.
+        RequestList::remove(request);  // From needy_, or move_.parked.
+        move_.parked_count -= move_.is_quieting() ? 1U : 0U;
         return;
     }
     BASALT_ASSERT(request.waiter.is_waiting());
@@ -49,6 +75,8 @@ void Connection::stop_waiting() {
     for (RequestList& line : needy_) {
         line.clear();
     }
+    move_.parked.clear();
+    move_.parked_count = 0;
     // All of them before any memory goes back, or the pool would grant it to another of these.
     for (const auto& request : requests_) {
         if (request->state() == Request::State::kNeedsBuffer && request->waiter.is_waiting()) {
@@ -67,14 +95,11 @@ void Connection::release_memory(Request& request) {
     if (request.kept) {
         const KeptMemory kept = *request.kept;
         request.kept.reset();
-        group_.reactor().network().give_back(kept);
+        group_->reactor().network().give_back(kept);
     }
     if (request.buffer.is_valid()) {
-        BufferPool& pool =
-            request.is_buffer_from_capsule_pool ? group_.capsule_pool() : group_.io_pool();
-        const Buffer buffer = request.buffer;
-        request.buffer = {};
-        pool.release(buffer);
+        const Buffer buffer = std::exchange(request.buffer, {});
+        request.source.release(buffer);
         if (request.is_buffer_of_share) {
             request.is_buffer_of_share = false;
             buffer_is_back(buffer.size_class);

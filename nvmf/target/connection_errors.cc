@@ -33,7 +33,7 @@ void Connection::send_errors() {
     error_report_.batch = errors_;
     errors_ = {};
     hold();
-    group_.report_errors(error_report_, link);
+    group_->report_errors(error_report_, link);
 }
 
 void Connection::errors_reported() {

@@ -28,7 +28,7 @@ void Connection::on_received(size_t size_bytes) {
 
 void Connection::resume_later() {
     if (!is_closing() && !resume_event_.is_waiting()) {
-        group_.reactor().defer(resume_event_);
+        group_->reactor().defer(resume_event_);
     }
 }
 
@@ -81,13 +81,16 @@ void Connection::on_ic_req(const IcReq& req) {
         return encode_ic_resp(out,
                               {.header_digest = format_.header_digest,
                                .data_digest = format_.data_digest,
-                               .h2c_data_max_bytes = group_.options().io_bytes_max});
+                               .h2c_data_max_bytes = group_->options().io_bytes_max});
     });
     flush_later();
 }
 
 PayloadPlan Connection::on_capsule(const PduHeader& header) {
     const uint32_t capsule_bytes = header.data_bytes();
+    if (holds_stream()) [[unlikely]] {
+        return PayloadPlan::later();
+    }
     Request* request = next_request();
     if (request == nullptr) {
         // More commands than the queue is deep: backpressure, no disconnect.
@@ -122,12 +125,12 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
     std::byte* memory = nullptr;
     if (half_pair != nullptr || begins_pair(sqe)) [[unlikely]] {
         FusedPair& pair =
-            half_pair != nullptr ? *half_pair : group_.fused().pair_of(capsule_buffer_);
+            half_pair != nullptr ? *half_pair : group_->fused().pair_of(capsule_buffer_);
         memory = pair.memory(sqe.fuse());
         pair.add(*request);
     } else if (capsule_bytes > 0 && !kept) {
         request->buffer = capsule_buffer_;
-        request->is_buffer_from_capsule_pool = true;
+        request->source = capsule_buffer_source_;
         memory = request->buffer.data;
     }
     capsule_buffer_ = {};
@@ -166,10 +169,10 @@ bool Connection::begins_pair(const Sqe& sqe) const {
 
 bool Connection::find_capsule_memory(const Sqe& sqe, uint32_t bytes) {
     uint32_t wanted_bytes = bytes;
-    BufferPool* pool = &group_.capsule_pool();
+    BufferSource source = capsule_source_;
     if (begins_pair(sqe)) [[unlikely]] {
         wanted_bytes = FusedPairs::kBufferBytes;
-        pool = &group_.fused().pool();
+        source = {&group_->fused().pool(), &link.host->pairs};
     }
     if (wanted_bytes == 0 || half_pair != nullptr || capsule_buffer_.is_valid()) {
         return true;
@@ -177,10 +180,10 @@ bool Connection::find_capsule_memory(const Sqe& sqe, uint32_t bytes) {
     if (capsule_waiter_.is_waiting()) {
         return false;
     }
-    capsule_buffer_pool_ = pool;
-    capsule_buffer_ = pool->try_acquire(wanted_bytes);
+    capsule_buffer_source_ = source;
+    capsule_buffer_ = source.try_acquire(wanted_bytes);
     if (!capsule_buffer_.is_valid()) {
-        pool->wait(capsule_waiter_, wanted_bytes);
+        source.wait(capsule_waiter_, wanted_bytes);
         return false;
     }
     return true;
@@ -209,7 +212,7 @@ PayloadPlan Connection::on_h2c_data(const H2cData& data) {
     receiving_ = &request;
     is_data_for_request_ = true;
     h2c_bytes_ = bytes;
-    request.asked_ns = group_.reactor().now_ns();
+    request.asked_ns = group_->reactor().now_ns();
     request.destination = {static_cast<std::byte*>(request.piece.iov_base) + request.received_bytes,
                            bytes};
     return PayloadPlan::store({&request.destination, 1});
@@ -271,6 +274,7 @@ void Connection::on_violation(const Violation& violation, std::span<const std::b
         return;
     }
     phase_ = Phase::kTerminating;
+    group_->reactor().stop_timer(move_.patience);
     receiving_ = nullptr;
     stop_waiting();
     restart_timer(kConnectTimeoutNs);

@@ -1,6 +1,7 @@
 #include "nvmf/target/controller.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "nvmf/target/admin_commands.h"
 #include "nvmf/target/connection.h"
@@ -98,6 +99,7 @@ NvmeStatus Controller::set_configuration(uint32_t value) {
         }
         status_ = 1U;  // CSTS.RDY
         is_resetting_ = false;
+        is_shutting_down_ = false;
         const ListenerConfig* path = subsystem_.config().find_listener(admin_->listener());
         ana_changes_at_reset = path == nullptr ? 0 : path->ana_changes;
     }
@@ -106,7 +108,9 @@ NvmeStatus Controller::set_configuration(uint32_t value) {
     }
     if (field(value, NVME_CC_SHN_SHIFT, NVME_CC_SHN_MASK) != NVME_CC_SHN_NONE) {
         close_io_queues();
-        status_ = (status_ & ~(3U << 2U)) | (2U << 2U);  // CSTS.SHST: shutdown complete.
+        set_shutdown_status(NVME_CSTS_SHST_OCCUR);
+        is_shutting_down_ = true;
+        settle();
     }
     configuration_ = value;
     return status::kSuccess;
@@ -126,14 +130,33 @@ void Controller::reset() {
     reservation_notices.clear();
     set_default_features();
     is_resetting_ = true;
-    end_reset();
+    is_shutting_down_ = false;
+    settle();
 }
 
-void Controller::end_reset() {
-    if (is_resetting_ && attached_.none()) {
-        is_resetting_ = false;
+void Controller::set_shutdown_status(uint32_t value) {
+    status_ = (status_ & ~(3U << NVME_CSTS_SHST_SHIFT)) | (value << NVME_CSTS_SHST_SHIFT);
+}
+
+void Controller::settle() {
+    if (attached_.any()) {
+        return;
+    }
+    if (std::exchange(is_resetting_, false)) {
         status_ = 0;
     }
+    if (std::exchange(is_shutting_down_, false)) {
+        set_shutdown_status(NVME_CSTS_SHST_CMPLT);
+    }
+    if (std::exchange(is_closing_, false) && admin_ != nullptr) {
+        admin_->close_socket();
+    }
+}
+
+bool Controller::may_close() {
+    close_io_queues();
+    is_closing_ = attached_.any();
+    return !is_closing_;
 }
 
 void Controller::set_default_features() {
@@ -164,8 +187,15 @@ NvmeStatus Controller::attach(QueueId qid, const QueueMember& member) {
 void Controller::detach(QueueId qid) {
     BASALT_ASSERT(attached_.test(qid.raw()));
     attached_.reset(qid.raw());
-    end_reset();
+    settle();
     group_.controller_changed(*this);
+}
+
+void Controller::queue_moved(QueueId qid, uint64_t connection_id, CoreId core) {
+    if (qid.raw() < members_.size() && attached_.test(qid.raw()) &&
+        members_[qid.raw()].connection_id == connection_id) {
+        members_[qid.raw()].core = core;
+    }
 }
 
 void Controller::close_io_queues() {
@@ -194,10 +224,12 @@ const QueueMember* Controller::find_queue(QueueId qid) const {
 QueueSettings Controller::queue_settings() const {
     return {.is_write_through = features.volatile_write_cache == 0,
             .has_retry_delays = (features.host_behavior[0] & NVME_ENABLE_ACRE) != 0,
-            .knows_copy_format_2 = (features.host_behavior[kHostBehaviorCdfe] & kCopyFormat2) != 0};
+            .knows_copy_format_2 = (features.host_behavior[kHostBehaviorCdfe] & kCopyFormat2) != 0,
+            .version = settings_version_};
 }
 
 void Controller::tell_queues(Request& request) {
+    ++settings_version_;
     admin_->link.settings = queue_settings();
     request.scratch = io_queue_count();
     if (request.scratch == 0) {

@@ -88,7 +88,10 @@ class Controller {
     // --- I/O queues.
     /// Admits an I/O queue. Status for its Connect.
     [[nodiscard]] NvmeStatus attach(QueueId qid, const QueueMember& member);
+    /// The queue has ended: no device works on a command of it any more.
     void detach(QueueId qid);
+    /// The queue that was `connection_id` is on another core now, if it is still the one.
+    void queue_moved(QueueId qid, uint64_t connection_id, CoreId core);
     [[nodiscard]] uint32_t io_queue_count() const {
         return static_cast<uint32_t>(attached_.count());
     }
@@ -152,6 +155,11 @@ class Controller {
     /// Tells all queues, and completes `request`, a Set Features, when they know.
     void tell_queues(Request& request);
 
+    /// Our side is to close the admin connection. Asks the I/O queues to close first; false: some
+    /// are left, and Connection::close_socket() follows. Hosts take the end of that connection for
+    /// the end of the association, and send what was not answered again by another path.
+    [[nodiscard]] bool may_close();
+
     /// The admin connection is gone: drops the event requests, asks every I/O queue to close.
     void admin_gone();
     [[nodiscard]] bool is_finished() const { return admin_ == nullptr && attached_.none(); }
@@ -168,8 +176,10 @@ class Controller {
     [[nodiscard]] uint64_t silence_max_ns() const;
     void close_io_queues();
     void reset();
-    void end_reset();
+    /// Does what has waited for the last I/O queue's end, if that has come.
+    void settle();
     void set_default_features();
+    void set_shutdown_status(uint32_t value);
     void check_keep_alive();
     void deliver_events();
     [[nodiscard]] bool is_enabled(AsyncEvent event) const;
@@ -182,7 +192,11 @@ class Controller {
     uint32_t configuration_ = 0;
     uint32_t status_ = 0;
     uint32_t resets_ = 0;
-    bool is_resetting_ = false;  // Until the last I/O queue is gone.
+    // Until the last I/O queue is gone:
+    bool is_resetting_ = false;
+    bool is_shutting_down_ = false;
+    bool is_closing_ = false;
+    uint32_t settings_version_ = 0;
     bool counts_all_as_alive_ = false;
     uint32_t io_queues_allowed_;
 

@@ -14,13 +14,16 @@ namespace basalt::nvmf {
 
 class Controller;
 class Subsystem;
+struct HostShare;
 
 /// What a connected queue knows of its controller. The controller lives on the core of its admin
 /// queue; an I/O queue on another core names it by core and id, never by pointer.
 struct ControllerLink {
     Subsystem* subsystem = nullptr;    ///< As this queue's core sees it; null before Connect.
+    SubsystemId subsystem_id;          ///< The subsystem's, on every core.
     Controller* controller = nullptr;  ///< Admin queue only: it owns the controller.
-    CoreId home;                       ///< The controller's core.
+    HostShare* host = nullptr;  ///< What the host's queues hold on this core; with subsystem.
+    CoreId home;                ///< The controller's core.
     ControllerId cntlid;
     QueueId qid;
     std::string host_nqn;

@@ -78,15 +78,13 @@ void connect_admin_queue(Request& request,
         refuse(request, status::kConnectControllerBusy, 0, "no controller id is free");
         return;
     }
-    connection.link.subsystem = &subsystem;
     connection.link.controller = controller;
     connection.link.home = connection.group().reactor().core();
     connection.link.cntlid = controller->id();
     connection.link.qid = kAdminQueueId;
     connection.link.host_nqn = names.host;
     connection.link.host_id = controller->identity().host_id;
-    connection.link.access.update(subsystem.config(), connection.listener(), names.host);
-    ++subsystem.connections;
+    connection.group().join(connection, subsystem);
     connection.go_live(command.queue_entries(), command.disables_sq_flow_control());
     request.cqe.dw0.set(connection.connect_result());
     BASALT_LOG(kInfo,
@@ -122,14 +120,12 @@ void connect_io_queue(Request& request,
         refuse(request, status::kConnectInvalidParameters, kOffsetCntlid, "no such controller");
         return;
     }
-    connection.link.subsystem = &subsystem;
     connection.link.home = *home;
     connection.link.cntlid = cntlid;
     connection.link.qid = command.qid();
     connection.link.host_nqn = names.host;
     std::memcpy(connection.link.host_id.data(), data.hostid, connection.link.host_id.size());
-    connection.link.access.update(subsystem.config(), connection.listener(), names.host);
-    ++subsystem.connections;
+    connection.group().join(connection, subsystem);
     connection.set_connecting(true);
     connection.group().attach_remote(request);
 }

@@ -32,6 +32,14 @@ inline constexpr size_t kSendBytesMax = size_t{256} * 1024;
 /// was asked for, or does not read what it has asked for, takes no more than that from the others.
 inline constexpr uint32_t kBufferShare = 4;
 
+/// How long a connection that is to go to another core may take until nothing of it is under way;
+/// then it stays. Its host waits that long at most for what it has asked for meanwhile.
+inline constexpr uint64_t kMovePatienceNs = 100 * kNsPerMs;
+
+/// How often the control thread looks whether the load of the reactors is uneven, and so the least
+/// time between two moves.
+inline constexpr uint64_t kBalancePeriodNs = kNsPerSecond;
+
 /// How long a host may take for the data of a write that it was asked for. As long as Linux gives
 /// a command by default; its connection is closed then, because only that ends a transfer.
 inline constexpr uint64_t kDataTimeoutNs = 30 * kNsPerSecond;

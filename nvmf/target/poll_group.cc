@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <bitset>
+#include <utility>
 
+#include "nvmf/auth/messages.h"
 #include "nvmf/target/poll_group_events.h"
 #include "reactor/base/log.h"
 
@@ -13,20 +15,31 @@ namespace {
 // Admin and fabrics commands may bring up to 8 KiB whatever the I/O capsule size is: few do.
 constexpr uint32_t kLargeCapsuleBuffers = 64;
 
-BufferPool::Counts io_counts(const TransportOptions& options) {
-    return {options.small_buffers, options.medium_buffers, options.large_buffers};
+QueuePools::Counts io_counts(const TransportOptions& options) {
+    return {.data = {options.small_buffers, options.medium_buffers, options.large_buffers},
+            .capsules = {options.capsule_buffers, kLargeCapsuleBuffers, 0}};
 }
 
-BufferPool::Counts capsule_counts(const TransportOptions& options) {
-    return {options.capsule_buffers, kLargeCapsuleBuffers, 0};
+// Identify and most log pages are 4 KiB, others up to MDTS. They are answered at once, so a buffer
+// is in use for as long as its host takes to read.
+constexpr QueuePools::Counts kAdminCounts{.data = {64, 8, 4}, .capsules = {64, 16, 0}};
+// Connect and authentication bring and take less than 4 KiB.
+constexpr QueuePools::Counts kConnectCounts{.data = {64, 1, 1}, .capsules = {64, 16, 0}};
+static_assert(kAuthTransferBytesMax <= BufferPool::kClassBytes[0]);
+static_assert(kAdminCapsuleDataBytes <= BufferPool::kClassBytes[1]);
+
+/// The next `bytes` of `memory`.
+std::span<std::byte> cut(std::span<std::byte>& memory, size_t bytes) {
+    const std::span<std::byte> part = memory.first(bytes);
+    memory = memory.subspan(bytes);
+    return part;
 }
 
 }  // namespace
 
 size_t PollGroup::buffer_bytes(const TransportOptions& options) {
-    return BufferPool::region_bytes(io_counts(options)) +
-           BufferPool::region_bytes(capsule_counts(options)) + FusedPairs::region_bytes() +
-           StepJobs::region_bytes();
+    return io_counts(options).region_bytes() + kAdminCounts.region_bytes() +
+           kConnectCounts.region_bytes() + FusedPairs::region_bytes() + StepJobs::region_bytes();
 }
 
 PollGroup::PollGroup(Reactor& reactor,
@@ -35,20 +48,16 @@ PollGroup::PollGroup(Reactor& reactor,
                      Authenticator& authenticator,
                      std::span<std::byte> buffers)
     : reactor_(reactor),
+      memory_(buffers),
       started_ns_(reactor.now_ns()),
       peers_(peers),
       authenticator_(authenticator),
       options_(options),
-      io_pool_(buffers, io_counts(options)),
-      capsule_pool_(buffers.subspan(BufferPool::region_bytes(io_counts(options))),
-                    capsule_counts(options)),
-      fused_(*this,
-             buffers.subspan(BufferPool::region_bytes(io_counts(options)) +
-                             BufferPool::region_bytes(capsule_counts(options)))),
-      steps_(*this,
-             buffers.subspan(BufferPool::region_bytes(io_counts(options)) +
-                             BufferPool::region_bytes(capsule_counts(options)) +
-                             FusedPairs::region_bytes())),
+      io_pools_(cut(memory_, io_counts(options).region_bytes()), io_counts(options)),
+      admin_pools_(cut(memory_, kAdminCounts.region_bytes()), kAdminCounts),
+      connect_pools_(cut(memory_, kConnectCounts.region_bytes()), kConnectCounts),
+      fused_(*this, cut(memory_, FusedPairs::region_bytes())),
+      steps_(*this, cut(memory_, StepJobs::region_bytes())),
       fences_(reactor) {
     // Direct I/O to a file then need not pin the pages of each request.
     reactor_.storage().register_memory(buffers.first(buffer_bytes(options)));
@@ -64,11 +73,13 @@ PollGroup::~PollGroup() {
 void PollGroup::accept(AcceptedSocket accepted, ListenerId listener) {
     if (connection_count_ >= kConnectionsPerGroupMax) {
         BASALT_LOG(kWarn, "nvmf", "connection refused: {} are open", connection_count_);
-        reactor_.network().discard(accepted);
+        reactor_.network().discard(std::move(accepted));
         return;
     }
-    auto connection = std::make_unique<Connection>(*this, next_connection_id_++, listener);
-    if (const Status started = connection->start(accepted); !started) {
+    // An id is this core's for ever, also when the connection is not.
+    const uint64_t id = next_connection_++ * peers_.size() + reactor_.core().raw();
+    auto connection = std::make_unique<Connection>(*this, id, listener);
+    if (const Status started = connection->start(std::move(accepted)); !started) {
         BASALT_LOG(kInfo,
                    "nvmf",
                    "connection {}: gone before it began: {}",
@@ -76,8 +87,17 @@ void PollGroup::accept(AcceptedSocket accepted, ListenerId listener) {
                    describe(started.error().code));
         return;
     }
-    connections_.push_back(*connection.release());  // Owned through the list from here: forget().
+    add(*connection.release());  // Owned through the list from here: forget().
+}
+
+void PollGroup::add(Connection& connection) {
+    connections_.push_back(connection);
     ++connection_count_;
+}
+
+void PollGroup::remove(Connection& connection) {
+    IntrusiveList<Connection, &Connection::group_link>::remove(connection);
+    --connection_count_;
 }
 
 Connection* PollGroup::find_connection(uint64_t id) {
@@ -98,16 +118,33 @@ void PollGroup::connection_closed(Connection& connection) {
         controller.admin_gone();
     } else if (link.is_attached) {
         --stats_.io_queues;
-        link.is_attached = false;
-        DetachEvent::send(*this, link);
     }
 }
 
+void PollGroup::join(Connection& connection, Subsystem& subsystem) {
+    ControllerLink& link = connection.link;
+    link.subsystem = &subsystem;
+    link.subsystem_id = subsystem.config().id;
+    link.host = &hosts_.join(link.host_nqn);
+    link.access.update(subsystem.config(), connection.listener(), link.host_nqn);
+    ++subsystem.connections;
+}
+
+void PollGroup::part(Connection& connection) {
+    ControllerLink& link = connection.link;
+    --std::exchange(link.subsystem, nullptr)->connections;
+    hosts_.leave(*std::exchange(link.host, nullptr));
+}
+
 void PollGroup::forget(Connection& connection) {
-    IntrusiveList<Connection, &Connection::group_link>::remove(connection);
-    --connection_count_;
+    remove(connection);
+    if (connection.link.is_attached) {
+        // Only now: its controller must not call itself disabled, and a host send a write again by
+        // another way, while a device may still do what this queue has asked for.
+        DetachEvent::send(*this, connection.link);
+    }
     if (connection.link.subsystem != nullptr) {
-        --connection.link.subsystem->connections;
+        part(connection);
     }
     const std::unique_ptr<Connection> owned(&connection);
 }
@@ -268,7 +305,7 @@ void PollGroup::attach_done(const AttachEvent& event) {
             request.cqe.dw0.set(connection.connect_result());
         }
     } else if (!connection.is_closing()) {
-        --connection.link.subsystem->connections;
+        part(connection);
         connection.link = {};
         connection.set_connecting(false);
         BASALT_LOG(kWarn,

@@ -12,6 +12,7 @@
 #include "nvmf/target/io/fused_pair.h"
 #include "nvmf/target/io/range_fence.h"
 #include "nvmf/target/io/step_job.h"
+#include "nvmf/target/queue_memory.h"
 #include "nvmf/target/subsystem.h"
 #include "reactor/task.h"
 
@@ -63,19 +64,19 @@ class PollGroup {
     [[nodiscard]] const TransportOptions& options() const { return options_; }
     /// When the group was made, by its reactor's clock.
     [[nodiscard]] uint64_t started_ns() const { return started_ns_; }
-    /// For in-capsule data alone: whoever holds one waits for nothing that is behind it in its
-    /// stream, so that a pool emptied by R2T transfers can't lock a connection up.
-    [[nodiscard]] BufferPool& capsule_pool() { return capsule_pool_; }
-    [[nodiscard]] BufferPool& io_pool() { return io_pool_; }
+    /// The buffers of I/O queues.
+    [[nodiscard]] QueuePools& io_pools() { return io_pools_; }
+    /// Those of admin queues: what the host of a controller wants to know or set, and its Keep
+    /// Alive behind that, waits for no I/O.
+    [[nodiscard]] QueuePools& admin_pools() { return admin_pools_; }
+    /// Those of queues that are not live yet: who only begins takes nothing from others.
+    [[nodiscard]] QueuePools& connect_pools() { return connect_pools_; }
+    [[nodiscard]] HostShares& hosts() { return hosts_; }
     [[nodiscard]] FusedPairs& fused() { return fused_; }
     [[nodiscard]] FenceTable& fences() { return fences_; }
     [[nodiscard]] StepJobs& steps() { return steps_; }
     /// All groups by core.
     [[nodiscard]] std::span<PollGroup* const> peers() const { return peers_; }
-    /// How many I/O buffers of a size one connection may hold or stand in line for.
-    [[nodiscard]] uint32_t buffer_share(size_t size_class) const {
-        return std::max(1U, io_pool_.total_count(size_class) / kBufferShare);
-    }
     [[nodiscard]] const PollGroupStats& stats() const { return stats_; }
     [[nodiscard]] GroupTls& tls() { return tls_; }
 
@@ -102,7 +103,7 @@ class PollGroup {
     /// Of what discovery controllers here tell; goes up with each configuration that changes it.
     [[nodiscard]] uint64_t discovery_generation() const { return discovery_generation_; }
 
-    /// Listens here; accepted connections go to all groups in turn.
+    /// Listens here; accepted connections are dealt out to all groups.
     [[nodiscard]] Result<SocketAddress> listen(ListenerId id, const SocketAddress& address);
     void stop_listening(ListenerId id);
     /// Closes all connections and waits for their end, and for the events that this group has sent
@@ -119,8 +120,40 @@ class PollGroup {
         }
     }
 
+    // --- Which connections are where (poll_group_moves.cc).
+
+    /// What the group has done since begin_period().
+    struct PeriodLoad {
+        uint64_t busy_ns = 0;        ///< Since the reactor was made.
+        uint32_t connections = 0;    ///< All that there are.
+        uint32_t active_queues = 0;  ///< Those that have completed a command.
+        uint64_t work = 0;           ///< See queue_work().
+    };
+    void begin_period();
+    [[nodiscard]] PeriodLoad period_load() const;
+    /// Moves to core `to` a queue that has done as nearly `work` as there is one in this period,
+    /// but less than `work_max`. False: there is none that can.
+    bool move_some(CoreId to, uint64_t work, uint64_t work_max);
+    /// Moves an I/O queue to core `to`, when it can and if it can soon. False: it is not here, or
+    /// it can't: admin queues and those that may speak TLS stay.
+    bool move(uint64_t connection_id, CoreId to);
+    [[nodiscard]] uint32_t connection_count() const { return connection_count_; }
+    /// How many connections each group has: new ones go where there are the fewest. Without that,
+    /// to all in turn. Of the group that listens.
+    void set_placement(std::vector<uint32_t> connections) { placement_ = std::move(connections); }
+
     // --- For connections and controllers of this group.
 
+    /// Counts periods, for connections: see begin_period().
+    [[nodiscard]] uint32_t period() const { return period_; }
+    void count_active_queue() { ++active_queues_; }
+    void count_work(uint64_t work) { work_ += work; }
+    /// The connection has nothing under way any more, and `released` is its socket.
+    void send_away(Connection& connection, AcceptedSocket released, CoreId to);
+    /// The connection is a queue of `subsystem` from now on, for the host that its link names.
+    void join(Connection& connection, Subsystem& subsystem);
+    /// It is no more.
+    void part(Connection& connection);
     [[nodiscard]] Subsystem* find_subsystem(std::string_view nqn);
     [[nodiscard]] Subsystem* find_subsystem(SubsystemId id);
     /// Null when all ids of this group's share are taken.
@@ -176,6 +209,7 @@ class PollGroup {
     struct HealthEvent;
     struct ControllersEvent;
     struct SettingsEvent;
+    struct MoveEvent;
 
     /// The controller ids that one core hands out: first, first + 1, ….
     struct ControllerIds {
@@ -184,7 +218,14 @@ class PollGroup {
     };
 
     void accept(AcceptedSocket accepted, ListenerId listener);
+    [[nodiscard]] CoreId place_for_next();
     [[nodiscard]] Connection* find_connection(uint64_t id);
+    void add(Connection& connection);
+    void remove(Connection& connection);
+    void receive(MoveEvent& event);
+    /// Sends an event for a connection that has left to where it has gone. False: it has not.
+    template <typename What>
+    bool forward(What& event);
     [[nodiscard]] NvmeStatus attach_here(AttachEvent& event);
     void attach_done(const AttachEvent& event);
     void detach_here(SubsystemId subsystem_id, ControllerId cntlid, QueueId qid);
@@ -193,6 +234,9 @@ class PollGroup {
     /// Channels for the namespaces of `next` that `subsystem` (null: a new one) has not open.
     [[nodiscard]] Result<std::vector<std::unique_ptr<Namespace>>> open_new(
         Subsystem* subsystem, const SubsystemConfig& next);
+    /// Why a queue of a subsystem may not be, as the subsystem is configured now; empty: it may.
+    [[nodiscard]] static std::string_view judge_queue(const Subsystem& subsystem,
+                                                      const Connection& connection);
     void close_disallowed(Subsystem& subsystem);
     /// Tells each queue of the subsystem what it may do with the namespaces.
     void update_access(Subsystem& subsystem);
@@ -200,13 +244,16 @@ class PollGroup {
     [[nodiscard]] ControllerIds ids_of(const SubsystemConfig& config, CoreId core) const;
 
     Reactor& reactor_;
+    std::span<std::byte> memory_;  // What is left of the buffers, while the members are made.
     const uint64_t started_ns_;
     const std::span<PollGroup* const> peers_;
     Authenticator& authenticator_;
     const TransportOptions options_;
     GroupTls tls_{*this};
-    BufferPool io_pool_;
-    BufferPool capsule_pool_;
+    QueuePools io_pools_;
+    QueuePools admin_pools_;
+    QueuePools connect_pools_;
+    HostShares hosts_;
     FusedPairs fused_;
     StepJobs steps_;
     FenceTable fences_;  // Knows the namespaces, so it outlives them.
@@ -214,12 +261,24 @@ class PollGroup {
     std::vector<std::unique_ptr<Acceptor>> acceptors_;
     IntrusiveList<Connection, &Connection::group_link> connections_;
     uint32_t connection_count_ = 0;
-    uint64_t next_connection_id_ = 1;
+    uint64_t next_connection_ = 1;
     uint32_t next_controller_ = 0;  // Ids are handed out in turn, so that a late one meets no heir.
     uint32_t next_group_ = 0;
     uint32_t events_under_way_ = 0;  // Sent by this group and not home again.
     uint64_t discovery_generation_ = 0;
     PollGroupStats stats_;
+    bool is_ending_ = false;
+
+    // Connections that have left, until their controllers send nothing here any more.
+    struct Departed {
+        uint64_t connection_id;
+        CoreId to;
+    };
+    std::vector<Departed> departed_;
+    uint32_t period_ = 0;
+    uint32_t active_queues_ = 0;
+    uint64_t work_ = 0;
+    std::vector<uint32_t> placement_;
 };
 
 }  // namespace basalt::nvmf

@@ -105,23 +105,33 @@ Task<void> PollGroup::drain(SubsystemId id, std::vector<std::unique_ptr<Namespac
     }
 }
 
+std::string_view PollGroup::judge_queue(const Subsystem& subsystem, const Connection& connection) {
+    const SubsystemConfig& config = subsystem.config();
+    const std::string& host_nqn = connection.link.host_nqn;
+    if (!config.allows(host_nqn)) {
+        return "its host is no longer allowed";
+    }
+    if (!config.listens_on(connection.listener())) {
+        return "its listener was removed";
+    }
+    const bool is_secure = !connection.tls_identity().empty();
+    const ListenerConfig* listener = config.find_listener(connection.listener());
+    if (!is_secure && requires_tls(config, listener, host_nqn)) {
+        return "its host must use TLS from now on";
+    }
+    if (is_secure && find_host_tls(config, host_nqn) == nullptr) {
+        return "its host has no key any more";
+    }
+    return {};
+}
+
 void PollGroup::close_disallowed(Subsystem& subsystem) {
     for_each_connection([&](Connection& connection) {
         if (connection.link.subsystem != &subsystem) {
             return;
         }
-        if (!subsystem.config().allows(connection.link.host_nqn)) {
-            connection.close("its host is no longer allowed");
-        } else if (!subsystem.config().listens_on(connection.listener())) {
-            connection.close("its listener was removed");
-        } else if (connection.tls_identity().empty() &&
-                   requires_tls(subsystem.config(),
-                                subsystem.config().find_listener(connection.listener()),
-                                connection.link.host_nqn)) {
-            connection.close("its host must use TLS from now on");
-        } else if (!connection.tls_identity().empty() &&
-                   find_host_tls(subsystem.config(), connection.link.host_nqn) == nullptr) {
-            connection.close("its host has no key any more");
+        if (const auto why = judge_queue(subsystem, connection); !why.empty()) {
+            connection.close(why);
         }
     });
 }
@@ -205,6 +215,7 @@ void PollGroup::announce_discovery(const DiscoveryAudience& audience) {
 }
 
 Task<void> PollGroup::close_all() {
+    is_ending_ = true;
     for_each_connection([](Connection& connection) { connection.close("the target stops"); });
     while (connection_count_ > 0 || events_under_way_ > 0) {
         co_await sleep_for(reactor_, kDrainPollNs);

@@ -1,37 +1,13 @@
 #include "nvmf/target/poll_group_events.h"
 
 #include <memory>
+#include <utility>
 
 #include "nvmf/target/admin_commands.h"
 #include "nvmf/target/identify.h"
 #include "nvmf/wire/command.h"
 
 namespace basalt::nvmf {
-
-/// How every event travels: out, back home, and there it is freed. A group counts those that are
-/// not home yet, because each names it.
-struct PollGroup::Journey {
-    template <typename What>
-    static void begin(std::unique_ptr<What> event, CoreId to) {
-        PollGroup& origin = *event->origin;
-        ++origin.events_under_way_;
-        origin.reactor_.post(to, *event.release());
-    }
-
-    template <typename What>
-    static void go_home(What& event, Reactor& here) {
-        event.set_run([](Event& returned, Reactor&) {
-            static_cast<void>(end(static_cast<What&>(returned)));
-        });
-        here.post(event.origin->reactor_.core(), event);
-    }
-
-    template <typename What>
-    [[nodiscard]] static std::unique_ptr<What> end(What& event) {
-        --event.origin->events_under_way_;
-        return std::unique_ptr<What>(&event);
-    }
-};
 
 void PollGroup::AcceptEvent::send(PollGroup& from,
                                   CoreId to,
@@ -40,19 +16,18 @@ void PollGroup::AcceptEvent::send(PollGroup& from,
     auto event = std::make_unique<AcceptEvent>();
     event->origin = &from;
     event->receiver = from.peers_[to.raw()];
-    event->accepted = accepted;
+    event->accepted = std::move(accepted);
     event->listener = listener;
     event->set_run([](Event& arrived, Reactor& here) {
         auto& self = static_cast<AcceptEvent&>(arrived);
-        self.receiver->accept(self.accepted, self.listener);
+        self.receiver->accept(std::move(self.accepted), self.listener);
         Journey::go_home(self, here);
     });
     Journey::begin(std::move(event), to);
 }
 
 void PollGroup::Acceptor::on_accept(AcceptedSocket new_socket) {
-    const uint32_t next = group.next_group_++ % static_cast<uint32_t>(group.peers_.size());
-    AcceptEvent::send(group, CoreId(next), new_socket, id);
+    AcceptEvent::send(group, group.place_for_next(), std::move(new_socket), id);
 }
 
 void PollGroup::AttachEvent::send(PollGroup& from, Request& request) {
@@ -107,7 +82,7 @@ void PollGroup::DetachEvent::send(PollGroup& from, const ControllerLink& link) {
     auto event = std::make_unique<DetachEvent>();
     event->origin = &from;
     event->receiver = from.peers_[link.home.raw()];
-    event->subsystem = link.subsystem->config().id;
+    event->subsystem = link.subsystem_id;
     event->cntlid = link.cntlid;
     event->qid = link.qid;
     event->set_run([](Event& arrived, Reactor& here) {
@@ -125,6 +100,9 @@ void PollGroup::CloseEvent::send(PollGroup& from, CoreId to, uint64_t connection
     event->connection_id = connection_id;
     event->set_run([](Event& arrived, Reactor& here) {
         auto& self = static_cast<CloseEvent&>(arrived);
+        if (self.receiver->forward(self)) {
+            return;
+        }
         self.receiver->close_here(self.connection_id);
         Journey::go_home(self, here);
     });
@@ -148,6 +126,9 @@ void PollGroup::AbortEvent::send(PollGroup& from, Request& abort, const QueueMem
 }
 
 void PollGroup::AbortEvent::arrive() {
+    if (receiver->forward(*this)) {
+        return;
+    }
     Connection* connection = receiver->find_connection(connection_id);
     if (connection == nullptr) {
         return_with(false);
@@ -250,7 +231,11 @@ void PollGroup::SettingsEvent::send(PollGroup& from,
     event->settings = settings;
     event->set_run([](Event& arrived, Reactor& here) {
         auto& self = static_cast<SettingsEvent&>(arrived);
-        if (Connection* connection = self.receiver->find_connection(self.connection_id)) {
+        if (self.receiver->forward(self)) {
+            return;
+        }
+        Connection* connection = self.receiver->find_connection(self.connection_id);
+        if (connection != nullptr && connection->link.settings.version < self.settings.version) {
             connection->link.settings = self.settings;
         }
         self.set_run([](Event& returned, Reactor&) {

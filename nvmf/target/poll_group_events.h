@@ -1,7 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "nvmf/target/poll_group.h"
@@ -11,6 +13,31 @@
 // one.
 
 namespace basalt::nvmf {
+
+/// How every event travels: out, back home, and there it is freed. A group counts those that are
+/// not home yet, because each names it.
+struct PollGroup::Journey {
+    template <typename What>
+    static void begin(std::unique_ptr<What> event, CoreId to) {
+        PollGroup& origin = *event->origin;
+        ++origin.events_under_way_;
+        origin.reactor_.post(to, *event.release());
+    }
+
+    template <typename What>
+    static void go_home(What& event, Reactor& here) {
+        event.set_run([](Event& returned, Reactor&) {
+            static_cast<void>(end(static_cast<What&>(returned)));
+        });
+        here.post(event.origin->reactor_.core(), event);
+    }
+
+    template <typename What>
+    [[nodiscard]] static std::unique_ptr<What> end(What& event) {
+        --event.origin->events_under_way_;
+        return std::unique_ptr<What>(&event);
+    }
+};
 
 /// A new connection for the receiver.
 struct PollGroup::AcceptEvent : Event {
@@ -146,5 +173,43 @@ struct PollGroup::CloseEvent : Event {
     PollGroup* receiver = nullptr;
     uint64_t connection_id = 0;
 };
+
+/// A connection goes to another core, then word of that to its controller's. What that core sends
+/// where the connection was arrives there before the event comes back, and is sent on; all of it
+/// has arrived when the event comes to the connection once more, which may then move again.
+struct PollGroup::MoveEvent : Event {
+    static void send(PollGroup& from,
+                     CoreId to,
+                     std::unique_ptr<Connection> connection,
+                     AcceptedSocket released);
+
+    void arrive(Reactor& here);
+    void tell_controller(Reactor& here);
+    void come_back(Reactor& here);
+    void settle(Reactor& here);
+
+    PollGroup* origin = nullptr;
+    PollGroup* receiver = nullptr;
+    std::unique_ptr<Connection> connection;  ///< On its way.
+    AcceptedSocket released;
+    uint64_t connection_id = 0;
+    SubsystemId subsystem;
+    CoreId home;
+    ControllerId cntlid;
+    QueueId qid;
+};
+
+template <typename What>
+bool PollGroup::forward(What& event) {
+    const auto left = std::find_if(departed_.begin(), departed_.end(), [&](const Departed& each) {
+        return each.connection_id == event.connection_id;
+    });
+    if (left == departed_.end()) {
+        return false;
+    }
+    event.receiver = peers_[left->to.raw()];
+    reactor_.post(left->to, event);
+    return true;
+}
 
 }  // namespace basalt::nvmf

@@ -41,6 +41,8 @@ class QueueAuthentication {
     [[nodiscard]] bool has_failed() const {
         return exchange_ != nullptr && exchange_->state() == TargetExchange::State::kFailed;
     }
+    /// No exchange is under way.
+    [[nodiscard]] bool is_idle() const { return exchange_ == nullptr && !is_applying_; }
     /// The last exchange that succeeded.
     [[nodiscard]] const std::optional<AuthOutcome>& outcome() const { return outcome_; }
 

@@ -13,6 +13,7 @@ struct QueueSettings {
     bool is_write_through = false;     ///< The write cache is switched off: each write is durable.
     bool has_retry_delays = false;     ///< The host heeds Command Retry Delay (ACRE).
     bool knows_copy_format_2 = false;  ///< The host has enabled source namespaces (CDFE).
+    uint32_t version = 0;  ///< Goes up: what is on its way to a queue that moves may come late.
 };
 
 /// Host Behavior Support: the first byte of Copy Descriptor Formats Enable, and in it the bit of

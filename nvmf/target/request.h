@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #include "bdev/core/io_request.h"
+#include "nvmf/target/queue_memory.h"
 #include "nvmf/wire/sqe.h"
 #include "reactor/base/intrusive_list.h"
 #include "reactor/buffer_pool.h"
@@ -75,8 +76,7 @@ class Request {
     bool is_data_for_host = false;    ///< The response carries payload: `piece`.
     bool may_elide_response = false;  ///< The SUCCESS flag stands for the response capsule.
     bool has_digest_error = false;
-    bool is_abort_wanted = false;  ///< To be ended when the host has sent all of it.
-    bool is_buffer_from_capsule_pool = false;
+    bool is_abort_wanted = false;     ///< To be ended when the host has sent all of it.
     bool completes_later = false;     ///< Admin: a function of a table has sent it on a journey.
     bool is_buffer_of_share = false;  ///< Counts in what the connection may hold.
     uint64_t asked_ns = 0;            ///< When data last came, or was asked for.
@@ -84,6 +84,7 @@ class Request {
     uint32_t scratch = 0;             ///< The command's own: a range index, a namespace index.
 
     Buffer buffer;
+    BufferSource source;             ///< Where the buffer comes from.
     std::optional<KeptMemory> kept;  ///< Instead of a buffer: the data lies where it was received.
     BufferWaiter waiter;
     iovec destination{};  ///< Where the receiver puts what is coming, inside buffer.

@@ -148,6 +148,8 @@ Target::Target(Reactor& control, uint32_t reactor_count, BufferMemory& memory)
       memory_(memory),
       authenticator_(control, *this, random_) {
     BASALT_ASSERT(reactor_count > 0);
+    balance_timer_.set([](Timer&, void* self) { static_cast<Target*>(self)->on_balance_timer(); },
+                       this);
     auto discovery = std::make_unique<SubsystemConfig>();
     discovery->id = SubsystemId(next_subsystem_id_++);
     discovery->type = SubsystemType::kDiscovery;
@@ -161,6 +163,7 @@ Target::Target(Reactor& control, uint32_t reactor_count, BufferMemory& memory)
 }
 
 Target::~Target() {
+    control_.stop_timer(balance_timer_);
     BASALT_ASSERT(groups_.empty());
 }
 
@@ -240,14 +243,21 @@ Task<Status> Target::create_transport(TransportOptions options) {
 }
 
 Task<void> Target::shut_down() {
+    set_balancing(false);
+    while (is_balance_under_way_) {
+        co_await sleep_for(control_, kDrainPollNs);
+    }
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);
     // Before the connections, or a host that comes back meanwhile finds an ended group.
     auto stopped = stop_listeners();
     co_await stopped;
-    for (uint32_t i = 0; i < groups_.size(); ++i) {
-        EndGroup ended{groups_[i]};
-        visit<EndGroup> trip(control_, CoreId(i), ended, &EndGroup::run);
+    // Twice: a connection that was on its way from one group to another ends in the other one,
+    // which may have been asked before.
+    for (uint32_t i = 0; i < 2 * groups_.size(); ++i) {
+        const auto core = static_cast<uint32_t>(i % groups_.size());
+        EndGroup ended{groups_[core]};
+        visit<EndGroup> trip(control_, CoreId(core), ended, &EndGroup::run);
         co_await trip;
     }
     for (const auto& state : subsystems_) {

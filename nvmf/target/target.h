@@ -11,6 +11,7 @@
 #include "bdev/core/registry.h"
 #include "keyring/keyring.h"
 #include "nvmf/target/authenticator.h"
+#include "nvmf/target/balance_policy.h"
 #include "nvmf/target/options.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/reservation/reservation_home.h"
@@ -181,6 +182,18 @@ class Target final : private HostSecrets {
     /// By reactor; empty before create_transport().
     [[nodiscard]] Task<std::vector<PollGroupStats>> stats();
 
+    /// Whether I/O queues move from reactor to reactor when the load is uneven, and new connections
+    /// go where there are the fewest rather than to all in turn. Off at first.
+    void set_balancing(bool is_on);
+    [[nodiscard]] bool is_balancing() const { return is_balancing_; }
+    /// Moves an I/O queue to reactor `to`: soon, or not at all if its commands don't end soon; see
+    /// queues(). Errors: kNotFound: subsystem or queue; kInvalidArgument: no such reactor;
+    /// kNotSupported: it is an admin queue, may speak TLS, authenticates, or is moving already.
+    [[nodiscard]] Task<Status> move_queue(std::string nqn,
+                                          ControllerId cntlid,
+                                          QueueId qid,
+                                          CoreId to);
+
     /// Stops listening, closes every connection, waits for the last I/O, and frees everything.
     /// Whatever is called afterwards finds nothing, and makes nothing: kNotFound or kCancelled.
     [[nodiscard]] Task<void> shut_down();
@@ -237,6 +250,15 @@ class Target final : private HostSecrets {
     uint32_t next_listener_id_ = 1;
     uint64_t discovery_generation_ = 0;
     bool is_ended_ = false;
+
+    void on_balance_timer();
+    Task<void> balance();
+    BalancePolicy balance_policy_;
+    Timer balance_timer_;
+    bool is_balancing_ = false;
+    bool is_balance_under_way_ = false;
+    uint64_t period_began_ns_ = 0;
+    std::vector<uint64_t> busy_before_ns_;  // By reactor, when the period began.
 };
 
 }  // namespace basalt::nvmf

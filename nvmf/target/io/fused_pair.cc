@@ -65,6 +65,8 @@ void FusedPair::add(Request& request) {
         first_ = &request;
         is_first_refused_ = false;
         connection_ = &request.connection;
+        // The pair may outlive the connection, and its buffer counts as the host's.
+        host_ = &group_.hosts().join(connection_->link.host_nqn);
         connection_->half_pair = this;
     } else {
         BASALT_ASSERT(state_ == State::kHasFirst);
@@ -318,7 +320,9 @@ void FusedPair::free_if_unused() {
     }
     BASALT_ASSERT(!partner_timer_.is_running());
     state_ = State::kFree;
-    owner_.pool().release(buffer_);
+    HostShare& host = *std::exchange(host_, nullptr);
+    owner_.pool().release(buffer_, host.pairs);
+    group_.hosts().leave(host);
 }
 
 // --- FusedPairs --------------------------------------------------------------------------------

@@ -83,6 +83,7 @@ class FusedPair {
     RangeFence fence_;
     Timer partner_timer_;
     Connection* connection_ = nullptr;
+    HostShare* host_ = nullptr;  // While it is not free.
     Request* first_ = nullptr;
     Request* second_ = nullptr;
     Namespace* namespace_ = nullptr;  // Held open until the fence is idle again.

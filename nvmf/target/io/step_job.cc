@@ -201,6 +201,7 @@ void StepJob::step_over() {
 
 void StepJob::end(NvmeStatus outcome) {
     Request& request = *std::exchange(request_, nullptr);
+    BufferAccount& account = request.connection.link.host->steps;
     if (request.sqe.opcode == nvme_cmd_copy && !outcome.ok()) {
         request.cqe.dw0.set(source_index_);  // The first range that is not copied whole.
     }
@@ -220,7 +221,7 @@ void StepJob::end(NvmeStatus outcome) {
     } else {
         request.connection.complete(request, outcome);
     }
-    owner_.pool().release(buffer_);  // Last: the next command may begin in here.
+    owner_.pool().release(buffer_, account);  // Last: the next command may begin in here.
 }
 
 // --- StepJobs ----------------------------------------------------------------------------------
@@ -238,11 +239,12 @@ StepJobs::StepJobs(PollGroup& group, std::span<std::byte> region)
 }
 
 void StepJobs::start(Request& request) {
-    const Buffer buffer = pool_.try_acquire(kJobBufferBytes);
+    BufferAccount& account = request.connection.link.host->steps;
+    const Buffer buffer = pool_.try_acquire(kJobBufferBytes, account);
     if (buffer.is_valid()) {
         granted(request, buffer);
     } else {
-        pool_.wait(request.waiter, kJobBufferBytes);
+        pool_.wait(request.waiter, kJobBufferBytes, account);
     }
 }
 

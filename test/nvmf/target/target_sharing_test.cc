@@ -3,6 +3,7 @@
 
 #include "bdev/layer/delay_bdev.h"
 #include "reactor/sim/sim_network.h"
+#include "test/nvmf/target/late_bdev.h"
 #include "test/nvmf/target/scripted_host.h"
 
 namespace basalt::nvmf {
@@ -120,6 +121,68 @@ TEST_F(TargetSharing, EveryWriteGetsItsTurnInTheShare) {
         EXPECT_LE(asked.size() - completed, kShare);
     }
     EXPECT_EQ(completed, 10U);
+}
+
+/// Another host with as many queues as it likes, on the same reactors.
+struct ManyQueues {
+    ManyQueues(TargetWorld& world, uint16_t count, std::string_view host_nqn) : admin(world) {
+        admin.host_number = 9;
+        const ControllerId cntlid = admin.become_admin(TargetWorld::kNqn, 0, host_nqn);
+        for (uint16_t qid = 1; qid <= count; ++qid) {
+            ScriptedHost& io = *queues.emplace_back(std::make_unique<ScriptedHost>(world));
+            io.host_number = 9;
+            BASALT_ASSERT(io.handshake());
+            BASALT_ASSERT(
+                io.connect(QueueId(qid), cntlid, TargetWorld::kNqn, host_nqn).status().ok());
+        }
+    }
+
+    ScriptedHost admin;
+    std::vector<std::unique_ptr<ScriptedHost>> queues;
+};
+
+TEST_F(TargetSharing, AHostWithManyConnectionsLeavesBuffersToTheOthers) {
+    connect();
+    ManyQueues greedy(world, 20, "nqn.2026-11.io.basalt:greedy");
+    uint32_t held = 0;
+    for (const auto& io : greedy.queues) {
+        send_large_writes(*io, 10);
+        held += static_cast<uint32_t>(r2ts(*io).size());
+    }
+    EXPECT_GT(held, 16U) << "most of 16 on each of two reactors";
+    EXPECT_LT(held, 32U);
+    // One host after the other still gets some at once.
+    send_large_writes(first, 2);
+    send_large_writes(second, 2);
+    EXPECT_GE(r2ts(first).size() + r2ts(second).size(), 2U);
+}
+
+TEST_F(TargetSharing, AHostWithManyConnectionsLeavesCapsuleBuffersToTheOthers) {
+    connect();
+    LateBdev& stuck = LateBdev::add(world, "Stuck");
+    ManyQueues greedy(world, 60, "nqn.2026-11.io.basalt:greedy");
+    for (const auto& io : greedy.queues) {
+        Bytes burst;
+        for (uint16_t i = 0; i < 40; ++i) {
+            Sqe sqe = write(static_cast<uint16_t>(10 + i), 4096, stuck.nsid.raw());
+            set_in_capsule_data(sqe, 4096);
+            const Bytes capsule = io->capsule(sqe, Bytes(4096));
+            burst.insert(burst.end(), capsule.begin(), capsule.end());
+        }
+        io->send(burst);
+    }
+    // 2400 writes hang or wait for one of 1024 buffers a reactor. Another host's gets one: it
+    // reaches the device.
+    Sqe sqe = write(10, 4096, stuck.nsid.raw());
+    set_in_capsule_data(sqe, 4096);
+    world.world.run_for(10 * kNsPerMs);
+    const uint64_t before = stuck.held_count();
+    EXPECT_LT(before, 2048U);
+    first.send(first.capsule(sqe, Bytes(4096)));
+    world.world.run_for(10 * kNsPerMs);
+    EXPECT_EQ(stuck.held_count(), before + 1);
+    stuck.release();
+    EXPECT_TRUE(first.completion().status().ok());
 }
 
 TEST_F(TargetSharing, NothingIsAskedForAfterATerminateRequest) {

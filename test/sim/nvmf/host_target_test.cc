@@ -24,6 +24,8 @@ struct Outcome {
     uint64_t wrong = 0;    // Blocks read that are not what they must be.
     uint64_t refused = 0;  // Commands that the target answered with an error: never right here.
     uint32_t connections = 0;
+    uint64_t moves = 0;    // Of queues, from core to core.
+    uint64_t changes = 0;  // Of the configuration.
     uint64_t trace_hash = 0;
     bool is_over = false;
 };
@@ -229,22 +231,124 @@ class SimulatedHost {
     uint64_t last_token_ = 0;
 };
 
+/// What an operator does, at any time and to whatever there is, until he is told to stop: moves
+/// queues from core to core; adds and removes namespaces, addresses and hosts beside those that the
+/// tested host uses.
+class Operator {
+  public:
+    enum class Habit : uint8_t { kRests, kMoves, kChangesAll };
+
+    Operator(TargetWorld& world, uint64_t seed, Habit habit)
+        : is_over(habit == Habit::kRests), world_(world), random_(seed), habit_(habit) {
+        world.add_malloc("Extra", TargetWorld::kBlocks, TargetWorld::kBlockBytes);
+    }
+
+    Task<void> work() {
+        // Busy at first, then now and then: some runs take hours.
+        for (uint32_t round = 0; round < 2000 && !is_over; ++round) {
+            const uint64_t longest_ns = round < 500 ? 100 * kNsPerUs : 100 * kNsPerMs;
+            co_await sleep_for(*world_.control, random_.below(longest_ns));
+            switch (habit_ == Habit::kMoves ? 0 : random_.below(4)) {
+                case 0: co_await move_queues(); break;
+                case 1: co_await change_namespace(); break;
+                case 2: co_await change_listener(); break;
+                default: co_await change_host(); break;
+            }
+        }
+    }
+
+    bool is_over;
+    uint64_t moves = 0;
+    uint64_t changes = 0;
+
+  private:
+    Task<void> move_queues() {
+        auto reading = world_.target->queues(nqn_);
+        const auto queues = co_await reading;
+        for (const QueueInfo& queue : *queues) {
+            const CoreId to(static_cast<uint32_t>(random_.below(TargetWorld::kReactors)));
+            auto moving = world_.target->move_queue(nqn_, queue.cntlid, queue.qid, to);
+            const Status moved = co_await moving;
+            moves += moved && to != queue.core ? 1U : 0U;
+        }
+    }
+    Task<void> change_namespace() {
+        constexpr Nsid kExtra(9);
+        if (world_.target->find(nqn_)->find_namespace(kExtra) == nullptr) {
+            NamespaceOptions options;
+            options.device = world_.registry->find("Extra");
+            options.claim = world_.registry->claim(*options.device, "a namespace").value();
+            options.nsid = kExtra;
+            auto adding = world_.target->add_namespace(nqn_, std::move(options));
+            const auto added = co_await adding;
+            EXPECT_TRUE(added.has_value());
+        } else {
+            auto removing = world_.target->remove_namespace(nqn_, kExtra);
+            const Status removed = co_await removing;
+            EXPECT_TRUE(removed.has_value());
+        }
+        ++changes;
+    }
+    Task<void> change_listener() {
+        const SocketAddress extra = sim::World::address(world_.server, 4421);
+        if (has_listener_) {
+            auto removing = world_.target->remove_listener(nqn_, extra);
+            const Status removed = co_await removing;
+            EXPECT_TRUE(removed.has_value());
+        } else {
+            auto adding = world_.target->add_listener(nqn_, extra);
+            const auto added = co_await adding;
+            EXPECT_TRUE(added.has_value());
+        }
+        has_listener_ = !has_listener_;
+        ++changes;
+    }
+    Task<void> change_host() {
+        const std::string another = "nqn.2026-11.io.basalt:another";
+        if (has_host_) {
+            auto removing = world_.target->remove_host(nqn_, another);
+            const Status removed = co_await removing;
+            EXPECT_TRUE(removed.has_value());
+        } else {
+            auto adding = world_.target->add_host(nqn_, another);
+            const Status added = co_await adding;
+            EXPECT_TRUE(added.has_value());
+        }
+        has_host_ = !has_host_;
+        ++changes;
+    }
+
+    TargetWorld& world_;
+    Random random_;
+    const Habit habit_;
+    const std::string nqn_{TargetWorld::kNqn};
+    bool has_listener_ = false;
+    bool has_host_ = false;
+};
+
 Outcome run(uint64_t seed,
             const sim::FaultOptions& faults,
             bool forgets_a_write = false,
-            bool uses_tls = false) {
+            bool uses_tls = false,
+            Operator::Habit habit = Operator::Habit::kRests) {
     // Hosts and targets that lose each other a hundred times an hour have much to say.
     Log::set_level(LogLevel::kError);
     TargetWorld world(seed, sim::calm());
     SimulatedHost host(world, seed, forgets_a_write, uses_tls);
     world.world.faults() = faults;
     constexpr uint64_t kLimitNs = 36'000 * kNsPerSecond;
+    Operator around(world, seed, habit);
+    Task<void> changing = around.work();
     Task<void> working = host.work();
     bool is_over = world.world.run_until([&] { return working.is_done(); }, kLimitNs);
+    around.is_over = true;
     world.world.faults() = sim::calm();
     world.world.run_for(600 * kNsPerSecond);  // Partitions heal, the target notices who has gone.
     Task<void> checking = host.check_all();
     is_over = world.world.run_until([&] { return checking.is_done(); }, kLimitNs) && is_over;
+    is_over = changing.is_done() && is_over;
+    host.outcome.moves = around.moves;
+    host.outcome.changes = around.changes;
     host.outcome.is_over = is_over;
     host.outcome.trace_hash = world.world.trace_hash();
     return host.outcome;
@@ -291,6 +395,50 @@ TEST(HostAndTarget, NothingAcknowledgedIsLostThroughTlsEither) {
     }
     EXPECT_GT(failed, 20U);
     EXPECT_GT(succeeded, 20 * kOperations / 2);
+}
+
+TEST(HostAndTarget, NothingFailsBecauseAQueueMoves) {
+    uint64_t moves = 0;
+    for (uint64_t seed = 0; seed < 20; ++seed) {
+        const Outcome outcome = run(seed, sim::calm(), false, false, Operator::Habit::kMoves);
+        EXPECT_TRUE(outcome.is_over) << "seed " << seed;
+        EXPECT_EQ(outcome.failed, 0U) << "seed " << seed;
+        EXPECT_EQ(outcome.wrong, 0U) << "seed " << seed;
+        EXPECT_EQ(outcome.completed, kOperations + TargetWorld::kBlocks) << "seed " << seed;
+        moves += outcome.moves;
+    }
+    EXPECT_GT(moves, 200U);
+}
+
+TEST(HostAndTarget, NothingFailsBecauseSomethingElseIsReconfigured) {
+    uint64_t changes = 0;
+    uint64_t moves = 0;
+    for (uint64_t seed = 0; seed < 20; ++seed) {
+        const Outcome outcome = run(seed, sim::calm(), false, false, Operator::Habit::kChangesAll);
+        EXPECT_TRUE(outcome.is_over) << "seed " << seed;
+        EXPECT_EQ(outcome.failed, 0U) << "seed " << seed;
+        EXPECT_EQ(outcome.wrong, 0U) << "seed " << seed;
+        EXPECT_EQ(outcome.completed, kOperations + TargetWorld::kBlocks) << "seed " << seed;
+        changes += outcome.changes;
+        moves += outcome.moves;
+    }
+    EXPECT_GT(changes, 200U);
+    EXPECT_GT(moves, 50U);
+}
+
+TEST(HostAndTarget, NothingAcknowledgedIsLostWhenQueuesMoveUnderSwarmFaults) {
+    uint64_t moves = 0;
+    uint64_t failed = 0;
+    for (uint64_t seed = 100; seed < 130; ++seed) {
+        const Outcome outcome = run(seed, sim::swarm(seed), false, false, Operator::Habit::kMoves);
+        EXPECT_TRUE(outcome.is_over) << "seed " << seed;
+        EXPECT_EQ(outcome.wrong, 0U) << "seed " << seed;
+        EXPECT_EQ(outcome.refused, 0U) << "seed " << seed;
+        moves += outcome.moves;
+        failed += outcome.failed;
+    }
+    EXPECT_GT(moves, 1000U);
+    EXPECT_GT(failed, 50U);
 }
 
 TEST(HostAndTarget, TheSameSeedGivesTheSameHistory) {
