@@ -8,6 +8,7 @@
 #include "control/config/load.h"
 #include "control/config/saved_config.h"
 #include "control/daemon.h"
+#include "control/descriptor_limit.h"
 #include "control/log_sink.h"
 #include "control/version.h"
 #include "reactor/topology.h"
@@ -134,6 +135,7 @@ int run(int argc, char** argv) {
         return fail(problem);
     }
     start_logging(config->log);
+    raise_descriptor_limit(config->cores.empty() ? 1 : static_cast<uint32_t>(config->cores.size()));
     Result<std::unique_ptr<Daemon>> daemon = Daemon::start(std::move(*config), problem);
     if (!daemon) {
         return fail(problem);

@@ -128,6 +128,7 @@ Daemon::Daemon(Config config,
     nvmf_auth_handlers_.add_to(table_);
     nvmf_info_handlers_.add_to(table_);
     config_handlers_.add_to(table_);
+    target_.set_balancing(true);
 }
 
 Status Daemon::open_servers(std::string& problem) {

@@ -63,6 +63,10 @@ constexpr std::array<LevelName, 6> kLevels{{{v1::LOG_LEVEL_DISABLED, LogLevel::k
                                             {v1::LOG_LEVEL_NOTICE, LogLevel::kInfo},
                                             {v1::LOG_LEVEL_DEBUG, LogLevel::kDebug}}};
 
+// As SPDK calls them.
+constexpr const char* kStaticScheduler = "static";
+constexpr const char* kDynamicScheduler = "dynamic";
+
 LogLevel from_api(v1::LogLevel level) {
     for (const LevelName& each : kLevels) {
         if (each.api == level) {
@@ -91,6 +95,8 @@ void AppHandlers::add_to(rpc::MethodTable& table) {
     table.add("spdk_kill_instance", *this, &AppHandlers::kill_instance);
     table.add("framework_get_reactors", *this, &AppHandlers::get_reactors);
     table.add("thread_get_stats", *this, &AppHandlers::get_thread_stats);
+    table.add("framework_set_scheduler", *this, &AppHandlers::set_scheduler);
+    table.add("framework_get_scheduler", *this, &AppHandlers::get_scheduler);
     table.add("log_set_level", *this, &AppHandlers::set_log_level);
     table.add("log_get_level", *this, &AppHandlers::get_log_level);
 }
@@ -160,6 +166,25 @@ Task<void> AppHandlers::read_reactors(Reply<v1::FrameworkGetReactorsResponse> re
         thread.set_cpumask(cpu_mask(processor.os_index));
         thread.set_elapsed(context_.control().clock().now_ns() - started_ns_);
     }
+    reply.send();
+}
+
+void AppHandlers::set_scheduler(const v1::FrameworkSetSchedulerRequest& request,
+                                Reply<v1::Done> reply) {
+    if (request.name() != kStaticScheduler && request.name() != kDynamicScheduler) {
+        reply.fail(RpcError(
+            -EINVAL, "name: '" + request.name() + "'; the schedulers are static and dynamic"));
+        return;
+    }
+    context_.target.set_balancing(request.name() == kDynamicScheduler);
+    reply.send();
+}
+
+void AppHandlers::get_scheduler(const v1::FrameworkGetSchedulerRequest& /*request*/,
+                                Reply<v1::FrameworkGetSchedulerResponse> reply) {
+    const bool is_dynamic = context_.target.is_balancing();
+    reply.result().set_scheduler_name(is_dynamic ? kDynamicScheduler : kStaticScheduler);
+    reply.result().set_scheduler_period(is_dynamic ? nvmf::kBalancePeriodNs / 1000 : 0);
     reply.send();
 }
 

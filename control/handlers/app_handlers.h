@@ -35,6 +35,9 @@ class AppHandlers {
                       rpc::Reply<v1::FrameworkGetReactorsResponse> reply);
     void get_thread_stats(const v1::ThreadGetStatsRequest& request,
                           rpc::Reply<v1::ThreadGetStatsResponse> reply);
+    void set_scheduler(const v1::FrameworkSetSchedulerRequest& request, rpc::Reply<v1::Done> reply);
+    void get_scheduler(const v1::FrameworkGetSchedulerRequest& request,
+                       rpc::Reply<v1::FrameworkGetSchedulerResponse> reply);
     void set_log_level(const v1::LogSetLevelRequest& request, rpc::Reply<v1::Done> reply);
     void get_log_level(const v1::LogGetLevelRequest& request,
                        rpc::Reply<v1::LogGetLevelResponse> reply);

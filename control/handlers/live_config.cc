@@ -230,6 +230,9 @@ std::vector<SavedCall> nvmf_calls(const Context& context) {
     if (algorithms != nvmf::AuthAlgorithms{} || filter != nvmf::DiscoveryFilter{}) {
         calls.push_back(config_call(algorithms, filter));
     }
+    if (!context.target.is_balancing()) {
+        calls.push_back({.method = "framework_set_scheduler", .params = {{"name", "static"}}});
+    }
     if (const nvmf::TransportOptions* options = context.target.transport()) {
         calls.push_back(transport_call(*options));
     }

@@ -92,6 +92,7 @@ void NvmfInfoHandlers::add_to(rpc::MethodTable& table) {
     table.add("nvmf_subsystem_get_listeners", *this, &Self::get_listeners);
     table.add("nvmf_subsystem_get_controllers", *this, &Self::get_controllers);
     table.add("nvmf_subsystem_get_qpairs", *this, &Self::get_qpairs);
+    table.add("nvmf_subsystem_move_qpair", *this, &Self::move_qpair);
     table.add("nvmf_get_stats", *this, &Self::get_stats);
 }
 
@@ -219,6 +220,31 @@ Task<void> NvmfInfoHandlers::read_qpairs(std::string nqn,
         write_address(info.peer, *out.mutable_peer_address());
     }
     reply.send();
+}
+
+void NvmfInfoHandlers::move_qpair(const v1::NvmfSubsystemMoveQpairRequest& request,
+                                  Reply<v1::Done> reply) {
+    if (!refuse_other_target(request, reply)) {
+        move_now(request, std::move(reply)).detach();
+    }
+}
+
+Task<void> NvmfInfoHandlers::move_now(v1::NvmfSubsystemMoveQpairRequest request,
+                                      Reply<v1::Done> reply) {
+    const RunningCall running(context_);
+    auto moving = context_.target.move_queue(request.nqn(),
+                                             ControllerId(static_cast<uint16_t>(request.cntlid())),
+                                             nvmf::QueueId(static_cast<uint16_t>(request.qid())),
+                                             CoreId(request.reactor()));
+    const Status moved = co_await moving;
+    if (moved) {
+        reply.send();
+        co_return;
+    }
+    reply.fail(target_error(moved.error(),
+                            "queue " + std::to_string(request.qid()) + " of controller " +
+                                std::to_string(request.cntlid()) + " of " +
+                                subsystem_words(request.nqn())));
 }
 
 void NvmfInfoHandlers::get_stats(const v1::NvmfGetStatsRequest& request,

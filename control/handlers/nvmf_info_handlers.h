@@ -26,12 +26,14 @@ class NvmfInfoHandlers {
                          rpc::Reply<v1::NvmfSubsystemGetControllersResponse> reply);
     void get_qpairs(const v1::NvmfSubsystemGetQpairsRequest& request,
                     rpc::Reply<v1::NvmfSubsystemGetQpairsResponse> reply);
+    void move_qpair(const v1::NvmfSubsystemMoveQpairRequest& request, rpc::Reply<v1::Done> reply);
     void get_stats(const v1::NvmfGetStatsRequest& request,
                    rpc::Reply<v1::NvmfGetStatsResponse> reply);
 
     Task<void> read_controllers(std::string nqn,
                                 rpc::Reply<v1::NvmfSubsystemGetControllersResponse> reply);
     Task<void> read_qpairs(std::string nqn, rpc::Reply<v1::NvmfSubsystemGetQpairsResponse> reply);
+    Task<void> move_now(v1::NvmfSubsystemMoveQpairRequest request, rpc::Reply<v1::Done> reply);
     Task<void> read_stats(rpc::Reply<v1::NvmfGetStatsResponse> reply);
 
     Context& context_;

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "test/control/daemon_process.h"
 
@@ -28,6 +29,21 @@ TEST(Basaltd, StartsEmptyAnswersAndEndsWithZeroOnSigterm) {
     EXPECT_EQ(daemon.wait(), 0);
     EXPECT_NE(daemon.output().find("SIGTERM: draining"), std::string::npos);
     EXPECT_FALSE(std::filesystem::exists(daemon.socket_path()));
+}
+
+TEST(Basaltd, RaisesItsLimitOfOpenFilesAsFarAsItMay) {
+    rlimit limit{};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    const rlimit low{.rlim_cur = 256, .rlim_max = limit.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+    DaemonProcess daemon;
+    daemon.start({});
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ASSERT_TRUE(daemon.wait_until_ready());
+    rlimit raised{};
+    const auto pid = daemon.result("framework_get_reactors")["pid"].get<pid_t>();
+    ASSERT_EQ(prlimit(pid, RLIMIT_NOFILE, nullptr, &raised), 0);
+    EXPECT_EQ(raised.rlim_cur, limit.rlim_max);
 }
 
 TEST(Basaltd, EndsWithZeroOnSigintAndWhenItIsAskedTo) {

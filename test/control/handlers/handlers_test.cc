@@ -148,6 +148,8 @@ TEST_F(HandlersTest, BuildAndTakeApartALiveTarget) {
     EXPECT_EQ(result("nvmf_subsystem_get_controllers", {{"nqn", kNqn}}), Json::array());
     EXPECT_EQ(result("nvmf_subsystem_get_qpairs", {{"nqn", kNqn}}), Json::array());
     EXPECT_EQ(result("nvmf_get_stats")["poll_groups"].size(), 1U);
+    const Json move{{"nqn", kNqn}, {"cntlid", 1}, {"qid", 1}, {"reactor", 0}};
+    EXPECT_EQ(code("nvmf_subsystem_move_qpair", move), -32602) << "no such queue";
     EXPECT_EQ(result("nvmf_subsystem_remove_ns", {{"nqn", kNqn}, {"nsid", 1}}), true);
     EXPECT_EQ(result("nvmf_subsystem_remove_listener", listener), true);
     EXPECT_EQ(result("nvmf_delete_subsystem", {{"nqn", kNqn}}), true);
@@ -155,6 +157,16 @@ TEST_F(HandlersTest, BuildAndTakeApartALiveTarget) {
     EXPECT_EQ(code("nvmf_get_subsystems", {{"nqn", kNqn}}), -19);
     EXPECT_EQ(code("nvmf_delete_subsystem", {{"nqn", kNqn}}), -32602);
     EXPECT_EQ(code("nvmf_subsystem_get_qpairs", {{"nqn", kNqn}}), -32602);
+}
+
+TEST_F(HandlersTest, SwitchTheBalancerOffAndOn) {
+    EXPECT_EQ(result("framework_get_scheduler")["scheduler_name"], "dynamic");
+    EXPECT_EQ(result("framework_set_scheduler", {{"name", "static"}}), true);
+    EXPECT_EQ(result("framework_get_scheduler")["scheduler_name"], "static");
+    EXPECT_NE(result("save_config").dump().find("framework_set_scheduler"), std::string::npos);
+    EXPECT_EQ(code("framework_set_scheduler", {{"name", "gscheduler"}}), -22);
+    EXPECT_EQ(result("framework_set_scheduler", {{"name", "dynamic"}}), true);
+    EXPECT_EQ(result("save_config").dump().find("framework_set_scheduler"), std::string::npos);
 }
 
 TEST_F(HandlersTest, WaitForADeviceToAppear) {
