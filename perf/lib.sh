@@ -27,7 +27,7 @@ stop_daemon() {
     daemon=
 }
 
-# A configuration with one null device of 4 KiB blocks, 1 GiB.
+# A configuration with one null device of 4 KiB blocks, 1 GiB; QPAIRS: I/O queues of a controller.
 write_config() {
     cat > "$work/config.json" <<JSON
 {"subsystems": [
@@ -35,7 +35,8 @@ write_config() {
     {"method": "bdev_null_create",
      "params": {"name": "Null0", "num_blocks": 262144, "block_size": 4096}}]},
   {"subsystem": "nvmf", "config": [
-    {"method": "nvmf_create_transport", "params": {"trtype": "TCP"}},
+    {"method": "nvmf_create_transport",
+     "params": {"trtype": "TCP", "max_io_qpairs_per_ctrlr": ${QPAIRS:-127}}},
     {"method": "nvmf_create_subsystem",
      "params": {"nqn": "$nqn", "serial_number": "PERF1", "allow_any_host": true}},
     {"method": "nvmf_subsystem_add_ns",
