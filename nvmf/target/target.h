@@ -183,8 +183,9 @@ class Target final : private HostSecrets {
     [[nodiscard]] Task<std::vector<PollGroupStats>> stats();
 
     /// Whether I/O queues move from reactor to reactor when the load is uneven, and new connections
-    /// go where there are the fewest rather than to all in turn. Off at first.
-    void set_balancing(bool is_on);
+    /// go where there are the fewest rather than to all in turn. Off at first. `period_ns`: how
+    /// often it looks.
+    void set_balancing(bool is_on, uint64_t period_ns = kBalancePeriodNs);
     [[nodiscard]] bool is_balancing() const { return is_balancing_; }
     /// Moves an I/O queue to reactor `to`: soon, or not at all if its commands don't end soon; see
     /// queues(). Errors: kNotFound: subsystem or queue; kInvalidArgument: no such reactor;
@@ -257,6 +258,7 @@ class Target final : private HostSecrets {
     Timer balance_timer_;
     bool is_balancing_ = false;
     bool is_balance_under_way_ = false;
+    uint64_t balance_period_ns_ = kBalancePeriodNs;
     uint64_t period_began_ns_ = 0;
     std::vector<uint64_t> busy_before_ns_;  // By reactor, when the period began.
 };

@@ -73,11 +73,12 @@ struct MoveQueue {
 
 }  // namespace
 
-void Target::set_balancing(bool is_on) {
+void Target::set_balancing(bool is_on, uint64_t period_ns) {
+    balance_period_ns_ = period_ns;
     is_balancing_ = is_on && !is_ended_;
     control_.stop_timer(balance_timer_);
     if (is_balancing_) {
-        control_.start_timer(balance_timer_, kBalancePeriodNs);
+        control_.start_timer(balance_timer_, balance_period_ns_);
     }
 }
 
@@ -86,7 +87,7 @@ void Target::on_balance_timer() {
         is_balance_under_way_ = true;
         balance().detach();
     }
-    control_.start_timer(balance_timer_, kBalancePeriodNs);
+    control_.start_timer(balance_timer_, balance_period_ns_);
 }
 
 Task<void> Target::balance() {
