@@ -98,11 +98,9 @@ ErrorBdev::ErrorBdev(const ErrorOptions& options, Bdev& base) : base_(base), inf
 }
 
 BdevConfig ErrorBdev::describe() const {
-    // SPDK names the layer after its base ("EE_…"), so a name of its own is not a parameter there;
-    // ours takes one, and SPDK's scripts leave it out.
-    return {
-        "bdev_error_create",
-        {{"base_name", base_.info().name}, {"name", info_.name}, {"uuid", info_.uuid.to_string()}}};
+    // The call names the layer after its base ("EE_…"), as SPDK's does.
+    return {"bdev_error_create",
+            {{"base_name", base_.info().name}, {"uuid", info_.uuid.to_string()}}};
 }
 
 Result<std::unique_ptr<BdevChannel>> ErrorBdev::open_channel(Reactor& here) {

@@ -63,6 +63,33 @@ TEST_F(HandlersTest, MakeAndRemoveEachKindOfDevice) {
     EXPECT_EQ(result("bdev_get_bdevs").size(), 2U);
 }
 
+TEST_F(HandlersTest, SaveEachKindOfDeviceSoThatItIsMadeAgain) {
+    const std::string path = daemon_.write_file("f.img", std::string(1 << 20, 'x'));
+    make_disk("m");
+    EXPECT_EQ(result("bdev_null_create", {{"name", "n"}, {"num_blocks", 100}, {"block_size", 512}}),
+              "n");
+    EXPECT_EQ(result("bdev_aio_create", {{"filename", path}, {"name", "f"}, {"block_size", 512}}),
+              "f");
+    EXPECT_EQ(result("bdev_passthru_create", {{"name", "p"}, {"base_bdev_name", "n"}}), "p");
+    EXPECT_EQ(result("bdev_error_create", {{"base_name", "p"}}), true);
+    EXPECT_EQ(result("bdev_delay_create",
+                     {{"name", "d"},
+                      {"base_bdev_name", "EE_p"},
+                      {"avg_read_latency", 1},
+                      {"p99_read_latency", 2},
+                      {"avg_write_latency", 3},
+                      {"p99_write_latency", 4}}),
+              "d");
+    const Json saved = result("save_config");
+    daemon_.signal(SIGTERM);
+    EXPECT_EQ(daemon_.wait(), 0);
+    DaemonProcess second;
+    second.start({"--json", daemon_.write_file("saved.json", saved.dump())});
+    ASSERT_TRUE(second.wait_until_ready());
+    EXPECT_EQ(second.result("bdev_get_bdevs").size(), 6U);
+    EXPECT_EQ(second.result("save_config"), saved);
+}
+
 TEST_F(HandlersTest, RefuseFilesThatCanNotBeDevicesByTheirPath) {
     EXPECT_NE(error("bdev_aio_create", {{"filename", "/nonexistent/x"}, {"name", "f"}})
                   .find("file '/nonexistent/x'"),
