@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -45,7 +46,8 @@ NvmeStatus write_ana_log(Request& request, PageWindow& page) {
         return std::find_if(
             first, members.end(), [&](const auto& each) { return each.first != first->first; });
     };
-    nvme_ana_log head{};
+    nvme_ana_log head;  // Ends in an array without members, which clang does not initialize.
+    std::memset(&head, 0, sizeof(head));
     head.chgcnt = path->ana_changes - controller.ana_changes_at_reset;
     for (auto at = members.begin(); at != members.end(); at = end_of_group(at)) {
         ++head.ngrps;

@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <cstring>
 
 #include "nvmf/target/connection.h"
 #include "nvmf/target/controller.h"
@@ -95,7 +96,8 @@ NvmeStatus write_discovery_log(Request& request, PageWindow& page) {
     Connection& connection = request.connection;
     uint64_t count = 0;
     for_each_discovery_entry(connection, [&](const nvmf_disc_log_entry&) { ++count; });
-    nvmf_discovery_log head{};
+    nvmf_discovery_log head;  // Ends in an array without members, as others of libnvme's do.
+    std::memset(&head, 0, sizeof(head));
     head.genctr = connection.group().discovery_generation();
     head.numrec = count;
     page.add(head);

@@ -121,7 +121,8 @@ void encode_report(const ReservationState& state, std::span<std::byte> out) {
     };
     std::fill(out.begin(), out.end(), std::byte{0});
     std::array<std::byte, kReportHeadBytes> head{};
-    nvme_resv_status fields{};
+    nvme_resv_status fields;  // Ends in an array without members, which clang does not initialize.
+    std::memset(&fields, 0, sizeof(fields));
     fields.gen = state.generation;
     fields.rtype = static_cast<uint8_t>(state.type);
     fields.regctl[0] = static_cast<uint8_t>(state.registrants.size() & 0xffU);
