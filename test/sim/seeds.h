@@ -15,6 +15,10 @@ class Seeds {
         }
     }
 
+    /// Whether they are those that the tests were written with: how often something happened is
+    /// only judged then.
+    [[nodiscard]] bool are_usual() const { return first_ == 0; }
+
     class Iterator {
       public:
         explicit Iterator(uint64_t seed) : seed_(seed) {}

@@ -117,7 +117,8 @@ void expect_right(const Outcome& outcome, uint64_t seed) {
 
 TEST(CommandMix, EachCommandIsAnsweredOnceAndRightlyAndNoneAfterAReset) {
     MixHost::Counts all;
-    for (const uint64_t seed : Seeds(40)) {
+    const Seeds seeds(40);
+    for (const uint64_t seed : seeds) {
         const Outcome outcome = run(seed, sim::calm(), true);
         expect_right(outcome, seed);
         all.answered += outcome.counts.answered;
@@ -126,22 +127,27 @@ TEST(CommandMix, EachCommandIsAnsweredOnceAndRightlyAndNoneAfterAReset) {
         all.aborted += outcome.counts.aborted;
         all.resets += outcome.counts.resets;
     }
-    // All of it must have been tried.
-    EXPECT_GT(all.answered, 40 * 300U);
-    EXPECT_GT(all.unanswered, 200U);
-    EXPECT_GT(all.mismatches, 200U);
-    EXPECT_GT(all.aborted, 20U);
-    EXPECT_GT(all.resets, 20U);
+    if (seeds.are_usual()) {
+        // All of it must have been tried.
+        EXPECT_GT(all.answered, 40 * 300U);
+        EXPECT_GT(all.unanswered, 200U);
+        EXPECT_GT(all.mismatches, 200U);
+        EXPECT_GT(all.aborted, 20U);
+        EXPECT_GT(all.resets, 20U);
+    }
 }
 
 TEST(CommandMix, FaultsOfTheNetworkAndBetweenCoresChangeNothingOfThat) {
     uint64_t answered = 0;
-    for (const uint64_t seed : Seeds(40)) {
+    const Seeds seeds(40);
+    for (const uint64_t seed : seeds) {
         const Outcome outcome = run(seed, sim::swarm(seed), false);
         expect_right(outcome, seed);
         answered += outcome.counts.answered;
     }
-    EXPECT_GT(answered, 40 * 200U);
+    if (seeds.are_usual()) {
+        EXPECT_GT(answered, 40 * 200U);
+    }
 }
 
 TEST(CommandMix, TheSameSeedGivesTheSameHistory) {

@@ -9,6 +9,7 @@
 #include "nvmf/wire/command_build.h"
 #include "reactor/base/log.h"
 #include "test/nvmf/target/target_world.h"
+#include "test/sim/seeds.h"
 
 namespace basalt::nvmf {
 namespace {
@@ -355,7 +356,7 @@ Outcome run(uint64_t seed,
 }
 
 TEST(HostAndTarget, AllIsDoneOverOneConnectionWhenNothingFails) {
-    for (uint64_t seed = 0; seed < 10; ++seed) {
+    for (const uint64_t seed : Seeds(10)) {
         const Outcome outcome = run(seed, sim::calm());
         EXPECT_TRUE(outcome.is_over);
         EXPECT_EQ(outcome.failed, 0U);
@@ -368,7 +369,8 @@ TEST(HostAndTarget, AllIsDoneOverOneConnectionWhenNothingFails) {
 TEST(HostAndTarget, NothingAcknowledgedIsLostUnderSwarmFaults) {
     uint64_t failed = 0;
     uint64_t succeeded = 0;
-    for (uint64_t seed = 0; seed < 60; ++seed) {
+    const Seeds seeds(60);
+    for (const uint64_t seed : seeds) {
         const Outcome outcome = run(seed, sim::swarm(seed));
         EXPECT_TRUE(outcome.is_over) << "seed " << seed;
         EXPECT_EQ(outcome.wrong, 0U) << "seed " << seed;
@@ -376,15 +378,18 @@ TEST(HostAndTarget, NothingAcknowledgedIsLostUnderSwarmFaults) {
         failed += outcome.failed;
         succeeded += outcome.completed - outcome.failed;
     }
-    // Both outcomes must have been tried.
-    EXPECT_GT(failed, 100U);
-    EXPECT_GT(succeeded, 60 * kOperations / 2);
+    if (seeds.are_usual()) {
+        // Both outcomes must have been tried.
+        EXPECT_GT(failed, 100U);
+        EXPECT_GT(succeeded, 60 * kOperations / 2);
+    }
 }
 
 TEST(HostAndTarget, NothingAcknowledgedIsLostThroughTlsEither) {
     uint64_t failed = 0;
     uint64_t succeeded = 0;
-    for (uint64_t seed = 0; seed < 20; ++seed) {
+    const Seeds seeds(20);
+    for (const uint64_t seed : seeds) {
         const Outcome outcome =
             run(seed, seed % 4 == 0 ? sim::calm() : sim::swarm(seed), false, true);
         EXPECT_TRUE(outcome.is_over) << "seed " << seed;
@@ -393,8 +398,10 @@ TEST(HostAndTarget, NothingAcknowledgedIsLostThroughTlsEither) {
         failed += outcome.failed;
         succeeded += outcome.completed - outcome.failed;
     }
-    EXPECT_GT(failed, 20U);
-    EXPECT_GT(succeeded, 20 * kOperations / 2);
+    if (seeds.are_usual()) {
+        EXPECT_GT(failed, 20U);
+        EXPECT_GT(succeeded, 20 * kOperations / 2);
+    }
 }
 
 TEST(HostAndTarget, NothingFailsBecauseAQueueMoves) {
@@ -442,14 +449,14 @@ TEST(HostAndTarget, NothingAcknowledgedIsLostWhenQueuesMoveUnderSwarmFaults) {
 }
 
 TEST(HostAndTarget, TheSameSeedGivesTheSameHistory) {
-    for (uint64_t seed = 0; seed < 3; ++seed) {
+    for (const uint64_t seed : Seeds(3)) {
         EXPECT_EQ(run(seed, sim::swarm(seed)).trace_hash, run(seed, sim::swarm(seed)).trace_hash);
     }
 }
 
 TEST(HostAndTarget, AForgottenWriteIsCaught) {
     uint32_t caught = 0;
-    for (uint64_t seed = 0; seed < 10; ++seed) {
+    for (const uint64_t seed : Seeds(10)) {
         caught += run(seed, sim::calm(), true).wrong > 0 ? 1U : 0U;
     }
     // Not in runs in which later writes covered all of it before anybody looked.
