@@ -210,9 +210,12 @@ static_assert(sizeof(CheckpointHead) == 96);
 static_assert(offsetof(CheckpointHead, nodes) == 32);
 static_assert(offsetof(CheckpointHead, meta_slab_count) == 64);
 
+/// Of MetaSlab::slab_and_place: the bitmap is in block B of the slab, else in A.
+inline constexpr uint32_t kMetaSlabPlaceB = 1U << 31U;
+
 /// Where the bitmap of a slab of pages is.
 struct MetaSlab {
-    uint32_t slab_and_place;  ///< Bit 31: in block B of the slab, else in A.
+    uint32_t slab_and_place;  ///< kMetaSlabPlaceB or not, and the slab.
     uint32_t crc;
 };
 static_assert(sizeof(MetaSlab) == 8);

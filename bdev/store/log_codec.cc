@@ -158,6 +158,11 @@ bool LogBlockWriter::put(const Raw& raw) {
     return true;
 }
 
+size_t LogBlockWriter::write_bytes(const WriteTarget& target, uint32_t extents, uint32_t blocks) {
+    const size_t body_bytes = padded(sizeof(LogWrite) + size_t{extents} * 8 + size_t{blocks} * 4);
+    return body_bytes + (target.second_floor != target.floor ? kSecondFloorBytes : 0);
+}
+
 bool LogBlockWriter::append_write(const WriteTarget& target,
                                   std::span<const Extent> extents,
                                   std::span<const uint32_t> crcs) {

@@ -100,6 +100,10 @@ class alignas(kBlockBytes) LogBlockWriter {
     [[nodiscard]] bool append_write(const WriteTarget& target,
                                     std::span<const Extent> extents,
                                     std::span<const uint32_t> crcs);
+    /// The bytes that append_write() takes.
+    [[nodiscard]] static size_t write_bytes(const WriteTarget& target,
+                                            uint32_t extents,
+                                            uint32_t blocks);
     [[nodiscard]] bool append(const UnmapRecord& record);
     [[nodiscard]] bool append(const SlabRecord& record);
     [[nodiscard]] bool append(const HollowRecord& record);
@@ -145,12 +149,21 @@ class LogBlockReader {
     [[nodiscard]] uint64_t durable() const { return head_.durable; }
     [[nodiscard]] uint32_t incarnation() const { return head_.incarnation; }
 
+    /// The record at `at`, which is 0 at first and goes on to the next; false at the end. The block
+    /// was judged kValid.
+    [[nodiscard]] bool next(size_t& at, LogRecord& record) const {
+        if (at >= head_.used_bytes) {
+            return false;
+        }
+        at += decode(records().subspan(at), record);
+        return true;
+    }
+
     /// Calls visit(const LogRecord&) for each record, in order. The block was judged kValid.
     template <typename Visit>
     void for_each(Visit visit) const {
-        for (size_t at = 0; at < head_.used_bytes;) {
-            LogRecord record;
-            at += decode(records().subspan(at), record);
+        LogRecord record;
+        for (size_t at = 0; next(at, record);) {
             visit(record);
         }
     }

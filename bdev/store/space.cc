@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 #include "reactor/base/assert.h"
 
@@ -351,32 +352,31 @@ void Space::begin_checkpoint() {
         slabs_[slab].held = count_ones(left);
     }
     pages_leaving_ = 0;
-    give_up_empty(data_slabs_);
-    give_up_empty(page_slabs_);
 }
 
-void Space::give_up_empty(const std::vector<uint32_t>& slabs) {
-    const bool is_data = &slabs == &data_slabs_;
-    const uint32_t overhead = is_data ? 0 : kBitmapPlaces;
+void Space::give_up_empty(uint64_t pages_kept) {
     bool keeps_one = false;
-    for (const uint32_t slab : slabs) {
-        Slab& state = slabs_[slab];
-        // Pages that are only in the last checkpoint are counted as used and as held.
-        const bool is_empty = is_data ? state.used == 0 && state.held == 0
-                                      : state.used == overhead && state.held == 0;
-        if (!is_empty || state.is_given_up) {
-            continue;
+    for (const uint32_t slab : data_slabs_) {
+        if (slabs_[slab].used == 0 && slabs_[slab].held == 0 && std::exchange(keeps_one, true)) {
+            give_up(slab);
+            data_free_ -= layout_.slab_blocks;
         }
-        if (!keeps_one) {
-            keeps_one = true;
-            continue;
+    }
+    const uint32_t room = layout_.slab_blocks - kBitmapPlaces;
+    for (const uint32_t slab : page_slabs_) {
+        if (slabs_[slab].used == kBitmapPlaces && pages_free_ >= pages_kept + 2 * room) {
+            give_up(slab);
+            pages_free_ -= room;
         }
-        state.is_given_up = true;
-        given_up_.push_back(slab);
-        (is_data ? data_free_ : pages_free_) -= layout_.slab_blocks - overhead;
-        if (slab == data_slab_) {
-            data_slab_ = UINT32_MAX;
-        }
+    }
+}
+
+void Space::give_up(uint32_t slab) {
+    BASALT_ASSERT(!slabs_[slab].is_given_up);
+    slabs_[slab].is_given_up = true;
+    given_up_.push_back(slab);
+    if (slab == data_slab_) {
+        data_slab_ = UINT32_MAX;
     }
 }
 

@@ -55,6 +55,9 @@ class Space {
     /// Makes `slab` one of ours, empty. `claims`: it is taken out of the table; else it was.
     /// False: somebody has it, or there is none.
     [[nodiscard]] bool add_slab(uint32_t slab, SlabKind kind, bool claims);
+    [[nodiscard]] bool has_slab(uint32_t slab, SlabKind kind) const {
+        return slab < slabs_.size() && slabs_[slab].kind == kind;
+    }
     /// Takes a free slab from the table; nothing when there is none.
     [[nodiscard]] std::optional<uint32_t> take_slab(SlabKind kind);
     /// The bitmap of a slab as the last checkpoint left it. False: it can't be.
@@ -117,8 +120,10 @@ class Space {
 
     // ---- Checkpoints
 
-    /// The checkpoint takes what there is now: pages leaving so far are not in it, and empty slabs
-    /// (but one of each kind) are not either.
+    /// Leaves empty slabs out of the coming checkpoint, but one of data, and as many of pages that
+    /// there is one and `pages_kept` free ones.
+    void give_up_empty(uint64_t pages_kept);
+    /// The checkpoint takes what there is now: pages leaving so far are not in it.
     void begin_checkpoint();
     /// The bitmap of a slab for the checkpoint.
     void copy_bitmap(uint32_t slab, std::span<std::byte> block);
@@ -145,7 +150,7 @@ class Space {
     [[nodiscard]] uint32_t take_run(uint32_t count, Extent& extent);
     [[nodiscard]] uint64_t next_free_page();
     void use_page(uint64_t block);
-    void give_up_empty(const std::vector<uint32_t>& slabs);
+    void give_up(uint32_t slab);
 
     AnonymousMemory source_;
     const PoolLayout layout_;
