@@ -45,7 +45,7 @@ size_t HostExchange::send(std::span<std::byte> out) {
     const uint16_t transaction = options_.transaction;
     if (state_ == State::kNegotiate) {
         set_state(State::kAwaitingChallenge);
-        return encode_negotiate(transaction, options_.algorithms, out);
+        return encode_negotiate(transaction, algorithms(), out, options_.channel);
     }
     if (state_ == State::kReply) {
         std::copy_n(reply_.begin(), reply_bytes_, out.begin());
@@ -94,9 +94,9 @@ void HostExchange::apply_challenge(ByteView message, AuthRandom& random) {
         return;
     }
     // A controller that picks what was not offered would weaken the exchange.
-    if (!options_.algorithms.has(fields->hash)) {
+    if (!algorithms().has(fields->hash)) {
         fail(AuthFailure::kHashUnusable);
-    } else if (!options_.algorithms.has(fields->group)) {
+    } else if (!algorithms().has(fields->group)) {
         fail(AuthFailure::kGroupUnusable);
     } else if (!answer(*fields, random)) {
         fail(AuthFailure::kFailed);
@@ -125,35 +125,54 @@ bool HostExchange::answer(const ChallengeFields& fields, AuthRandom& random) {
                             .sequence = fields.sequence,
                             .transaction = options_.transaction,
                             .value = fields.challenge,
-                            .shared = group_ == DhGroup::kNull ? nullptr : &shared};
+                            .shared = group_ == DhGroup::kNull ? nullptr : &shared,
+                            .channel = options_.channel};
     const Result<Secret> response =
         auth_response(AuthRole::kHost, host_secret_, options_.names, challenge);
     if (!response) {
         return false;
     }
     ReplyFields reply{.transaction = options_.transaction,
-                      .has_challenge = controller_secret_ != nullptr,
+                      .has_challenge = controller_secret_ != nullptr || wants_psk(),
                       .sequence = 0,
                       .response = response->bytes(),
                       .challenge = {},
                       .dh_value = value};
-    std::array<std::byte, kHashBytesMax> own_challenge;
-    if (controller_secret_ != nullptr) {
-        const std::span<std::byte> own = std::span(own_challenge).first(hash_bytes(hash_));
-        random.fill(own);
-        reply.sequence = options_.sequence;
-        reply.challenge = own;
-        challenge.sequence = options_.sequence;
-        challenge.value = own;
-        Result<Secret> expected =
-            auth_response(AuthRole::kController, *controller_secret_, options_.names, challenge);
-        if (!expected) {
+    if (reply.has_challenge) {
+        random.fill(std::span(own_challenge_).first(hash_bytes(hash_)));
+        if (!challenge_back(reply, challenge)) {
             return false;
         }
-        expected_ = std::move(*expected);
     }
     reply_bytes_ = encode_reply(reply, reply_);
     set_state(State::kReply);
+    return true;
+}
+
+// Adds our challenge to the reply: what the controller has to answer, and half of a key. Of
+// `challenge`, the controller's, what stays the same is used.
+bool HostExchange::challenge_back(ReplyFields& reply, AuthChallenge& challenge) {
+    const ByteView own = std::span(own_challenge_).first(hash_bytes(hash_));
+    reply.challenge = own;
+    if (wants_psk()) {
+        Result<Secret> psk = generate_psk(hash_, *challenge.shared, challenge.value, own);
+        if (!psk) {
+            return false;
+        }
+        generated_psk_ = std::move(*psk);
+    }
+    if (controller_secret_ == nullptr) {
+        return true;  // The sequence number 0 says that no answer is wanted.
+    }
+    reply.sequence = options_.sequence;
+    challenge.sequence = options_.sequence;
+    challenge.value = own;
+    Result<Secret> expected =
+        auth_response(AuthRole::kController, *controller_secret_, options_.names, challenge);
+    if (!expected) {
+        return false;
+    }
+    expected_ = std::move(*expected);
     return true;
 }
 

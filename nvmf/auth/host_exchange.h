@@ -39,6 +39,7 @@ class HostExchange {
         AuthAlgorithms algorithms;
         uint16_t transaction = 0;  ///< Tells the exchanges of a host from each other.
         uint32_t sequence = 1;     ///< Of the challenge to the controller; not 0.
+        SecureChannel channel = SecureChannel::kNone;  ///< Whether to make a key for TLS.
     };
 
     /// `host` and `controller` outlive the exchange; without `controller` the controller need not
@@ -62,6 +63,8 @@ class HostExchange {
     /// What the controller has chosen; after its Challenge.
     [[nodiscard]] AuthHash hash() const { return hash_; }
     [[nodiscard]] DhGroup group() const { return group_; }
+    /// The key for TLS, if one was asked for and is_done(): 32 or 48 bytes.
+    [[nodiscard]] const Secret& generated_psk() const { return generated_psk_; }
 
     /// Writes the next message to the beginning of `out`, of at least kAuthMessageBytesMax, and
     /// returns its length. wants_to_send().
@@ -74,8 +77,14 @@ class HostExchange {
     [[nodiscard]] static constexpr bool is_valid_transition(State from, State to);
     void set_state(State to);
     void fail(AuthFailure failure);
+    /// A key for TLS is wanted.
+    [[nodiscard]] bool wants_psk() const { return options_.channel != SecureChannel::kNone; }
+    [[nodiscard]] AuthAlgorithms algorithms() const {
+        return wants_psk() ? algorithms_for_psk(options_.algorithms) : options_.algorithms;
+    }
     void apply_challenge(ByteView message, AuthRandom& random);
     [[nodiscard]] bool answer(const ChallengeFields& fields, AuthRandom& random);
+    [[nodiscard]] bool challenge_back(ReplyFields& reply, AuthChallenge& challenge);
     void apply_success1(ByteView message);
 
     const Options options_;
@@ -86,6 +95,8 @@ class HostExchange {
     AuthHash hash_ = AuthHash::kSha256;
     DhGroup group_ = DhGroup::kNull;
     Secret expected_;  // The controller's response.
+    Secret generated_psk_;
+    std::array<std::byte, kHashBytesMax> own_challenge_{};
     std::array<std::byte, kAuthMessageBytesMax> reply_{};
     size_t reply_bytes_ = 0;
 };

@@ -241,10 +241,6 @@ Result<ReplyFields> decode_reply(ByteView message, AuthHash hash, DhGroup group)
         wire.challenge_valid > 1 || message.size() != sizeof(wire) + 2 * hash_length + dh_length) {
         return Errc::kProtocol;
     }
-    // 0 is what a host says that has no challenge.
-    if (wire.challenge_valid == 1 && wire.sequence.get() == 0) {
-        return Errc::kProtocol;
-    }
     return ReplyFields{.transaction = wire.header.transaction.get(),
                        .has_challenge = wire.challenge_valid == 1,
                        .sequence = wire.sequence.get(),
@@ -284,8 +280,12 @@ Result<FailureFields> decode_failure(ByteView message) {
         .failure = is_known ? static_cast<AuthFailure>(wire.explanation) : AuthFailure::kFailed};
 }
 
-size_t encode_negotiate(uint16_t transaction, AuthAlgorithms algorithms, std::span<std::byte> out) {
+size_t encode_negotiate(uint16_t transaction,
+                        AuthAlgorithms algorithms,
+                        std::span<std::byte> out,
+                        SecureChannel channel) {
     WireNegotiate wire;
+    wire.secure_channel = static_cast<uint8_t>(channel);
     wire.header = header_of(AuthMessage::kNegotiate, transaction);
     wire.protocol_count = 1;
     WireProtocol protocol;

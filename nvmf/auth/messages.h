@@ -26,6 +26,15 @@ inline constexpr size_t kAuthHeaderBytes = 6;
 /// we don't know.
 inline constexpr size_t kAuthTransferBytesMax = 4096;
 
+/// SC_C of a Negotiate: what an exchange shall give beside proofs (NVMe Base Specification 2.0,
+/// section 8.13.5.2, "Secure Channel Concatenation"). Number 1 of the wire is not used for
+/// NVMe/TCP.
+enum class SecureChannel : uint8_t {
+    kNone = 0,
+    kNewPsk = 2,      ///< A key for TLS. On the admin queue, in clear.
+    kReplacePsk = 3,  ///< Another one. On an admin queue whose TLS has a key of this kind.
+};
+
 /// What a message is, by its AUTH_TYPE and AUTH_ID.
 enum class AuthMessage : uint8_t {
     kNegotiate,
@@ -61,7 +70,7 @@ struct AuthHeader {
 /// The first of a host: which algorithms it can do.
 struct NegotiateFields {
     uint16_t transaction = 0;
-    uint8_t secure_channel = 0;  ///< SC_C: not 0 if the exchange shall give a key for TLS.
+    uint8_t secure_channel = 0;  ///< SC_C: a SecureChannel, or a number that is none.
     bool has_dhchap = false;     ///< Is among the protocols; what follows is of the first such.
     AuthAlgorithms algorithms{0, 0};
 };
@@ -77,8 +86,8 @@ struct ChallengeFields {
 
 struct ReplyFields {
     uint16_t transaction = 0;
-    bool has_challenge = false;  ///< The host wants the controller to prove itself.
-    uint32_t sequence = 0;
+    bool has_challenge = false;  ///< The host wants the controller to prove itself, or a key.
+    uint32_t sequence = 0;       ///< 0 with a challenge: only a key is wanted.
     ByteView response{};   ///< As long as the hash that was chosen.
     ByteView challenge{};  ///< As long; only with has_challenge.
     ByteView dh_value{};
@@ -114,7 +123,8 @@ struct FailureFields {
 /// its length.
 [[nodiscard]] size_t encode_negotiate(uint16_t transaction,
                                       AuthAlgorithms algorithms,
-                                      std::span<std::byte> out);
+                                      std::span<std::byte> out,
+                                      SecureChannel channel = SecureChannel::kNone);
 [[nodiscard]] size_t encode_challenge(const ChallengeFields& fields, std::span<std::byte> out);
 [[nodiscard]] size_t encode_reply(const ReplyFields& fields, std::span<std::byte> out);
 [[nodiscard]] size_t encode_success1(const Success1Fields& fields,

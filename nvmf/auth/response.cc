@@ -17,15 +17,20 @@ ByteView bytes_of_wire(const Wire& wire) {
     return std::as_bytes(std::span(&wire, 1));
 }
 
-// With Diffie-Hellman the challenge is replaced: HMAC(H(shared secret), challenge).
+// Ks, which replaces challenges and makes keys: H(shared secret).
+Result<Secret> session_key(AuthHash hash, const Secret& shared) {
+    Secret key = Secret::zeroes(hash_bytes(hash));
+    BASALT_CHECK(digest(hash, shared.bytes(), key.writable()));
+    return key;
+}
+
+// With Diffie-Hellman the challenge is replaced: HMAC(Ks, challenge).
 Result<Secret> augment(const AuthChallenge& challenge) {
     if (challenge.shared == nullptr) {
         return Secret(challenge.value);
     }
-    const size_t size = hash_bytes(challenge.hash);
-    Secret key = Secret::zeroes(size);
-    BASALT_CHECK(digest(challenge.hash, challenge.shared->bytes(), key.writable()));
-    Secret augmented = Secret::zeroes(size);
+    BASALT_TRY(const Secret key, session_key(challenge.hash, *challenge.shared));
+    Secret augmented = Secret::zeroes(hash_bytes(challenge.hash));
     BASALT_CHECK(
         hmac(challenge.hash, key.bytes(), std::span(&challenge.value, 1), augmented.writable()));
     return augmented;
@@ -44,12 +49,12 @@ Result<Secret> auth_response(AuthRole role,
     BASALT_TRY(const Secret augmented, augment(challenge));
     const Le32 sequence(challenge.sequence);
     const Le16 transaction(challenge.transaction);
-    constexpr uint8_t kNoSecureChannel = 0;
+    const auto channel = static_cast<uint8_t>(challenge.channel);
     constexpr uint8_t kSeparator = 0;
     const std::array<ByteView, 8> pieces{augmented.bytes(),
                                          bytes_of_wire(sequence),
                                          bytes_of_wire(transaction),
-                                         bytes_of_wire(kNoSecureChannel),
+                                         bytes_of_wire(channel),
                                          bytes_of(is_host ? "HostHost" : "Controller"),
                                          bytes_of(own),
                                          bytes_of_wire(kSeparator),
@@ -57,6 +62,17 @@ Result<Secret> auth_response(AuthRole role,
     Secret response = Secret::zeroes(hash_bytes(challenge.hash));
     BASALT_CHECK(hmac(challenge.hash, key.bytes(), pieces, response.writable()));
     return response;
+}
+
+Result<Secret> generate_psk(AuthHash hash,
+                            const Secret& shared,
+                            ByteView controller_challenge,
+                            ByteView host_challenge) {
+    BASALT_TRY(const Secret key, session_key(hash, shared));
+    const std::array<ByteView, 2> pieces{controller_challenge, host_challenge};
+    Secret psk = Secret::zeroes(hash_bytes(hash));
+    BASALT_CHECK(hmac(hash, key.bytes(), pieces, psk.writable()));
+    return psk;
 }
 
 }  // namespace basalt::nvmf

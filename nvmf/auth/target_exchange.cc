@@ -82,10 +82,14 @@ void TargetExchange::apply_negotiate(ByteView message, const TargetMeans& means)
     if (fields) {
         common.hashes &= fields->algorithms.hashes;
         common.groups &= fields->algorithms.groups;
+        if (fields->secure_channel != static_cast<uint8_t>(SecureChannel::kNone)) {
+            channel_ = channel_offered_;
+            common = algorithms_for_psk(common);
+        }
     }
     if (!fields) {
         fail(AuthFailure::kIncorrectPayload);
-    } else if (fields->secure_channel != 0) {
+    } else if (fields->secure_channel != static_cast<uint8_t>(channel_)) {
         fail(AuthFailure::kConcatenationMismatch);
     } else if (!fields->has_dhchap) {
         fail(AuthFailure::kProtocolUnusable);
@@ -134,7 +138,9 @@ void TargetExchange::make_challenge(const TargetMeans& means) {
 
 void TargetExchange::apply_reply(ByteView message, const TargetSecrets& secrets) {
     const Result<ReplyFields> reply = decode_reply(message, hash_, group_);
-    if (!reply) {
+    // A challenge of number 0 wants no answer: it is for a key alone.
+    if (!reply ||
+        (reply->has_challenge && reply->sequence == 0 && channel_ == SecureChannel::kNone)) {
         fail(AuthFailure::kIncorrectPayload);
         return;
     }
@@ -157,7 +163,8 @@ std::optional<Secret> TargetExchange::share(const ReplyFields& reply) {
 
 // Checks the host's response and, if it asked for that, makes ours. False: no success.
 bool TargetExchange::prove(const ReplyFields& reply, const TargetSecrets& secrets) {
-    if (!secrets.host || (reply.has_challenge && !secrets.controller)) {
+    const bool wants_proof = reply.has_challenge && reply.sequence != 0;
+    if (!secrets.host || (wants_proof && !secrets.controller)) {
         return false;
     }
     const std::optional<Secret> shared = share(reply);
@@ -168,15 +175,19 @@ bool TargetExchange::prove(const ReplyFields& reply, const TargetSecrets& secret
                             .sequence = sequence_,
                             .transaction = transaction_,
                             .value = std::span(challenge_).first(hash_bytes(hash_)),
-                            .shared = group_ == DhGroup::kNull ? nullptr : &*shared};
+                            .shared = group_ == DhGroup::kNull ? nullptr : &*shared,
+                            .channel = channel_};
     const Result<Secret> expected =
         auth_response(AuthRole::kHost, *secrets.host, names_, challenge);
     if (!expected || !is_equal(expected->bytes(), reply.response)) {
         return false;
     }
+    if (channel_ != SecureChannel::kNone && !make_psk(reply, *shared)) {
+        return false;
+    }
     Success1Fields success{.transaction = transaction_, .has_response = false, .response = {}};
     Secret ours;
-    if (reply.has_challenge) {
+    if (wants_proof) {
         challenge.sequence = reply.sequence;
         challenge.value = reply.challenge;
         Result<Secret> response =
@@ -188,10 +199,22 @@ bool TargetExchange::prove(const ReplyFields& reply, const TargetSecrets& secret
         success.has_response = true;
         success.response = ours.bytes();
     }
-    proves_itself_ = reply.has_challenge;
+    proves_itself_ = wants_proof;
     pending_bytes_ = encode_success1(success, hash_, pending_);
     set_state(State::kSuccess1);
     return true;
+}
+
+bool TargetExchange::make_psk(const ReplyFields& reply, const Secret& shared) {
+    if (!reply.has_challenge) {
+        return false;
+    }
+    const ByteView own = std::span(challenge_).first(hash_bytes(hash_));
+    Result<Secret> psk = generate_psk(hash_, shared, own, reply.challenge);
+    if (psk) {
+        generated_psk_ = std::move(*psk);
+    }
+    return psk.has_value();
 }
 
 size_t TargetExchange::pending_bytes() {

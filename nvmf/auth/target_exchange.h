@@ -48,7 +48,9 @@ class TargetExchange {
     };
     static constexpr uint32_t kStateCount = 8;
 
-    explicit TargetExchange(AuthNames names) : names_(std::move(names)) {}
+    /// `channel` is the kind of key for TLS that the host may ask for.
+    explicit TargetExchange(AuthNames names, SecureChannel channel = SecureChannel::kNone)
+        : names_(std::move(names)), channel_offered_(channel) {}
     TargetExchange(const TargetExchange&) = delete;
     TargetExchange& operator=(const TargetExchange&) = delete;
 
@@ -61,6 +63,9 @@ class TargetExchange {
     /// What was chosen; after a Negotiate.
     [[nodiscard]] AuthHash hash() const { return hash_; }
     [[nodiscard]] DhGroup group() const { return group_; }
+    /// The key for TLS that the host has asked for, once it has proved itself: 32 or 48 bytes. Empty
+    /// if it has not asked.
+    [[nodiscard]] const Secret& generated_psk() const { return generated_psk_; }
 
     /// A message of the host. The exchange is neither done nor failed.
     void apply(ByteView message, const TargetMeans& means);
@@ -80,8 +85,11 @@ class TargetExchange {
     void apply_reply(ByteView message, const TargetSecrets& secrets);
     [[nodiscard]] bool prove(const ReplyFields& reply, const TargetSecrets& secrets);
     [[nodiscard]] std::optional<Secret> share(const ReplyFields& reply);
+    [[nodiscard]] bool make_psk(const ReplyFields& reply, const Secret& shared);
 
     const AuthNames names_;
+    const SecureChannel channel_offered_;
+    SecureChannel channel_ = SecureChannel::kNone;  // What the host has asked for.
     State state_ = State::kAwaitingNegotiate;
     AuthFailure failure_ = AuthFailure::kNone;
     uint16_t transaction_ = 0;
@@ -91,6 +99,7 @@ class TargetExchange {
     bool proves_itself_ = false;  // The host has asked for it.
     std::array<std::byte, kHashBytesMax> challenge_{};
     std::optional<DhKey> dh_key_;
+    Secret generated_psk_;
     std::array<std::byte, kAuthMessageBytesMax> pending_{};
     size_t pending_bytes_ = 0;
 };

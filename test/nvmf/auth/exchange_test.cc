@@ -27,6 +27,8 @@ class Talk {
         uint8_t controller_secret_at_target = 2;
         bool target_has_host_secret = true;
         bool target_has_controller_secret = true;
+        SecureChannel channel = SecureChannel::kNone;
+        SecureChannel channel_offered = SecureChannel::kNone;
     };
     using Meddle = std::function<void(uint32_t number, std::vector<std::byte>& message)>;
 
@@ -36,10 +38,11 @@ class Talk {
           host({.names = test_names(),
                 .algorithms = setup.host_algorithms,
                 .transaction = 7,
-                .sequence = 99},
+                .sequence = 99,
+                .channel = setup.channel},
                host_secret_,
                setup.is_mutual ? &controller_secret_ : nullptr),
-          target(test_names()),
+          target(test_names(), setup.channel_offered),
           target_algorithms_(setup.target_algorithms) {
         if (setup.target_has_host_secret) {
             secrets_.host.emplace(secret_of(setup.host_secret_at_target, setup.transformation));
@@ -229,6 +232,84 @@ TEST(AuthExchange, RefusesADiffieHellmanValueOfZero) {
         EXPECT_FALSE(talk.host.is_done());
         EXPECT_EQ(talk.target.state(), TargetState::kFailed);
     }
+}
+
+// --- Keys for TLS. --------------------------------------------------------------------------------
+
+constexpr SecureChannel kNewPsk = SecureChannel::kNewPsk;
+
+TEST(AuthExchange, MakesTheSameKeyForTlsAtBothEnds) {
+    for (const uint8_t hashes : {uint8_t{0b0010}, uint8_t{0b0100}}) {
+        for (const bool is_mutual : {false, true}) {
+            for (const SecureChannel channel : {kNewPsk, SecureChannel::kReplacePsk}) {
+                Talk talk({.host_algorithms = {hashes, 0b000010},
+                           .is_mutual = is_mutual,
+                           .target_has_controller_secret = is_mutual,
+                           .channel = channel,
+                           .channel_offered = channel});
+                talk.run();
+                ASSERT_TRUE(talk.host.is_done());
+                ASSERT_EQ(talk.target.state(), TargetState::kDone);
+                EXPECT_EQ(talk.host.generated_psk().bytes().size(), hash_bytes(talk.host.hash()));
+                EXPECT_TRUE(talk.host.generated_psk().equals(talk.target.generated_psk()));
+            }
+        }
+    }
+}
+
+TEST(AuthExchange, MakesNoKeyUnlessAsked) {
+    Talk talk({.is_mutual = true, .channel_offered = kNewPsk});
+    talk.run();
+    ASSERT_TRUE(talk.host.is_done());
+    EXPECT_TRUE(talk.host.generated_psk().empty());
+    EXPECT_TRUE(talk.target.generated_psk().empty());
+}
+
+TEST(AuthExchange, TakesNeitherSha512NorTheMissingGroupForAKey) {
+    Talk talk({.host_algorithms = {0b1110, 0b000011},
+               .channel = kNewPsk,
+               .channel_offered = kNewPsk});
+    talk.run();
+    ASSERT_TRUE(talk.host.is_done());
+    EXPECT_EQ(talk.target.hash(), AuthHash::kSha384);
+    EXPECT_EQ(talk.target.group(), DhGroup::kFfdhe2048);
+    Talk groupless({.target_algorithms = {0b1110, 0b000001},
+                    .channel = kNewPsk,
+                    .channel_offered = kNewPsk});
+    groupless.run();
+    EXPECT_EQ(groupless.host.failure(), AuthFailure::kGroupUnusable);
+}
+
+TEST(AuthExchange, RefusesAKeyThatIsNotOffered) {
+    for (const SecureChannel offered : {SecureChannel::kNone, SecureChannel::kReplacePsk}) {
+        Talk talk({.channel = kNewPsk, .channel_offered = offered});
+        talk.run();
+        EXPECT_TRUE(talk.host.has_failed());
+        EXPECT_EQ(talk.host.failure(), AuthFailure::kConcatenationMismatch);
+        EXPECT_TRUE(talk.target.generated_psk().empty());
+    }
+}
+
+TEST(AuthExchange, NoticesWhenTheWishForAKeyIsTakenOut) {
+    Talk talk({.host_algorithms = {0b0010, 0b000010}, .channel = kNewPsk, .channel_offered = kNewPsk});
+    talk.run([](uint32_t number, std::vector<std::byte>& message) {
+        if (number == 0) {
+            message[6] = std::byte{0};
+        }
+    });
+    EXPECT_TRUE(talk.host.has_failed());
+    EXPECT_EQ(talk.target.state(), TargetState::kFailed);
+}
+
+TEST(AuthExchange, WantsAChallengeForAKey) {
+    Talk talk({.host_algorithms = {0b0010, 0b000010}, .channel = kNewPsk, .channel_offered = kNewPsk});
+    talk.run([](uint32_t number, std::vector<std::byte>& message) {
+        if (number == 2) {
+            message[8] = std::byte{0};  // CVALID.
+        }
+    });
+    EXPECT_TRUE(talk.host.has_failed());
+    EXPECT_TRUE(talk.target.generated_psk().empty());
 }
 
 // --- Hosts that break the order. -----------------------------------------------------------------

@@ -89,5 +89,30 @@ TEST(AuthResponse, DependsOnEveryInput) {
     EXPECT_NE(response(names, challenge, AuthRole::kHost), original);
 }
 
+TEST(AuthResponse, TheKeyForTls) {
+    const Secret shared(ByteView(std::vector<std::byte>(256, std::byte{7})));
+    const Result<Secret> psk = generate_psk(
+        AuthHash::kSha384, shared, counting_bytes(48, 0x40), counting_bytes(48, 0x80));
+    ASSERT_TRUE(psk);
+    EXPECT_EQ(hex(psk->bytes()),
+              "245b56d978f1f5d47c40c063ebad733860a2b2d5bc9e23b3ec9b933ceacd53d7"
+              "4134a19320ec76ada99222bf4ccec410");
+}
+
+TEST(AuthResponse, NamesWhatTheHostHasAskedFor) {
+    const auto value = counting_bytes(32, 0x40);
+    const Result<Secret> response = auth_response(AuthRole::kHost,
+                                                  secret_of(0),
+                                                  test_names(),
+                                                  {.hash = AuthHash::kSha256,
+                                                   .sequence = 0x01020304,
+                                                   .transaction = 0x0506,
+                                                   .value = value,
+                                                   .channel = SecureChannel::kNewPsk});
+    ASSERT_TRUE(response);
+    EXPECT_EQ(hex(response->bytes()),
+              "f1dbcb2f2048a78be052a0a703de2e9f89c8d777b6cddb69e1db8ceff0752b2c");
+}
+
 }  // namespace
 }  // namespace basalt::nvmf
