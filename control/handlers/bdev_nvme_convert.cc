@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "bdev/core/uuid.h"
+#include "control/handlers/host_tls.h"
+#include "control/handlers/nvmf_auth_handlers.h"
 #include "nvmf/wire/nqn.h"
 
 namespace basalt::control {
@@ -80,7 +82,26 @@ SavedCall options_call(const nvmf::RemoteDefaults& defaults) {
                 {"disable_auto_failback", defaults.rules.no_failback},
                 {"multipath_opts", multipath_json(defaults.rules)}};
     add_reconnect(defaults.reconnect, params);
+    if (defaults.algorithms != nvmf::AuthAlgorithms{}) {
+        params["dhchap_digests"] = digest_names(defaults.algorithms);
+        params["dhchap_dhgroups"] = group_names(defaults.algorithms);
+    }
     return {.method = "bdev_nvme_set_options", .params = std::move(params)};
+}
+
+void add_keys(const nvmf::ControllerSession& session, Json& params) {
+    if (!session.options().psk_name.empty()) {
+        params["psk"] = session.options().psk_name;
+    }
+    if (!session.keys().host_name().empty()) {
+        params["dhchap_key"] = session.keys().host_name();
+    }
+    if (!session.keys().controller_name().empty()) {
+        params["dhchap_ctrlr_key"] = session.keys().controller_name();
+    }
+    if (session.options().host.concatenates) {
+        params["concat"] = true;
+    }
 }
 
 void add_subsystem(const nvmf::RemoteSubsystem& subsystem, std::vector<SavedCall>& calls) {
@@ -95,6 +116,7 @@ void add_subsystem(const nvmf::RemoteSubsystem& subsystem, std::vector<SavedCall
         params["hdgst"] = host.header_digest;
         params["ddgst"] = host.data_digest;
         params["multipath"] = "multipath";
+        add_keys(*session, params);
         params["multipath_opts"] = multipath_json(subsystem.settings().rules);
         add_reconnect(session->options().reconnect, params);
         calls.push_back({.method = "bdev_nvme_attach_controller", .params = std::move(params)});
@@ -126,6 +148,45 @@ void set_host_name(const Context& context,
             ? bdev::Uuid::parse(options.host_nqn.substr(nvmf::kUuidNqnPrefix.size()))
             : Result<bdev::Uuid>(Errc::kNotFound);
     options.host_id = own ? own->bytes : bdev::Uuid::from_name("nvme-host", options.host_nqn).bytes;
+}
+
+std::optional<nvmf::SessionKeys> find_session_keys(
+    Keyring& keyring,
+    const v1::BdevNvmeAttachControllerRequest& request,
+    nvmf::AttachOptions& options,
+    std::string& problem) {
+    if (!request.psk().empty()) {
+        const Result<nvmf::ConfiguredPsk> psk = read_psk(keyring, request.psk(), problem);
+        if (!psk) {
+            return std::nullopt;
+        }
+        // The identity that SPDK's targets know; long names have the other one alone.
+        const nvmf::TlsPair pair{options.host.host_nqn, options.host.subsystem_nqn};
+        Result<nvmf::TlsCredential> made =
+            nvmf::derive_credential(*psk, pair, nvmf::IdentityVersion::kPlain);
+        if (!made) {
+            made = nvmf::derive_credential(*psk, pair, nvmf::IdentityVersion::kWithDigest);
+        }
+        if (!made) {
+            problem = "psk: " + std::string(describe(made.error().code));
+            return std::nullopt;
+        }
+        options.host.tls = std::move(*made);
+        options.psk_name = request.psk();
+    }
+    std::optional<nvmf::HostKeys> keys =
+        find_host_keys(keyring, request.dhchap_key(), request.dhchap_ctrlr_key(), problem);
+    if (!keys) {
+        return std::nullopt;
+    }
+    if (request.concat() && (!keys->dhchap || !request.psk().empty())) {
+        problem =
+            "concat: makes a TLS key of dhchap_key's authentication, so that one is needed, and no "
+            "psk";
+        return std::nullopt;
+    }
+    options.host.concatenates = request.concat();
+    return nvmf::SessionKeys(std::move(keys->dhchap), std::move(keys->dhchap_controller));
 }
 
 void read_multipath(const v1::NvmeMultipathOptions& from, nvmf::PathRules& rules) {

@@ -47,6 +47,14 @@ template <typename Request>
     return true;
 }
 
+/// The keys of a path, by the names that the request gives: a TLS key goes into `options`, those of
+/// DH-HMAC-CHAP are returned. Nothing, with what to answer in `problem`, if one is of no use.
+[[nodiscard]] std::optional<nvmf::SessionKeys> find_session_keys(
+    Keyring& keyring,
+    const v1::BdevNvmeAttachControllerRequest& request,
+    nvmf::AttachOptions& options,
+    std::string& problem);
+
 void read_multipath(const v1::NvmeMultipathOptions& from, nvmf::PathRules& rules);
 
 void fill(const nvmf::HostOptions& host, v1::NvmeTransportId& out);

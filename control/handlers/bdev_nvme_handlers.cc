@@ -6,6 +6,7 @@
 
 #include "control/handlers/bdev_nvme_convert.h"
 #include "control/handlers/device_calls.h"
+#include "control/handlers/nvmf_auth_handlers.h"
 #include "control/handlers/transport_words.h"
 #include "nvmf/wire/nqn.h"
 
@@ -47,6 +48,9 @@ RpcError attach_error(Error error, const std::string& problem) {
     if (error.code == Errc::kInvalidArgument && error.detail == 0) {
         return {-EINVAL, problem};
     }
+    if (error.code == Errc::kPermissionDenied && error.detail == 0) {
+        return {-EACCES, problem + ": it refuses our key, or has not proved to have its own"};
+    }
     if (error.code == Errc::kNotSupported) {
         return {-ENOTSUP,
                 problem +
@@ -58,10 +62,11 @@ RpcError attach_error(Error error, const std::string& problem) {
 
 Task<void> attach_now(Context& context,
                       nvmf::AttachOptions options,
+                      nvmf::SessionKeys keys,
                       rpc::Reply<v1::BdevNvmeAttachControllerResponse> reply) {
     const RunningCall running(context);
     std::string problem;
-    auto attaching = context.remote.attach(std::move(options), problem);
+    auto attaching = context.remote.attach(std::move(options), problem, std::move(keys));
     const Result<std::vector<std::string>> names = co_await attaching;
     if (!names) {
         reply.fail(attach_error(names.error(), problem));
@@ -199,6 +204,7 @@ void BdevNvmeHandlers::add_to(rpc::MethodTable& table) {
     table.add("bdev_nvme_detach_controller", *this, &Self::detach);
     table.add("bdev_nvme_get_controllers", *this, &Self::get_controllers);
     table.add("bdev_nvme_reset_controller", *this, &Self::reset);
+    table.add("bdev_nvme_set_keys", *this, &Self::set_keys);
     table.add("bdev_nvme_get_io_paths", *this, &Self::get_io_paths);
     table.add("bdev_nvme_set_preferred_path", *this, &Self::set_preferred_path);
     table.add("bdev_nvme_set_multipath_policy", *this, &Self::set_multipath_policy);
@@ -232,6 +238,10 @@ void BdevNvmeHandlers::set_options(const v1::BdevNvmeSetOptionsRequest& request,
         defaults.rules.no_failback = request.disable_auto_failback();
     }
     read_multipath(request.multipath_opts(), defaults.rules);
+    if (!read_algorithms(request, defaults.algorithms, problem)) {
+        reply.fail(wrong(problem));
+        return;
+    }
     context_.remote.defaults() = defaults;
     reply.send();
 }
@@ -264,7 +274,30 @@ void BdevNvmeHandlers::attach(const v1::BdevNvmeAttachControllerRequest& request
         return;
     }
     read_multipath(request.multipath_opts(), options.rules);
-    attach_now(context_, std::move(options), std::move(reply)).detach();
+    std::optional<nvmf::SessionKeys> keys =
+        find_session_keys(context_.keyring, request, options, problem);
+    if (!keys) {
+        reply.fail(wrong(problem));
+        return;
+    }
+    attach_now(context_, std::move(options), std::move(*keys), std::move(reply)).detach();
+}
+
+void BdevNvmeHandlers::set_keys(const v1::BdevNvmeSetKeysRequest& request, Reply<v1::Done> reply) {
+    std::string problem;
+    std::optional<nvmf::HostKeys> keys =
+        find_host_keys(context_.keyring, request.dhchap_key(), request.dhchap_ctrlr_key(), problem);
+    if (!keys) {
+        reply.fail(wrong(problem));
+        return;
+    }
+    answer(context_,
+           context_.remote.set_keys(
+               request.name(),
+               nvmf::SessionKeys(std::move(keys->dhchap), std::move(keys->dhchap_controller))),
+           "controller '" + request.name() + "'",
+           std::move(reply))
+        .detach();
 }
 
 void BdevNvmeHandlers::detach(const v1::BdevNvmeDetachControllerRequest& request,

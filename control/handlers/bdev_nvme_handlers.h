@@ -29,6 +29,7 @@ class BdevNvmeHandlers {
     void detach(const v1::BdevNvmeDetachControllerRequest& request, Reply<v1::Done> reply);
     void get_controllers(const v1::BdevNvmeGetControllersRequest& request,
                          Reply<v1::BdevNvmeGetControllersResponse> reply);
+    void set_keys(const v1::BdevNvmeSetKeysRequest& request, rpc::Reply<v1::Done> reply);
     void reset(const v1::BdevNvmeResetControllerRequest& request, Reply<v1::Done> reply);
     void get_io_paths(const v1::BdevNvmeGetIoPathsRequest& request,
                       Reply<v1::BdevNvmeGetIoPathsResponse> reply);

@@ -2,10 +2,9 @@
 
 namespace basalt::control {
 
-Result<nvmf::HostTls> read_host_tls(Keyring& keyring,
-                                    const std::string& key_name,
-                                    const nvmf::TlsPair& pair,
-                                    std::string& problem) {
+Result<nvmf::ConfiguredPsk> read_psk(Keyring& keyring,
+                                     const std::string& key_name,
+                                     std::string& problem) {
     const std::string what = "psk: key '" + key_name + "' ";
     const auto key = keyring.find(key_name);
     if (!key) {
@@ -17,18 +16,25 @@ Result<nvmf::HostTls> read_host_tls(Keyring& keyring,
         problem = what + "can't be read: " + std::string(describe(text.error().code));
         return text.error();
     }
-    const Result<nvmf::ConfiguredPsk> psk = nvmf::ConfiguredPsk::parse(text->text());
+    Result<nvmf::ConfiguredPsk> psk = nvmf::ConfiguredPsk::parse(text->text());
     if (!psk) {
         problem = what + (psk.error().code == Errc::kDataCorrupt
                               ? "is damaged: its checksum is wrong"
                               : "is no TLS key like NVMeTLSkey-1:01:...:");
-        return psk.error();
     }
-    Result<nvmf::HostTls> made = nvmf::make_host_tls(*psk, key_name, pair);
+    return psk;
+}
+
+Result<nvmf::HostTls> read_host_tls(Keyring& keyring,
+                                    const std::string& key_name,
+                                    const nvmf::TlsPair& pair,
+                                    std::string& problem) {
+    BASALT_TRY(const nvmf::ConfiguredPsk psk, read_psk(keyring, key_name, problem));
+    Result<nvmf::HostTls> made = nvmf::make_host_tls(psk, key_name, pair);
     if (!made) {
         problem = made.error().code == Errc::kInvalidArgument
                       ? "nqn and host must be NVMe qualified names"
-                      : what + std::string(describe(made.error().code));
+                      : "psk: key '" + key_name + "': " + std::string(describe(made.error().code));
     }
     return made;
 }

@@ -4,6 +4,7 @@
 
 #include "control/handlers/bdev_nvme_convert.h"
 #include "control/handlers/convert.h"
+#include "control/handlers/nvmf_auth_handlers.h"
 #include "control/handlers/transport_words.h"
 #include "nvmf/target/io/write_protection.h"
 #include "nvmf/wire/nqn.h"
@@ -80,18 +81,6 @@ SavedCall referral_call(const nvmf::Referral& referral) {
 }
 
 SavedCall config_call(nvmf::AuthAlgorithms algorithms, nvmf::DiscoveryFilter filter) {
-    Json digests = Json::array();
-    for (const nvmf::AuthHash hash : nvmf::kAuthHashes) {
-        if (algorithms.has(hash)) {
-            digests.push_back(nvmf::name_of(hash));
-        }
-    }
-    Json groups = Json::array();
-    for (const nvmf::DhGroup group : nvmf::kDhGroups) {
-        if (algorithms.has(group)) {
-            groups.push_back(nvmf::name_of(group));
-        }
-    }
     Json filters = Json::array();
     if (filter.same_address) {
         filters.push_back("address");
@@ -100,8 +89,8 @@ SavedCall config_call(nvmf::AuthAlgorithms algorithms, nvmf::DiscoveryFilter fil
         filters.push_back("svcid");
     }
     return {.method = "nvmf_set_config",
-            .params = {{"dhchap_digests", digests},
-                       {"dhchap_dhgroups", groups},
+            .params = {{"dhchap_digests", digest_names(algorithms)},
+                       {"dhchap_dhgroups", group_names(algorithms)},
                        {"discovery_filters", filters}}};
 }
 

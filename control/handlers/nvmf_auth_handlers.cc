@@ -33,37 +33,6 @@ bool find_key(Keyring& keyring, const std::string& name, KeyReference& out, std:
 }
 
 // Nothing, and `problem` says why, if a name is unknown.
-std::optional<nvmf::AuthAlgorithms> read_algorithms(const v1::NvmfSetConfigRequest& request,
-                                                    std::string& problem) {
-    nvmf::AuthAlgorithms algorithms;
-    if (request.dhchap_digests_size() > 0) {
-        algorithms.hashes = 0;
-    }
-    for (const std::string& name : request.dhchap_digests()) {
-        const auto hash = nvmf::hash_named(name);
-        if (!hash) {
-            problem = "dhchap_digests: there are sha256, sha384 and sha512, and no '" + name + "'";
-            return std::nullopt;
-        }
-        algorithms.hashes |= nvmf::AuthAlgorithms::bit(*hash);
-    }
-    if (request.dhchap_dhgroups_size() > 0) {
-        algorithms.groups = 0;
-    }
-    for (const std::string& name : request.dhchap_dhgroups()) {
-        const auto group = nvmf::group_named(name);
-        if (!group) {
-            problem =
-                "dhchap_dhgroups: there are null, ffdhe2048, ffdhe3072, ffdhe4096, ffdhe6144 and "
-                "ffdhe8192, and no '" +
-                name + "'";
-            return std::nullopt;
-        }
-        algorithms.groups |= nvmf::AuthAlgorithms::bit(*group);
-    }
-    return algorithms;
-}
-
 std::optional<nvmf::DiscoveryFilter> read_filter(const v1::NvmfSetConfigRequest& request,
                                                  std::string& problem) {
     nvmf::DiscoveryFilter filter;
@@ -106,6 +75,26 @@ std::optional<nvmf::HostKeys> find_host_keys(Keyring& keyring,
     return keys;
 }
 
+nlohmann::json digest_names(nvmf::AuthAlgorithms algorithms) {
+    nlohmann::json names = nlohmann::json::array();
+    for (const nvmf::AuthHash hash : nvmf::kAuthHashes) {
+        if (algorithms.has(hash)) {
+            names.push_back(nvmf::name_of(hash));
+        }
+    }
+    return names;
+}
+
+nlohmann::json group_names(nvmf::AuthAlgorithms algorithms) {
+    nlohmann::json names = nlohmann::json::array();
+    for (const nvmf::DhGroup group : nvmf::kDhGroups) {
+        if (algorithms.has(group)) {
+            names.push_back(nvmf::name_of(group));
+        }
+    }
+    return names;
+}
+
 void NvmfAuthHandlers::set_keys(const v1::NvmfSubsystemSetKeysRequest& request,
                                 Reply<v1::Done> reply) {
     if (refuse_other_target(request, reply)) {
@@ -126,14 +115,15 @@ void NvmfAuthHandlers::set_keys(const v1::NvmfSubsystemSetKeysRequest& request,
 }
 
 void NvmfAuthHandlers::set_config(const v1::NvmfSetConfigRequest& request, Reply<v1::Done> reply) {
+    nvmf::AuthAlgorithms algorithms;
     std::string problem;
-    const auto algorithms = read_algorithms(request, problem);
+    const bool are_known = read_algorithms(request, algorithms, problem);
     const auto filter = read_filter(request, problem);
-    if (!algorithms || !filter) {
+    if (!are_known || !filter) {
         reply.fail(RpcError(RpcCode::kInvalidParams, problem));
         return;
     }
-    context_.target.allow_auth_algorithms(*algorithms);
+    context_.target.allow_auth_algorithms(algorithms);
     answer_with(context_,
                 context_.target.set_discovery_filter(*filter),
                 "discovery_filters",

@@ -26,9 +26,8 @@ inline constexpr size_t kAuthHeaderBytes = 6;
 /// we don't know.
 inline constexpr size_t kAuthTransferBytesMax = 4096;
 
-/// SC_C of a Negotiate: what an exchange shall give beside proofs (NVMe Base Specification 2.0,
-/// section 8.13.5.2, "Secure Channel Concatenation"). Number 1 of the wire is not used for
-/// NVMe/TCP.
+/// SC_C of a Negotiate: what an exchange shall give beside proofs, with the numbers of the wire as
+/// Linux has them. Number 1 is not used with NVMe/TCP.
 enum class SecureChannel : uint8_t {
     kNone = 0,
     kNewPsk = 2,      ///< A key for TLS. On the admin queue, in clear.
@@ -88,8 +87,8 @@ struct ReplyFields {
     uint16_t transaction = 0;
     bool has_challenge = false;  ///< The host wants the controller to prove itself, or a key.
     uint32_t sequence = 0;       ///< 0 with a challenge: only a key is wanted.
-    ByteView response{};   ///< As long as the hash that was chosen.
-    ByteView challenge{};  ///< As long; only with has_challenge.
+    ByteView response{};         ///< As long as the hash that was chosen.
+    ByteView challenge{};        ///< As long; only with has_challenge.
     ByteView dh_value{};
 };
 

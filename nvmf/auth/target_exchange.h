@@ -63,9 +63,10 @@ class TargetExchange {
     /// What was chosen; after a Negotiate.
     [[nodiscard]] AuthHash hash() const { return hash_; }
     [[nodiscard]] DhGroup group() const { return group_; }
-    /// The key for TLS that the host has asked for, once it has proved itself: 32 or 48 bytes. Empty
-    /// if it has not asked.
+    /// The key for TLS that the host has asked for, once it has proved itself: 32 or 48 bytes.
+    /// Empty if it has not asked.
     [[nodiscard]] const Secret& generated_psk() const { return generated_psk_; }
+    [[nodiscard]] Secret take_generated_psk() { return std::move(generated_psk_); }
 
     /// A message of the host. The exchange is neither done nor failed.
     void apply(ByteView message, const TargetMeans& means);

@@ -42,6 +42,21 @@ Task<void> drop_there(Reactor& there, PathVisit& request) {
     co_await request.paths.on(there)->drop(request.path);
 }
 
+struct AuthVisit {
+    bdev::PerCore<std::unique_ptr<CorePaths>>& paths;
+    uint32_t path = 0;
+    Status status{};
+};
+
+Task<void> authenticate_there(Reactor& there, AuthVisit& request) {
+    request.status = co_await request.paths.on(there)->authenticate(request.path);
+}
+
+SessionOptions with_authenticator(SessionOptions options, HostAuthenticator& authenticator) {
+    options.host.authenticator = &authenticator;
+    return options;
+}
+
 Task<void> lift_there(Reactor& there, PathVisit& request) {
     request.paths.on(there)->lift_fence(request.path, request.epoch);
     co_return;
@@ -54,12 +69,15 @@ ControllerSession::ControllerSession(Reactor& control,
                                      bdev::PerCore<std::unique_ptr<CorePaths>>& paths,
                                      uint32_t index,
                                      const SessionOptions& options,
+                                     SessionKeys keys,
                                      SessionUser& user)
     : control_(control),
       cores_(cores),
       paths_(paths),
       index_(index),
-      options_(options),
+      keys_(std::move(keys)),
+      authenticator_(control, keys_, random_, options.algorithms),
+      options_(with_authenticator(options, authenticator_)),
       user_(user),
       policy_(options.reconnect) {
     timer_.set(
@@ -472,6 +490,35 @@ Task<Status> ControllerSession::reset() {
         co_return kOk;
     }
     co_return last_attempt_ ? Status(Errc::kCancelled) : last_attempt_;
+}
+
+Task<Status> ControllerSession::set_keys(SessionKeys keys) {
+    if (is_stopping_) {
+        co_return Errc::kCancelled;
+    }
+    ++resets_;
+    Status status;
+    {
+        co_await sequence_.acquire();
+        const AsyncMutex::Turn turn(sequence_);
+        keys_ = std::move(keys);
+        if (is_live() && !is_stopping_ && !keys_.empty()) {
+            status = co_await authenticate_queues();
+        }
+    }
+    --resets_;
+    co_return status;
+}
+
+Task<Status> ControllerSession::authenticate_queues() {
+    Status status = co_await controller_->admin().authenticate_again();
+    for (size_t i = 0; i < cores_.size() && status; ++i) {
+        AuthVisit request{.paths = paths_, .path = index_};
+        visit<AuthVisit> there(control_, cores_[i], request, &authenticate_there);
+        co_await there;
+        status = request.status;
+    }
+    co_return status;
 }
 
 /// Goes on when no sequence is under way.

@@ -12,6 +12,7 @@
 #include "nvmf/host_bdev/core_paths.h"
 #include "nvmf/host_bdev/path_selector.h"
 #include "nvmf/host_bdev/reconnect_policy.h"
+#include "nvmf/host_bdev/session_keys.h"
 #include "nvmf/initiator/host_controller.h"
 #include "reactor/async_mutex.h"
 
@@ -22,6 +23,8 @@ struct SessionOptions {
     HostOptions host{};
     ReconnectOptions reconnect{};
     uint32_t queue_entries = kRemoteQueueEntries;
+    AuthAlgorithms algorithms{};  ///< That we authenticate with.
+    std::string psk_name{};       ///< In the keyring, of host.tls; for the configuration's sake.
 };
 
 /// A namespace as one controller shows it.
@@ -76,6 +79,7 @@ class ControllerSession final : private HostControllerUser {
                       bdev::PerCore<std::unique_ptr<CorePaths>>& paths,
                       uint32_t index,
                       const SessionOptions& options,
+                      SessionKeys keys,
                       SessionUser& user);
     ControllerSession(const ControllerSession&) = delete;
     ControllerSession& operator=(const ControllerSession&) = delete;
@@ -93,6 +97,11 @@ class ControllerSession final : private HostControllerUser {
     /// those of attach().
     [[nodiscard]] Task<Status> reset();
 
+    /// Takes other keys from now on, and proves every queue with them (without keys: nothing is
+    /// proved). A queue that fails takes the association with it, which is connected again. Errors:
+    /// those of HostQueue::authenticate_again().
+    [[nodiscard]] Task<Status> set_keys(SessionKeys keys);
+
     /// The path's queue on some core has ended.
     void on_queue_lost(uint32_t epoch, Error reason);
     /// The ANA log has probably changed.
@@ -104,6 +113,7 @@ class ControllerSession final : private HostControllerUser {
     /// Commands need not wait for it.
     [[nodiscard]] bool is_failing() const { return is_failing_; }
     [[nodiscard]] const SessionOptions& options() const { return options_; }
+    [[nodiscard]] const SessionKeys& keys() const { return keys_; }
     [[nodiscard]] const std::map<uint32_t, SessionNamespace>& namespaces() const {
         return namespaces_;
     }
@@ -128,6 +138,7 @@ class ControllerSession final : private HostControllerUser {
     [[nodiscard]] Task<void> recover();
     [[nodiscard]] Task<void> refresh();
     [[nodiscard]] Task<void> settled();
+    [[nodiscard]] Task<Status> authenticate_queues();
     void lost(Error reason);
     void perform(const ReconnectPolicy::Actions& actions);
     void set_timer(uint64_t at_ns);
@@ -136,6 +147,9 @@ class ControllerSession final : private HostControllerUser {
     const std::span<const CoreId> cores_;
     bdev::PerCore<std::unique_ptr<CorePaths>>& paths_;
     const uint32_t index_;
+    SessionKeys keys_;
+    SystemAuthRandom random_;
+    HostAuthenticator authenticator_;
     const SessionOptions options_;
     SessionUser& user_;
     ReconnectPolicy policy_;
@@ -147,7 +161,7 @@ class ControllerSession final : private HostControllerUser {
     Error lost_reason_;
     uint32_t epoch_ = 0;
     uint32_t running_ = 0;  // Sequences that nobody awaits.
-    uint32_t resets_ = 0;   // And those of reset().
+    uint32_t resets_ = 0;   // And those of reset() and set_keys().
     bool is_stopping_ = false;
     bool is_failing_ = false;
     bool has_early_loss_ = false;  // A queue ended before all were there.

@@ -58,6 +58,14 @@ Task<void> CorePaths::drop(uint32_t index) {
     path.queue.reset();
 }
 
+Task<Status> CorePaths::authenticate(uint32_t index) {
+    HostQueue* queue = live_queue(index);
+    if (queue == nullptr) {
+        co_return Errc::kConnectionClosed;
+    }
+    co_return co_await queue->authenticate_again();
+}
+
 void CorePaths::lift_fence(uint32_t path, uint32_t epoch) {
     paths_[path].fenced_epoch = epoch;
     kick();

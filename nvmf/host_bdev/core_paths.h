@@ -68,6 +68,8 @@ class CorePaths {
     [[nodiscard]] Task<Status> connect(const PathConnect& options);
     /// Ends the path's queue, if there is one. Its commands are judged by their channels.
     [[nodiscard]] Task<void> drop(uint32_t path);
+    /// Proves the path's queue again. Errors: those of HostQueue::authenticate_again().
+    [[nodiscard]] Task<Status> authenticate(uint32_t path);
     /// No command of the path's associations up to `epoch` can be executed any more.
     void lift_fence(uint32_t path, uint32_t epoch);
     /// Drops all, and waits until nothing of this is on its way between cores.

@@ -74,7 +74,8 @@ Status RemoteDevices::may_add(const RemoteSubsystem& subsystem,
 
 // tidy: allow(coroutine): `problem` outlives the call, as its comment says
 Task<Result<std::vector<std::string>>> RemoteDevices::attach(AttachOptions options,
-                                                             std::string& problem) {
+                                                             std::string& problem,
+                                                             SessionKeys keys) {
     using Names = std::vector<std::string>;
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);
@@ -99,10 +100,12 @@ Task<Result<std::vector<std::string>>> RemoteDevices::attach(AttachOptions optio
     }
     SessionOptions session{.host = std::move(options.host),
                            .reconnect = options.reconnect,
-                           .queue_entries = options.queue_entries};
+                           .queue_entries = options.queue_entries,
+                           .algorithms = defaults_.algorithms,
+                           .psk_name = std::move(options.psk_name)};
     session.host.keep_alive_ms = defaults_.keep_alive_ms;
     session.host.command_timeout_ns = defaults_.command_timeout_ns;
-    Result<Names> names = co_await subsystem->attach(session);
+    Result<Names> names = co_await subsystem->attach(session, std::move(keys));
     if (!names) {
         problem = session.host.subsystem_nqn + " at " + session.host.address.to_string();
         co_await forget_pathless();
@@ -172,6 +175,29 @@ Task<Status> RemoteDevices::reset(std::string name, std::optional<ControllerId> 
         ControllerSession* session = subsystem->sessions()[i].get();
         if (session != nullptr && (!cntlid || session->cntlid() == *cntlid)) {
             status = co_await session->reset();
+        }
+    }
+    co_return status;
+}
+
+Task<Status> RemoteDevices::set_keys(std::string name, SessionKeys keys) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    RemoteSubsystem* subsystem = find(name);
+    if (subsystem == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    Status status;
+    for (uint32_t i = 0; i < kPathsMax; ++i) {
+        ControllerSession* session = subsystem->sessions()[i].get();
+        if (session == nullptr) {
+            continue;
+        }
+        SessionKeys same = keys.again();
+        auto setting = session->set_keys(std::move(same));
+        const Status set = co_await setting;
+        if (!set) {
+            status = set;
         }
     }
     co_return status;

@@ -18,6 +18,7 @@ struct RemoteDefaults {
     int32_t retries_max = kRetriesDefault;
     uint32_t keep_alive_ms = 10'000;
     uint64_t command_timeout_ns = 30 * kNsPerSecond;
+    AuthAlgorithms algorithms{};  ///< That we authenticate with.
 
     bool operator==(const RemoteDefaults&) const = default;
 };
@@ -38,6 +39,7 @@ struct AttachOptions {
     PathRules rules{};
     uint32_t queue_entries = kRemoteQueueEntries;
     bool is_discovered = false;
+    std::string psk_name{};  ///< Of host.tls.
 };
 
 /// Which paths of a subsystem are meant; what is not set fits all.
@@ -72,7 +74,8 @@ class RemoteDevices final : private RemoteSubsystemUser, private DiscoveryUser {
     /// added, or the path is there), kInvalidArgument (another subsystem or host), those of
     /// RemoteSubsystem::attach().
     [[nodiscard]] Task<Result<std::vector<std::string>>> attach(AttachOptions options,
-                                                                std::string& problem);
+                                                                std::string& problem,
+                                                                SessionKeys keys = {});
 
     /// Detaches the paths that fit. Errors, explained in `problem`: kNotFound; kBusy (the last
     /// path, and somebody uses a device).
@@ -81,6 +84,10 @@ class RemoteDevices final : private RemoteSubsystemUser, private DiscoveryUser {
     /// Connects the controllers anew, all or the one with that id. Errors: kNotFound, those of
     /// ControllerSession::reset().
     [[nodiscard]] Task<Status> reset(std::string name, std::optional<ControllerId> cntlid);
+
+    /// Gives the paths of a controller other keys, and proves every queue with them. Errors:
+    /// kNotFound, those of ControllerSession::set_keys() (of the last path that failed).
+    [[nodiscard]] Task<Status> set_keys(std::string name, SessionKeys keys);
 
     /// How the device `name` uses its paths. Errors: kNotFound.
     [[nodiscard]] Task<Status> set_rules(std::string device,

@@ -80,7 +80,8 @@ bool RemoteSubsystem::has_paths() const {
 
 // --- Paths -----------------------------------------------------------------------------------
 
-Task<Result<std::vector<std::string>>> RemoteSubsystem::attach(const SessionOptions& options) {
+Task<Result<std::vector<std::string>>> RemoteSubsystem::attach(const SessionOptions& options,
+                                                               SessionKeys keys) {
     using Names = std::vector<std::string>;
     const auto free = std::find(sessions_.begin(), sessions_.end(), nullptr);
     if (free == sessions_.end()) {
@@ -88,8 +89,13 @@ Task<Result<std::vector<std::string>>> RemoteSubsystem::attach(const SessionOpti
     }
     const auto index = static_cast<uint32_t>(free - sessions_.begin());
     SessionUser& hearer = *this;  // The base is private, so only we can name it.
-    *free = std::make_unique<ControllerSession>(
-        context_.control, context_.devices.cores(), core_paths_, index, options, hearer);
+    *free = std::make_unique<ControllerSession>(context_.control,
+                                                context_.devices.cores(),
+                                                core_paths_,
+                                                index,
+                                                options,
+                                                std::move(keys),
+                                                hearer);
     ControllerSession& session = **free;
     ++running_;
     const Status attached = co_await session.attach();

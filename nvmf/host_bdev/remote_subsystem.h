@@ -64,7 +64,8 @@ class RemoteSubsystem final : private SessionUser, private CorePathsUser {
 
     /// Adds a path and connects it. Returns the names of the devices that it has. Errors: kNoMemory
     /// (kPathsMax paths), those of ControllerSession::attach().
-    [[nodiscard]] Task<Result<std::vector<std::string>>> attach(const SessionOptions& options);
+    [[nodiscard]] Task<Result<std::vector<std::string>>> attach(const SessionOptions& options,
+                                                                SessionKeys keys);
 
     /// Removes a path. With the last one the devices go too: then kBusy if one is in use. Errors:
     /// kNotFound.

@@ -64,12 +64,16 @@ class HostCommand {
     uint32_t data_bytes = 0;
     /// An Asynchronous Event Request may take for ever.
     bool never_times_out = false;
+    /// The controller may answer with less data than there is room for.
+    bool may_get_less = false;
 
     /// The outcome, valid in `done`: success, the controller's status (Error::detail has it),
     /// kDataCorrupt for a wrong data digest, kProtocol for an answer that does not fit the command,
     /// or why the connection ended: then the command may or may not have been executed.
     Status status;
     Cqe cqe;  ///< The controller's completion; all zero where there was none.
+    /// How much of the data has moved.
+    [[nodiscard]] uint32_t moved_bytes() const { return moved_bytes_; }
 
     // For the queue.
     ListLink link;       ///< Waiting for a slot, or in the output queue.

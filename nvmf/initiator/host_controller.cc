@@ -37,12 +37,14 @@ constexpr size_t kNamespaceListEntries = kIdentifyBytes / sizeof(uint32_t);
 HostController::HostController(Reactor& reactor,
                                const HostOptions& options,
                                HostControllerUser* user)
-    : reactor_(reactor),
-      options_(options),
-      user_(user),
-      admin_(reactor, HostQueueOptions{.host = options}) {
+    : reactor_(reactor), options_(options), user_(user) {
     keep_alive_timer_.set(&HostController::on_keep_alive_timer, this);
-    admin_.set_closed(&HostController::on_admin_closed, this);
+    make_admin_queue();
+}
+
+void HostController::make_admin_queue() {
+    admin_ = std::make_unique<HostQueue>(reactor_, HostQueueOptions{.host = options_});
+    admin_->set_closed(&HostController::on_admin_closed, this);
 }
 
 bool HostController::is_discovery() const {
@@ -61,14 +63,14 @@ uint32_t HostController::transfer_bytes_max() const {
 // --- Life ------------------------------------------------------------------------------------
 
 Task<Status> HostController::connect() {
-    const Result<ControllerId> connected = co_await admin_.connect();
+    const Result<ControllerId> connected = co_await connect_admin();
     if (!connected) {
         co_return connected.error();
     }
     id_ = *connected;
     const Status ready = co_await set_up();
     if (!ready) {
-        co_await admin_.end();
+        co_await admin_->end();
         co_return ready;
     }
     is_connected_ = true;
@@ -78,6 +80,21 @@ Task<Status> HostController::connect() {
         request_events();
     }
     co_return kOk;
+}
+
+/// With secure channel concatenation the first connection, in clear, is there for its key alone: it
+/// ends, and the controller is the one behind the second (technical proposal 8018; Linux does the
+/// same).
+Task<Result<ControllerId>> HostController::connect_admin() {
+    const Result<ControllerId> connected = co_await admin_->connect();
+    if (!connected || !options_.concatenates || !options_.tls.identity.empty()) {
+        co_return connected;
+    }
+    TlsCredential generated = admin_->take_generated();
+    co_await admin_->end();
+    options_.tls = std::move(generated);
+    make_admin_queue();
+    co_return co_await admin_->connect();
 }
 
 Task<Status> HostController::set_up() {
@@ -129,7 +146,7 @@ Task<Status> HostController::wait_for_status(uint32_t mask, uint32_t value, uint
 }
 
 Task<Status> HostController::disable() {
-    if (!admin_.is_live()) {
+    if (!admin_->is_live()) {
         co_return Errc::kConnectionClosed;
     }
     reactor_.stop_timer(keep_alive_timer_);
@@ -145,7 +162,7 @@ Task<void> HostController::end() {
     const bool was_connected = is_connected_;
     is_connected_ = false;
     reactor_.stop_timer(keep_alive_timer_);
-    if (was_connected && admin_.is_live()) {
+    if (was_connected && admin_->is_live()) {
         // A courtesy: if it fails the controller notices that the connection has ended.
         const Status asked =
             co_await set_property(NVME_REG_CC, kCcBase | kCcEnable | kCcShutdownNormal);
@@ -161,7 +178,7 @@ Task<void> HostController::end() {
             }
         }
     }
-    co_await admin_.end();
+    co_await admin_->end();
 }
 
 void HostController::on_admin_closed(void* self, Error reason) {
@@ -180,7 +197,7 @@ void HostController::on_admin_closed(void* self, Error reason) {
 Task<Result<uint64_t>> HostController::get_property(uint32_t offset, bool is_8_bytes) {
     HostCommand command;
     command.sqe = make_property_get(CommandId(0), offset, is_8_bytes);
-    co_await execute(admin_, command);
+    co_await execute(*admin_, command);
     if (!command.status) {
         co_return command.status.error();
     }
@@ -190,7 +207,7 @@ Task<Result<uint64_t>> HostController::get_property(uint32_t offset, bool is_8_b
 Task<Status> HostController::set_property(uint32_t offset, uint32_t value) {
     HostCommand command;
     command.sqe = make_property_set(CommandId(0), offset, value);
-    co_await execute(admin_, command);
+    co_await execute(*admin_, command);
     co_return command.status;
 }
 
@@ -200,7 +217,7 @@ Task<Status> HostController::read(Sqe sqe, std::span<std::byte> data) {
     command.sqe = sqe;
     command.pieces = {&piece, 1};
     command.data_bytes = static_cast<uint32_t>(data.size());
-    co_await execute(admin_, command);
+    co_await execute(*admin_, command);
     co_return command.status;
 }
 
@@ -217,7 +234,7 @@ Task<Result<uint32_t>> HostController::set_io_queue_count(uint32_t wanted) {
     HostCommand command;
     command.sqe = make_set_features(
         CommandId(0), NVME_FEAT_FID_NUM_QUEUES, count_0based | (count_0based << 16U));
-    co_await execute(admin_, command);
+    co_await execute(*admin_, command);
     if (!command.status) {
         co_return command.status.error();
     }
@@ -278,7 +295,7 @@ Task<Status> HostController::configure_events(uint32_t wanted) {
     HostCommand command;
     command.sqe =
         make_set_features(CommandId(0), NVME_FEAT_FID_ASYNC_EVENT, wanted & identity_.oaes);
-    co_await execute(admin_, command);
+    co_await execute(*admin_, command);
     co_return command.status;
 }
 
@@ -286,7 +303,7 @@ Task<Result<bool>> HostController::abort(QueueId qid, CommandId cid) {
     HostCommand command;
     command.sqe = make_command(nvme_admin_abort_cmd, CommandId(0), Nsid(0));
     command.sqe.cdw10.set(qid.raw() | (uint32_t{cid.raw()} << 16U));
-    co_await execute(admin_, command);
+    co_await execute(*admin_, command);
     if (!command.status) {
         co_return command.status.error();
     }
@@ -372,7 +389,7 @@ void HostController::send_keep_alive() {
             auto& controller = *static_cast<HostController*>(self);
             if (command.status) {
                 controller.last_answer_ns_ = controller.reactor_.now_ns();
-            } else if (controller.admin_.is_live()) {
+            } else if (controller.admin_->is_live()) {
                 BASALT_LOG(kWarn,
                            "nvmf",
                            "controller {}: keep alive failed: {}",
@@ -383,7 +400,7 @@ void HostController::send_keep_alive() {
         },
         this);
     // Refused only when the connection is ending, which has its own notice.
-    static_cast<void>(admin_.submit(keep_alive_));
+    static_cast<void>(admin_->submit(keep_alive_));
 }
 
 void HostController::on_keep_alive_timer(Timer& /*timer*/, void* self) {
@@ -394,7 +411,7 @@ void HostController::request_events() {
     event_.sqe = make_command(nvme_admin_async_event, CommandId(0), Nsid(0));
     event_.never_times_out = true;
     event_.set_done(&HostController::on_event, this);
-    static_cast<void>(admin_.submit(event_));
+    static_cast<void>(admin_->submit(event_));
 }
 
 void HostController::on_event(HostCommand& command, void* self) {

@@ -44,10 +44,11 @@ class HostController {
     HostController& operator=(const HostController&) = delete;
     ~HostController() = default;
 
-    /// Connects the admin queue, enables the controller, identifies it, starts keep alive and event
-    /// requests. On failure everything is closed when it returns. Errors: those of
-    /// HostQueue::connect(); kTimedOut (it does not become ready); kDeviceGone (it reports a fatal
-    /// status); kNotSupported (it offers no queue of two entries).
+    /// Connects the admin queue (twice, if the authentication gives a key for TLS), enables the
+    /// controller, identifies it, starts keep alive and event requests. On failure everything is
+    /// closed when it returns. Errors: those of HostQueue::connect(); kTimedOut (it does not become
+    /// ready); kDeviceGone (it reports a fatal status); kNotSupported (it offers no queue of two
+    /// entries).
     [[nodiscard]] Task<Status> connect();
 
     /// Shuts the controller down and closes the admin queue. Safe in every phase.
@@ -105,7 +106,7 @@ class HostController {
     /// Most data of one command; a multiple of 4096.
     [[nodiscard]] uint32_t transfer_bytes_max() const;
     [[nodiscard]] uint32_t queue_entries_max() const { return queue_entries_max_; }
-    [[nodiscard]] HostQueue& admin() { return admin_; }
+    [[nodiscard]] HostQueue& admin() { return *admin_; }
 
   private:
     struct DiscoveryHead {
@@ -113,6 +114,8 @@ class HostController {
         uint64_t records = 0;
     };
 
+    void make_admin_queue();
+    [[nodiscard]] Task<Result<ControllerId>> connect_admin();
     [[nodiscard]] Task<Status> set_up();
     [[nodiscard]] Task<Status> enable();
     /// Waits until CSTS has `value` in the bits of `mask`. Errors: kTimedOut, kDeviceGone (fatal
@@ -133,9 +136,9 @@ class HostController {
     static void on_admin_closed(void* self, Error reason);
 
     Reactor& reactor_;
-    const HostOptions options_;
+    HostOptions options_;
     HostControllerUser* const user_;
-    HostQueue admin_;
+    std::unique_ptr<HostQueue> admin_;
     HostCommand keep_alive_;
     HostCommand event_;
     Timer keep_alive_timer_;

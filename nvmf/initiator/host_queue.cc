@@ -112,7 +112,7 @@ Status HostQueue::outcome(const HostCommand& command, const Cqe* cqe) {
     }
     // Success means that all data has moved; a controller that says so without has lied.
     const bool has_data = command.is_to_controller() || command.is_to_host();
-    if (has_data && command.moved_bytes_ != command.data_bytes) {
+    if (has_data && command.moved_bytes_ != command.data_bytes && !command.may_get_less) {
         return Errc::kProtocol;
     }
     return kOk;

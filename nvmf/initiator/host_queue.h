@@ -3,8 +3,10 @@
 #include <coroutine>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "nvmf/initiator/host_authenticator.h"
 #include "nvmf/initiator/host_command.h"
 #include "nvmf/initiator/host_output.h"
 #include "nvmf/initiator/options.h"
@@ -55,12 +57,21 @@ class HostQueue final : public SocketHandler, private PduHandler {
         closed_context_ = context;
     }
 
-    /// Connects, shakes hands and sends Connect, once. On failure the queue is closed when it
-    /// returns. Errors: those of a socket; kTimedOut; kPermissionDenied (TLS: the peer refuses
-    /// the key, or has another); kProtocol (the peer does not speak NVMe/TCP
+    /// Connects, shakes hands, sends Connect and authenticates where one of both wants that, once.
+    /// On failure the queue is closed when it returns. Errors: those of a socket; kTimedOut;
+    /// kPermissionDenied (TLS: the peer refuses the key, or has another; or one of the two has not
+    /// proved itself); kProtocol (the peer does not speak NVMe/TCP
     /// as it should); kNotSupported (it refuses a digest that we want); what the controller
     /// answers to Connect (Error::detail has the status).
     [[nodiscard]] Task<Result<ControllerId>> connect();
+
+    /// Authenticates again, with the keys that there are now; commands go on meanwhile. One at a
+    /// time. A failure ends the queue. Errors: kPermissionDenied, kTimedOut, kConnectionClosed.
+    [[nodiscard]] Task<Status> authenticate_again();
+
+    /// What connect() has made of its authentication, if the options say `concatenates`: a key for
+    /// TLS. Once.
+    [[nodiscard]] TlsCredential take_generated() { return std::exchange(generated_, {}); }
 
     /// Accepts the command, which is kIdle: it completes later. More commands than the queue has
     /// slots wait in line. Errors, and then it will not complete: kConnectionClosed.
@@ -126,6 +137,9 @@ class HostQueue final : public SocketHandler, private PduHandler {
     [[nodiscard]] PayloadPlan on_c2h_data(const PduHeader& header);
     [[nodiscard]] PayloadPlan on_r2t(const R2t& r2t);
     void handshake_done();
+    /// `result` is the dword of Connect's response.
+    [[nodiscard]] Task<Status> authenticate_new(uint32_t result);
+    [[nodiscard]] Task<Status> run_authentication(HostAuthWish wish);
     /// The command that waits for an answer under that identifier, or null.
     [[nodiscard]] HostCommand* find(CommandId cid);
     [[nodiscard]] std::span<const iovec> receive_pieces(HostCommand& command, uint32_t bytes);
@@ -168,6 +182,8 @@ class HostQueue final : public SocketHandler, private PduHandler {
     HostCommandList waiting_;           // For a slot.
     IntrusiveList<HostCommand, &HostCommand::age_link> aging_;  // Oldest first.
     uint32_t outstanding_ = 0;
+    bool is_connected_ = false;  // connect() has succeeded.
+    TlsCredential generated_;
 
     Receiving receiving_ = Receiving::kNothing;
     HostCommand* receiving_command_ = nullptr;

@@ -10,6 +10,15 @@
 
 namespace basalt::nvmf {
 
+namespace {
+
+// AUTHREQ of Connect's response: authentication is required, and that it gives a key for TLS, too
+// (NVMe Base Specification 2.0, Connect response).
+constexpr uint32_t kAuthenticationRequired = 1U << 17U;
+constexpr uint32_t kConcatenationRequired = 1U << 18U;
+
+}  // namespace
+
 // --- The handshake ---------------------------------------------------------------------------
 
 Result<std::unique_ptr<Socket>> HostQueue::open_socket() {
@@ -117,13 +126,84 @@ Task<Result<ControllerId>> HostQueue::connect() {
     command.pieces = {&piece, 1};
     command.data_bytes = sizeof(data);
     co_await execute(*this, command);
-    if (!command.status) {
-        const Error why = command.status.error();
-        close(why);
-        co_await PhaseWait(*this, true);
-        co_return why;
+    Status status = command.status;
+    const uint32_t result = command.cqe.dw0.get();
+    if (status) {
+        status = co_await authenticate_new(result);
     }
-    co_return ControllerId(static_cast<uint16_t>(command.cqe.dw0.get()));
+    if (!status) {
+        close(status.error());
+        co_await PhaseWait(*this, true);
+        co_return status.error();
+    }
+    is_connected_ = true;
+    co_return ControllerId(static_cast<uint16_t>(result));
+}
+
+// --- Authentication --------------------------------------------------------------------------
+
+Task<Status> HostQueue::authenticate_new(uint32_t result) {
+    const HostOptions& host = options_.host;
+    const bool wants_key =
+        host.concatenates && host.tls.identity.empty() && options_.qid == kAdminQueueId;
+    const HostAuthWish wish{
+        .is_required = (result & (kAuthenticationRequired | kConcatenationRequired)) != 0,
+        .channel = wants_key ? SecureChannel::kNewPsk : SecureChannel::kNone};
+    if ((result & kConcatenationRequired) != 0 && !wants_key) {
+        BASALT_LOG(kWarn,
+                   "nvmf",
+                   "queue {} to {}: the controller wants secure channel concatenation",
+                   options_.qid.raw(),
+                   host.address.to_string());
+        co_return Errc::kPermissionDenied;
+    }
+    if (host.authenticator == nullptr) {
+        if (wish.is_required || wants_key) {
+            BASALT_LOG(kWarn,
+                       "nvmf",
+                       "queue {} to {}: it takes a key to authenticate, and there is none",
+                       options_.qid.raw(),
+                       host.address.to_string());
+            co_return Errc::kPermissionDenied;
+        }
+        co_return kOk;
+    }
+    co_return co_await run_authentication(wish);
+}
+
+Task<Status> HostQueue::authenticate_again() {
+    if (!is_live() || options_.host.authenticator == nullptr) {
+        co_return is_live() ? Errc::kPermissionDenied : Errc::kConnectionClosed;
+    }
+    const HostAuthWish wish;
+    const Status status = co_await run_authentication(wish);
+    if (!status) {
+        close(status.error());
+    }
+    co_return status;
+}
+
+/// All messages together have a time limit, whatever a command may take.
+Task<Status> HostQueue::run_authentication(HostAuthWish wish) {
+    reactor_.start_timer(phase_timer_, kHostAuthenticationTimeoutNs);
+    const Result<Secret> psk = co_await authenticate(*this, *options_.host.authenticator, wish);
+    if (!is_live()) {
+        co_return psk ? close_reason_ : psk.error();
+    }
+    reactor_.stop_timer(phase_timer_);
+    if (!psk) {
+        co_return psk.error();
+    }
+    if (wish.channel != SecureChannel::kNone) {
+        const HostOptions& host = options_.host;
+        Result<TlsCredential> made =
+            derive_generated_credential(psk->bytes(), {host.host_nqn, host.subsystem_nqn});
+        if (!made) {
+            co_return made.error();
+        }
+        generated_ = std::move(*made);
+    }
+    co_return kOk;
 }
 
 // --- Receiving -------------------------------------------------------------------------------
@@ -168,6 +248,17 @@ PayloadPlan HostQueue::on_response(const Cqe& cqe) {
     if (receiving_command_ == nullptr) {
         return PayloadPlan::reject(Fes::kInvalidHeaderField,
                                    offsetof(CapsuleResp, cqe) + offsetof(Cqe, command_id));
+    }
+    if (is_connected_ && cqe.status().is(status::kAuthenticationRequired)) {
+        // It no longer takes us for who we are. A new connection authenticates.
+        BASALT_LOG(kWarn,
+                   "nvmf",
+                   "queue {} to {}: the controller wants another authentication",
+                   options_.qid.raw(),
+                   options_.host.address.to_string());
+        receiving_command_ = nullptr;
+        close(Error(Errc::kConnectionClosed));
+        return PayloadPlan::discard();
     }
     received_cqe_ = cqe;
     receiving_ = Receiving::kResponse;

@@ -39,6 +39,9 @@ inline constexpr uint32_t kHostR2tMax = 1;
 /// How long TCP's handshake and ICReq to ICResp may take together.
 inline constexpr uint64_t kHandshakeTimeoutNs = 10 * kNsPerSecond;
 
+/// How long an authentication may take, all messages together: as long as our target allows.
+inline constexpr uint64_t kHostAuthenticationTimeoutNs = 30 * kNsPerSecond;
+
 /// How long the peer may take to accept our terminate request before the connection is closed
 /// without.
 inline constexpr uint64_t kTerminateTimeoutNs = kNsPerSecond;

@@ -11,6 +11,8 @@
 
 namespace basalt::nvmf {
 
+class HostAuthenticator;
+
 /// How to reach a subsystem, and as whom: the same for all queues of one controller. A value.
 struct HostOptions {
     SocketAddress address;
@@ -25,6 +27,12 @@ struct HostOptions {
     uint64_t command_timeout_ns = 30 * kNsPerSecond;  ///< 0: none. The connection ends with it.
     uint32_t user_timeout_ms = 30'000;                ///< TCP_USER_TIMEOUT.
     TlsCredential tls{};  ///< Of host and subsystem; without an identity: no TLS.
+    /// Proves our queues where the controller wants it or must prove itself; outlives them. Null:
+    /// we can't.
+    HostAuthenticator* authenticator = nullptr;
+    /// Without `tls`: has the authentication make a key for it, and uses that (secure channel
+    /// concatenation). Needs an authenticator.
+    bool concatenates = false;
 };
 
 /// One queue pair.

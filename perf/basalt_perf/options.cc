@@ -9,6 +9,7 @@
 
 #include "keyring/key_files.h"
 #include "nvmf/wire/nqn.h"
+#include "perf/basalt_perf/host_keys.h"
 #include "perf/basalt_perf/host_name.h"
 #include "reactor/topology.h"
 
@@ -83,6 +84,15 @@ void declare_connection(CLI::App& app, PerfOptions& options, Texts& texts) {
                    "Version of the TLS identity; targets of SPDK know 0 only")
         ->capture_default_str()
         ->check(CLI::Range(0U, 1U));
+    app.add_option("--dhchap-key",
+                   options.dhchap_key_path,
+                   "Prove who we are with the secret in FILE, as nvme gen-dhchap-key writes it "
+                   "(mode 0600)");
+    app.add_option("--dhchap-ctrlr-key",
+                   options.dhchap_ctrlr_key_path,
+                   "Have the controller prove itself with the secret in FILE");
+    app.add_flag(
+        "--concat", options.host.concatenates, "Use TLS with a key that the authentication makes");
     app.add_flag("--no-sq-flow-control",
                  options.host.disable_sq_flow_control,
                  "Let the target leave out the responses of reads");
@@ -122,6 +132,32 @@ std::string use_tls(nvmf::HostOptions& host, const Texts& texts) {
         return "--tls-psk: " + std::string(describe(made.error().code));
     }
     host.tls = std::move(*made);
+    return {};
+}
+
+/// Makes the paths of DH-HMAC-CHAP's secrets absolute and looks at the files. Returns what is
+/// wrong, or nothing.
+std::string use_dhchap(PerfOptions& options, const Texts& texts) {
+    std::error_code error;
+    for (std::string* path : {&options.dhchap_key_path, &options.dhchap_ctrlr_key_path}) {
+        if (!path->empty()) {
+            *path = std::filesystem::absolute(*path, error).string();
+        }
+    }
+    if (options.dhchap_key_path.empty() &&
+        (!options.dhchap_ctrlr_key_path.empty() || options.host.concatenates)) {
+        return "--dhchap-ctrlr-key and --concat need --dhchap-key";
+    }
+    if (options.host.concatenates && !texts.tls_psk.empty()) {
+        return "--concat makes a key of its own, and does not go with --tls-psk";
+    }
+    HostKeyFiles keys(options.dhchap_key_path, options.dhchap_ctrlr_key_path);
+    const auto secrets = keys.read_secrets();
+    if (!secrets) {
+        return "--dhchap-key, --dhchap-ctrlr-key: " + std::string(describe(secrets.error().code)) +
+               " (regular files of ours with mode 0600 and a secret like DHHC-1:00:...: are "
+               "needed)";
+    }
     return {};
 }
 
@@ -167,7 +203,10 @@ std::string finish(PerfOptions& options, const Texts& texts) {
     options.host.host_id = host.id;
     options.host.command_timeout_ns =
         static_cast<uint64_t>(texts.timeout_seconds * static_cast<double>(kNsPerSecond));
-    return texts.tls_psk.empty() ? std::string() : use_tls(options.host, texts);
+    if (problem = use_dhchap(options, texts); !problem.empty() || texts.tls_psk.empty()) {
+        return problem;
+    }
+    return use_tls(options.host, texts);
 }
 
 }  // namespace

@@ -32,8 +32,10 @@ struct PerfOptions {
     bool shows_progress = false;
     uint64_t seed = 0;
     uint64_t range_first_bytes = 0;
-    uint64_t range_bytes = 0;  ///< 0: to the end of the namespace.
-    std::string json_path;     ///< Empty: none; "-": standard output.
+    uint64_t range_bytes = 0;           ///< 0: to the end of the namespace.
+    std::string json_path;              ///< Empty: none; "-": standard output.
+    std::string dhchap_key_path;        ///< Of the host's secret; empty: none.
+    std::string dhchap_ctrlr_key_path;  ///< Of the controller's; empty: it need not prove itself.
 };
 
 /// Reads the command line. Returns none after it has printed help, the version or what is wrong;

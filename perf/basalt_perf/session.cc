@@ -49,7 +49,11 @@ Session::Session(const PerfOptions& options,
     : options_(options),
       threads_(threads),
       interrupted_(interrupted),
-      result_(std::make_unique<SessionResult>()) {}
+      keys_(options.dhchap_key_path, options.dhchap_ctrlr_key_path),
+      authenticator_(threads.control(), keys_, random_),
+      result_(std::make_unique<SessionResult>()) {
+    options_.host.authenticator = options.dhchap_key_path.empty() ? nullptr : &authenticator_;
+}
 
 Session::~Session() = default;
 
@@ -69,6 +73,13 @@ std::string Session::explain(Error error, const char* doing) const {
     if (error.code == Errc::kPermissionDenied && !options_.host.tls.identity.empty()) {
         return fmt::format(
             "{} refuses the TLS key or identity of host {}", where, options_.host.host_nqn);
+    }
+    if (error.code == Errc::kPermissionDenied) {
+        return fmt::format(
+            "{} and host {} have not proved to each other who they are (the log above "
+            "says more)",
+            where,
+            options_.host.host_nqn);
     }
     if (error.code == Errc::kUnreachable) {
         return fmt::format("no way leads to {}", where);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "nvmf/initiator/host_controller.h"
+#include "perf/basalt_perf/host_keys.h"
 #include "perf/basalt_perf/options.h"
 #include "perf/load/load_queue.h"
 #include "reactor/threads.h"
@@ -74,9 +75,12 @@ class Session {
     static Task<void> snapshot_there(Reactor& there, CoreLoad& load);
     static Task<void> close_there(Reactor& there, CoreLoad& load);
 
-    const PerfOptions options_;
+    PerfOptions options_;
     ReactorThreads& threads_;
     const std::atomic<bool>& interrupted_;
+    HostKeyFiles keys_;
+    nvmf::SystemAuthRandom random_;
+    nvmf::HostAuthenticator authenticator_;
     std::unique_ptr<nvmf::HostController> controller_;
     std::vector<std::unique_ptr<CoreLoad>> cores_;
     std::unique_ptr<SessionResult> result_;

@@ -1,4 +1,6 @@
 // One basaltd serves, another uses what it serves, over the loopback interface.
+#include <filesystem>
+
 #include <gtest/gtest.h>
 
 #include "test/control/daemon_process.h"
@@ -9,6 +11,13 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr const char* kNqn = "nqn.2026-01.io.basalt:remote";
+constexpr const char* kHost = "nqn.2026-01.io.basalt:host";
+constexpr const char* kPsk = "NVMeTLSkey-1:01:VRLbtnN9AQb2WXW3c9+wEf/DRLz0QuLdbYvEhwtdWwNf9LrZ:\n";
+// Made by `nvme gen-dhchap-key`.
+constexpr const char* kHostKey = "DHHC-1:00:7T3DybjvCi4LwfXOL1sb1bK3s/G31axaK2o/CuNqLxG7QNt1:\n";
+constexpr const char* kControllerKey =
+    "DHHC-1:01:jp+UPD/AKo9StXj43QFST9mJ+cqj6HKEKIFpC5NHpQj+eyRN:\n";
+constexpr const char* kOtherKey = "DHHC-1:00:UzzsxZeOH5qEmMxf2av+JZGMt1R/ygXLHl4zMBaEkf8bc3oM:\n";
 
 class BdevNvmeTest : public testing::Test {
   protected:
@@ -56,6 +65,14 @@ class BdevNvmeTest : public testing::Test {
     [[nodiscard]] int64_t code(const std::string& method, const Json& params) const {
         const Json response = client_.call(method, params);
         return response.contains("error") ? response["error"]["code"].get<int64_t>() : 0;
+    }
+
+    /// Puts a key into a daemon's ring, by a file that may serve as one.
+    static void add_key(DaemonProcess& daemon, const std::string& name, const char* text) {
+        const std::string path = daemon.write_file(name + ".key", text);
+        std::filesystem::permissions(
+            path, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+        make(daemon, "keyring_file_add_key", {{"name", name}, {"path", path}});
     }
 
     DaemonProcess server_;
@@ -193,6 +210,56 @@ TEST_F(BdevNvmeTest, DiscoveryAttachesAndIsSaved) {
     EXPECT_EQ(client_.result("bdev_nvme_stop_discovery", {{"name", "Disc"}}), true);
     EXPECT_EQ(code("bdev_nvme_stop_discovery", {{"name", "Disc"}}), -19);
     EXPECT_EQ(client_.result("bdev_nvme_detach_controller", {{"name", "Disc0"}}), true);
+}
+
+TEST_F(BdevNvmeTest, KeysProveBothSidesAndAreSavedByName) {
+    add_key(server_, "h", kHostKey);
+    add_key(server_, "c", kControllerKey);
+    add_key(server_, "other", kOtherKey);
+    make(server_,
+         "nvmf_subsystem_add_host",
+         {{"nqn", kNqn}, {"host", kHost}, {"dhchap_key", "h"}, {"dhchap_ctrlr_key", "c"}});
+    add_key(client_, "mine", kHostKey);
+    add_key(client_, "theirs", kControllerKey);
+    add_key(client_, "other", kOtherKey);
+    make(client_, "bdev_nvme_set_options", {{"dhchap_dhgroups", Json::array({"ffdhe2048"})}});
+    Json params = attaching(0);
+    params["hostnqn"] = kHost;
+    EXPECT_EQ(code("bdev_nvme_attach_controller", params), -13);
+    params["dhchap_key"] = "nobody";
+    EXPECT_EQ(code("bdev_nvme_attach_controller", params), -32602);
+    params["dhchap_key"] = "mine";
+    params["dhchap_ctrlr_key"] = "other";
+    EXPECT_EQ(code("bdev_nvme_attach_controller", params), -13);
+    params["dhchap_ctrlr_key"] = "theirs";
+    EXPECT_EQ(client_.result("bdev_nvme_attach_controller", params), Json::array({"Nvme0n1"}));
+
+    const Json calls = client_.result("framework_get_config", {{"name", "bdev"}});
+    EXPECT_EQ(calls[0]["params"]["dhchap_dhgroups"], Json::array({"ffdhe2048"}));
+    EXPECT_EQ(calls[1]["params"]["dhchap_key"], "mine");
+    EXPECT_EQ(calls[1]["params"]["dhchap_ctrlr_key"], "theirs");
+    EXPECT_EQ(client_.result("save_config").dump().find("DHHC"), std::string::npos);
+
+    make(server_,
+         "nvmf_subsystem_set_keys",
+         {{"nqn", kNqn}, {"host", kHost}, {"dhchap_key", "other"}});
+    EXPECT_EQ(client_.result("bdev_nvme_set_keys", {{"name", "Nvme0"}, {"dhchap_key", "other"}}),
+              true);
+    EXPECT_EQ(code("bdev_nvme_set_keys", {{"name", "Nvme1"}, {"dhchap_key", "other"}}), -19);
+    EXPECT_EQ(code("bdev_nvme_set_keys", {{"name", "Nvme0"}, {"dhchap_key", "mine"}}), -13);
+}
+
+TEST_F(BdevNvmeTest, TlsWithAKeyOfTheRing) {
+    add_key(server_, "psk", kPsk);
+    make(server_, "nvmf_subsystem_add_host", {{"nqn", kNqn}, {"host", kHost}, {"psk", "psk"}});
+    add_key(client_, "psk", kPsk);
+    Json params = attaching(0);
+    params["hostnqn"] = kHost;
+    EXPECT_NE(code("bdev_nvme_attach_controller", params), 0) << "in clear";
+    params["psk"] = "psk";
+    EXPECT_EQ(client_.result("bdev_nvme_attach_controller", params), Json::array({"Nvme0n1"}));
+    const Json calls = client_.result("framework_get_config", {{"name", "bdev"}});
+    EXPECT_EQ(calls[0]["params"]["psk"], "psk");
 }
 
 TEST_F(BdevNvmeTest, TheDaemonEndsInOrderWhileItsTargetIsGone) {

@@ -234,7 +234,8 @@ TEST(AuthExchange, RefusesADiffieHellmanValueOfZero) {
     }
 }
 
-// --- Keys for TLS. --------------------------------------------------------------------------------
+// --- Keys for TLS.
+// --------------------------------------------------------------------------------
 
 constexpr SecureChannel kNewPsk = SecureChannel::kNewPsk;
 
@@ -266,16 +267,14 @@ TEST(AuthExchange, MakesNoKeyUnlessAsked) {
 }
 
 TEST(AuthExchange, TakesNeitherSha512NorTheMissingGroupForAKey) {
-    Talk talk({.host_algorithms = {0b1110, 0b000011},
-               .channel = kNewPsk,
-               .channel_offered = kNewPsk});
+    Talk talk(
+        {.host_algorithms = {0b1110, 0b000011}, .channel = kNewPsk, .channel_offered = kNewPsk});
     talk.run();
     ASSERT_TRUE(talk.host.is_done());
     EXPECT_EQ(talk.target.hash(), AuthHash::kSha384);
     EXPECT_EQ(talk.target.group(), DhGroup::kFfdhe2048);
-    Talk groupless({.target_algorithms = {0b1110, 0b000001},
-                    .channel = kNewPsk,
-                    .channel_offered = kNewPsk});
+    Talk groupless(
+        {.target_algorithms = {0b1110, 0b000001}, .channel = kNewPsk, .channel_offered = kNewPsk});
     groupless.run();
     EXPECT_EQ(groupless.host.failure(), AuthFailure::kGroupUnusable);
 }
@@ -291,7 +290,8 @@ TEST(AuthExchange, RefusesAKeyThatIsNotOffered) {
 }
 
 TEST(AuthExchange, NoticesWhenTheWishForAKeyIsTakenOut) {
-    Talk talk({.host_algorithms = {0b0010, 0b000010}, .channel = kNewPsk, .channel_offered = kNewPsk});
+    Talk talk(
+        {.host_algorithms = {0b0010, 0b000010}, .channel = kNewPsk, .channel_offered = kNewPsk});
     talk.run([](uint32_t number, std::vector<std::byte>& message) {
         if (number == 0) {
             message[6] = std::byte{0};
@@ -301,8 +301,20 @@ TEST(AuthExchange, NoticesWhenTheWishForAKeyIsTakenOut) {
     EXPECT_EQ(talk.target.state(), TargetState::kFailed);
 }
 
+TEST(AuthExchange, TakesNoChallengeOfNumber0WithoutAKey) {
+    Talk talk({.host_algorithms = {0b0010, 0b000001}, .is_mutual = true});
+    talk.run([](uint32_t number, std::vector<std::byte>& message) {
+        if (number == 2) {
+            std::fill_n(message.begin() + 12, 4, std::byte{0});
+        }
+    });
+    EXPECT_EQ(talk.host.failure(), AuthFailure::kIncorrectPayload);
+    EXPECT_EQ(talk.target.state(), TargetState::kFailed);
+}
+
 TEST(AuthExchange, WantsAChallengeForAKey) {
-    Talk talk({.host_algorithms = {0b0010, 0b000010}, .channel = kNewPsk, .channel_offered = kNewPsk});
+    Talk talk(
+        {.host_algorithms = {0b0010, 0b000010}, .channel = kNewPsk, .channel_offered = kNewPsk});
     talk.run([](uint32_t number, std::vector<std::byte>& message) {
         if (number == 2) {
             message[8] = std::byte{0};  // CVALID.

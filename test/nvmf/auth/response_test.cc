@@ -91,8 +91,8 @@ TEST(AuthResponse, DependsOnEveryInput) {
 
 TEST(AuthResponse, TheKeyForTls) {
     const Secret shared(ByteView(std::vector<std::byte>(256, std::byte{7})));
-    const Result<Secret> psk = generate_psk(
-        AuthHash::kSha384, shared, counting_bytes(48, 0x40), counting_bytes(48, 0x80));
+    const Result<Secret> psk =
+        generate_psk(AuthHash::kSha384, shared, counting_bytes(48, 0x40), counting_bytes(48, 0x80));
     ASSERT_TRUE(psk);
     EXPECT_EQ(hex(psk->bytes()),
               "245b56d978f1f5d47c40c063ebad733860a2b2d5bc9e23b3ec9b933ceacd53d7"

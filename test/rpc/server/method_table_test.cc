@@ -59,6 +59,7 @@ const std::vector<std::string> kApiMethods = {
     "bdev_nvme_get_discovery_info",
     "bdev_nvme_get_io_paths",
     "bdev_nvme_reset_controller",
+    "bdev_nvme_set_keys",
     "bdev_nvme_set_multipath_policy",
     "bdev_nvme_set_options",
     "bdev_nvme_set_preferred_path",
