@@ -271,6 +271,7 @@ void Engine::start(PartitionIo& io) {
 void Engine::begin(Slot& slot) {
     slot.status = kOk;
     slot.is_admitted = slot.is_issued = slot.is_logged = slot.is_data_done = false;
+    slot.failed_page = 0;
     slot.ios = slot.pin_count = 0;
     slot.extent = slot.extent_done = slot.extent_count = 0;
     slot.piece = slot.slice_count = 0;
@@ -290,8 +291,14 @@ void Engine::begin(Slot& slot) {
     }
 }
 
+void Engine::end_care() {
+    is_caring_ = false;
+    changed_.notify();
+}
+
 void Engine::finish(Slot& slot, Status outcome) {
     slot.state = Slot::State::kFree;
+    changed_.notify();
     if (slot.io == nullptr) {
         slot.status = outcome;
         care_done_.notify();
@@ -308,17 +315,21 @@ void Engine::finish(Slot& slot, Status outcome) {
 
 void Engine::wait_for_page(Slot& slot, const TreeWalk& walk) {
     slot.state = Slot::State::kWaiting;
-    if (!loader_.want(walk.missing, slot.waiter)) {
-        slot.waiter.has_failed = true;
-        page_is_there(slot);
+    const bool has_failed = slot.failed_page == walk.missing.block();
+    if (has_failed || !loader_.want(walk.missing, slot.waiter)) {
+        fail_for_page(slot);
+    } else {
+        slot.awaited_page = walk.missing.block();
     }
 }
 
 void Engine::page_is_there(Slot& slot) {
-    if (!slot.waiter.has_failed) {
-        slot.is_change ? run_change(slot) : run_read(slot);
-        return;
-    }
+    // A page that can't be read may have been replaced meanwhile: then it is not missed.
+    slot.failed_page = slot.waiter.has_failed ? slot.awaited_page : 0;
+    slot.is_change ? run_change(slot) : run_read(slot);
+}
+
+void Engine::fail_for_page(Slot& slot) {
     const DamagedBlock page{.node = slot.node,
                             .block = slot.first,
                             .device_block = loader_.last_damaged(),

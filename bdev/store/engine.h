@@ -90,6 +90,8 @@ class Engine final : private LogObserver {
     void finish(Slot& slot, Status outcome);
     void wait_for_page(Slot& slot, const TreeWalk& walk);
     void page_is_there(Slot& slot);
+    void fail_for_page(Slot& slot);
+    void end_care();
     void fence(Error error, const char* what);
     void damaged(const DamagedBlock& block);
     void on_log_progress() override;

@@ -101,7 +101,7 @@ Task<Result<CheckReport>> Engine::check() {
                            (report.page_blocks - census.missing_pages);
     report.leaked_blocks += space_->data_used() - (report.data_blocks - census.missing_data);
     open_gate();
-    is_caring_ = false;
+    end_care();
     co_return report;
 }
 

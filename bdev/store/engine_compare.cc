@@ -44,7 +44,7 @@ Task<Result<ScrubStep>> Engine::scrub(uint32_t id, uint64_t from) {
         step.blocks_damaged = counters_.damaged_blocks - before;
     }
     step.is_end = found && !*found;
-    is_caring_ = false;
+    end_care();
     if (!found) {
         co_return found.error();
     }
@@ -144,13 +144,13 @@ Task<Result<uint64_t>> Engine::exclusive_blocks(uint32_t id) {
             }
             const Status is_here = co_await fetch(missing.missing);
             if (!is_here) {
-                is_caring_ = false;
+                end_care();
                 co_return Errc::kMediaError;
             }
         }
         found = co_await own_range(id, next, range, next);
     }
-    is_caring_ = false;
+    end_care();
     if (!found) {
         co_return found.error();
     }
@@ -209,7 +209,7 @@ Task<Result<ChangedStep>> Engine::changed(uint32_t older, uint32_t newer, uint64
     }
     step.next = index;
     step.is_end = index == UINT64_MAX;
-    is_caring_ = false;
+    end_care();
     if (!outcome) {
         co_return outcome.error();
     }

@@ -72,6 +72,8 @@ struct Slot {
     Ticket ticket;
     WriteTarget target;   ///< kWrite, kUnmap: what the record says.
     HollowRecord hollow;  ///< kHollow: likewise.
+    uint64_t awaited_page = 0;
+    uint64_t failed_page = 0;  ///< Could not be loaded; if it is still missed that is the end.
     uint64_t read_number = 0;
     uint32_t ios = 0;  ///< Requests to the device under way.
     uint32_t pin_count = 0;

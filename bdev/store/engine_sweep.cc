@@ -106,7 +106,7 @@ Task<Result<bool>> Engine::sweep(uint32_t id) {
             const bool is_loaded = co_await PageWait(loader_, found.walk.missing);
             if (!is_loaded) {
                 damaged({id, node->cursor, loader_.last_damaged(), true});
-                is_caring_ = false;
+                end_care();
                 co_return Errc::kMediaError;
             }
             found = next_difference(*node, heir, node->cursor);
@@ -121,7 +121,7 @@ Task<Result<bool>> Engine::sweep(uint32_t id) {
     while (slot.state != Slot::State::kFree) {
         co_await care_done_.wait();
     }
-    is_caring_ = false;
+    end_care();
     if (!slot.status) {
         co_return slot.status.error();
     }
