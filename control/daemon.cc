@@ -91,12 +91,15 @@ Daemon::Daemon(Config config,
       services_(std::move(services)),
       threads_(std::move(threads)),
       buffers_(memory, *threads_),
-      devices_(cores_of(*threads_)),
+      cores_(cores_of(*threads_)),
+      groups_(threads_->control(), cores_),
+      devices_(cores_),
       target_(threads_->control(), threads_->count(), buffers_),
       device_sequences_(threads_->control()),
       remote_(threads_->control(), devices_, device_sequences_),
       context_{.threads = *threads_,
                .devices = devices_,
+               .groups = groups_,
                .keyring = keyring_,
                .target = target_,
                .remote = remote_,
@@ -111,6 +114,7 @@ Daemon::Daemon(Config config,
       bdev_drive_handlers_(context_),
       bdev_nvme_handlers_(context_),
       bdev_info_handlers_(context_),
+      bdev_qos_handlers_(context_),
       keyring_handlers_(context_),
       nvmf_path_handlers_(context_),
       nvmf_subsystem_handlers_(context_),
@@ -122,6 +126,7 @@ Daemon::Daemon(Config config,
     bdev_drive_handlers_.add_to(table_);
     bdev_nvme_handlers_.add_to(table_);
     bdev_info_handlers_.add_to(table_);
+    bdev_qos_handlers_.add_to(table_);
     keyring_handlers_.add_to(table_);
     nvmf_path_handlers_.add_to(table_);
     nvmf_subsystem_handlers_.add_to(table_);
@@ -261,7 +266,11 @@ Task<void> Daemon::end() {
     co_await draining_rest;
     auto closing = target_.shut_down();
     co_await closing;
-    // Nobody has a device open any more.
+    // Nobody has a device open any more. Their limits have claims on the reactors.
+    for (const auto& device : devices_.devices()) {
+        auto clearing = device->limits().clear(threads_->control());
+        co_await clearing;
+    }
     auto leaving = remote_.shut_down();
     co_await leaving;
     BASALT_LOG(kInfo, "control", "stopped");

@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "bdev/core/registry.h"
 #include "bdev/leaf/memory_source.h"
@@ -12,6 +13,7 @@
 #include "control/handlers/bdev_drive_handlers.h"
 #include "control/handlers/bdev_info_handlers.h"
 #include "control/handlers/bdev_nvme_handlers.h"
+#include "control/handlers/bdev_qos_handlers.h"
 #include "control/handlers/config_handlers.h"
 #include "control/handlers/context.h"
 #include "control/handlers/keyring_handlers.h"
@@ -101,6 +103,8 @@ class Daemon final : private Stopper {
     PosixFileSystem files_;
     bdev::AnonymousMemory device_memory_;
     PooledBuffers buffers_;
+    const std::vector<CoreId> cores_;
+    qos::Groups groups_;
     bdev::BdevRegistry devices_;
     PosixKeyFiles key_files_;
     Keyring keyring_{key_files_};
@@ -116,6 +120,7 @@ class Daemon final : private Stopper {
     BdevDriveHandlers bdev_drive_handlers_;
     BdevNvmeHandlers bdev_nvme_handlers_;
     BdevInfoHandlers bdev_info_handlers_;
+    BdevQosHandlers bdev_qos_handlers_;
     KeyringHandlers keyring_handlers_;
     NvmfPathHandlers nvmf_path_handlers_;
     NvmfSubsystemHandlers nvmf_subsystem_handlers_;

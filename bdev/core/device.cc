@@ -12,12 +12,21 @@ DeviceChannel::DeviceChannel(Device& device, Reactor& here, std::unique_ptr<Bdev
       info_(device.info()),
       here_(here),
       counters_(device.counters_.on(here)),
-      inner_(std::move(inner)) {
+      inner_(std::move(inner)),
+      next_(inner_.get()),
+      throttle_(*inner_, info_.block_size_bytes) {
     device_.open_channels_.fetch_add(1);
+    CoreChannels& mine = device_.channels_.on(here_);
+    mine.open.push_back(*this);
+    set_lane(mine.lane);
 }
 
 DeviceChannel::~DeviceChannel() {
     BASALT_ASSERT((in_flight_ == 0 && idle_event_ == nullptr) || here_.is_abandoned());
+    if (in_flight_ != 0) {
+        throttle_.abandon();
+    }
+    decltype(CoreChannels::open)::remove(*this);
     inner_.reset();
     device_.open_channels_.fetch_sub(1);
 }
@@ -27,7 +36,12 @@ void DeviceChannel::submit(IoRequest& request) {
     ++in_flight_;
     ++counters_.stats.in_flight;
     request.push_completion(&DeviceChannel::on_complete, this, here_.clock().now_ns());
-    inner_->submit(request);
+    next_->submit(request);
+}
+
+void DeviceChannel::set_lane(qos::Lane* lane) {
+    throttle_.set_lane(lane);
+    next_ = lane != nullptr ? static_cast<BdevChannel*>(&throttle_) : inner_.get();
 }
 
 void DeviceChannel::on_complete(IoRequest& request, void* context) {
@@ -63,6 +77,7 @@ void DeviceChannel::notify_idle(Event& event) {
         return;
     }
     idle_event_ = &event;
+    throttle_.release();
 }
 
 Device::Device(std::unique_ptr<Bdev> inner, std::span<const CoreId> cores)
@@ -71,6 +86,14 @@ Device::Device(std::unique_ptr<Bdev> inner, std::span<const CoreId> cores)
 Device::~Device() {
     BASALT_ASSERT(open_channels() == 0);
     BASALT_ASSERT(user_.empty());
+}
+
+void Device::use_lane(const Reactor& here, qos::Lane* lane) {
+    CoreChannels& mine = channels_.on(here);
+    mine.lane = lane;
+    for (DeviceChannel* at = mine.open.front(); at != nullptr; at = mine.open.next(*at)) {
+        at->set_lane(lane);
+    }
 }
 
 Result<std::unique_ptr<DeviceChannel>> Device::open(Reactor& here) {

@@ -12,6 +12,8 @@
 #include "bdev/core/io_stats.h"
 #include "bdev/core/latency_histogram.h"
 #include "bdev/core/per_core.h"
+#include "bdev/qos/device_limits.h"
+#include "bdev/qos/throttle.h"
 #include "reactor/task.h"
 
 namespace basalt::bdev {
@@ -38,6 +40,9 @@ class DeviceChannel final : public BdevChannel {
 
     void submit(IoRequest& request) override;
 
+    /// Requests wait for this lane's tokens from now on; null: for none.
+    void set_lane(qos::Lane* lane);
+
     [[nodiscard]] const BdevInfo& info() const { return info_; }
     [[nodiscard]] Device& device() { return device_; }
 
@@ -46,7 +51,7 @@ class DeviceChannel final : public BdevChannel {
 
     /// Runs `event` once, from the poll loop, when no request is under way (at the latest after the
     /// completion of the last one). One event at a time. Nobody submits any more, or it may wait
-    /// for ever.
+    /// for ever; what waits for a rate goes on at once.
     void notify_idle(Event& event);
 
   private:
@@ -58,8 +63,19 @@ class DeviceChannel final : public BdevChannel {
     Reactor& here_;
     CoreCounters& counters_;
     std::unique_ptr<BdevChannel> inner_;
+    BdevChannel* next_;  // inner_, or throttle_ in front of it: no limits, no cost.
+    qos::Throttle throttle_;
     Event* idle_event_ = nullptr;
     uint32_t in_flight_ = 0;
+
+  public:
+    ListLink open_link;  ///< Among the device's channels of this core.
+};
+
+/// A device's channels on one core, and the lane that they share while the device has limits.
+struct CoreChannels {
+    IntrusiveList<DeviceChannel, &DeviceChannel::open_link> open;
+    qos::Lane* lane = nullptr;
 };
 
 /// `co_await drained(channel)`: goes on when the channel has no request under way, on its core.
@@ -136,13 +152,23 @@ class Device final : public Bdev {
     /// The sum of all cores' histograms. Errors: kNotFound while it is switched off.
     [[nodiscard]] Task<Result<std::unique_ptr<LatencyHistogram>>> read_histogram(Reactor& control);
 
+    /// What may be done to it in a second, and how to change that.
+    [[nodiscard]] qos::DeviceLimits& limits() { return limits_; }
+    [[nodiscard]] const qos::DeviceLimits& limits() const { return limits_; }
+
   private:
     friend class Claim;
     friend class DeviceChannel;
+    friend class qos::DeviceLimits;
+
+    /// On `here`'s core: lets what is submitted from now on go through this lane.
+    void use_lane(const Reactor& here, qos::Lane* lane);
 
     std::unique_ptr<Bdev> inner_;
     std::span<const CoreId> cores_;
     PerCore<CoreCounters> counters_;
+    PerCore<CoreChannels> channels_;
+    qos::DeviceLimits limits_{*this};
     std::string user_;
     std::atomic<uint32_t> open_channels_{0};  // Opening and closing only, so contention is no cost.
     bool is_histogram_enabled_ = false;

@@ -12,6 +12,10 @@
 #include "reactor/base/strong_int.h"
 #include "reactor/msg/event.h"
 
+namespace basalt::qos {
+class Lane;
+}  // namespace basalt::qos
+
 namespace basalt::bdev {
 
 /// Forced unit access: the write is durable when it completes.
@@ -90,6 +94,9 @@ class IoRequest {
     /// For whoever holds the request back for now: a leaf short of something, a layer that delays.
     ListLink hold_link;
     uint64_t hold_word = 0;
+    /// In which it waits for the rate that its device or host may have; null: in none. Whoever made
+    /// the request may take it out (Lane::forget) and complete it, kCancelled.
+    qos::Lane* lane = nullptr;
 
     /// Adds a completion on top. At most kCompletionsMax are pending.
     void push_completion(Complete function, void* context, uint64_t word = 0) {

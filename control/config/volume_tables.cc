@@ -85,7 +85,44 @@ void read_nvme_bdev(TableReader& table, StartupCall& call) {
     }
 }
 
-StartupCall read_bdev(TableReader table) {
+void add_call(std::vector<StartupCall>& calls,
+              const std::string& origin,
+              const char* method,
+              Json params) {
+    calls.push_back({.method = method,
+                     .params = std::move(params),
+                     .origin = origin,
+                     .new_file = std::nullopt});
+}
+
+constexpr uint64_t kIosMax = 1'000'000'000;
+constexpr uint64_t kMbytesMax = uint64_t{1} << 20U;
+
+void put_limits(Json& params, TableReader& table) {
+    put(params, "rw_ios_per_sec", table.number("rw_ios_per_sec", 0, kIosMax));
+    put(params, "rw_mbytes_per_sec", table.number("rw_mbytes_per_sec", 0, kMbytesMax));
+}
+
+// The limits of a table that has a member's, under the names of the API.
+Json read_qos(TableReader& table) {
+    Json params = Json::object();
+    put_limits(params, table);
+    put(params, "rw_ios_per_sec_max", table.number("rw_ios_per_sec_max", 0, kIosMax));
+    put(params, "rw_ios_per_sec_min", table.number("rw_ios_per_sec_min", 0, kIosMax));
+    for (const char* key : {"r_mbytes_per_sec",
+                            "w_mbytes_per_sec",
+                            "rw_mbytes_per_sec_max",
+                            "r_mbytes_per_sec_max",
+                            "w_mbytes_per_sec_max",
+                            "rw_mbytes_per_sec_min"}) {
+        put(params, key, table.number(key, 0, kMbytesMax));
+    }
+    put(params, "burst_seconds", table.number("burst_seconds", 0, 86'400));
+    put(params, "weight", table.number("weight", 1, 10'000));
+    return params;
+}
+
+StartupCall read_bdev(TableReader table, std::vector<StartupCall>& limits) {
     constexpr std::array<std::string_view, 4> kTypes{"null", "malloc", "file", "nvme"};
     constexpr std::array<const char*, 4> kMethods{"bdev_null_create",
                                                   "bdev_malloc_create",
@@ -105,6 +142,12 @@ StartupCall read_bdev(TableReader table) {
         read_file_bdev(table, call);
     } else {
         read_nvme_bdev(table, call);
+    }
+    Json qos = read_qos(table);
+    put(qos, "qos_group", table.text("qos_group"));
+    if (!qos.empty()) {
+        qos["name"] = call.params["name"];
+        add_call(limits, table.origin(), "bdev_set_qos_limit", std::move(qos));
     }
     table.finish();
     return call;
@@ -182,16 +225,6 @@ Json namespace_params(TableReader table) {
     }
     table.finish();
     return params;
-}
-
-void add_call(std::vector<StartupCall>& calls,
-              const std::string& origin,
-              const char* method,
-              Json params) {
-    calls.push_back({.method = method,
-                     .params = std::move(params),
-                     .origin = origin,
-                     .new_file = std::nullopt});
 }
 
 // The namespaces of a subsystem, and which hosts see them where not all do.
@@ -293,8 +326,16 @@ std::vector<StartupCall> read_volume_tables(TableReader& top, uint16_t nvme_tcp_
                  {{"name", name}, {"path", required_text(each, "path")}});
         each.finish();
     }
+    for (TableReader& each : top.tables("qos_group")) {
+        Json params{{"name", required_text(each, "name")}};
+        put_limits(params, each);
+        add_call(calls, each.origin(), "bdev_qos_group_create", std::move(params));
+        each.finish();
+    }
     for (const TableReader& each : top.tables("bdev")) {
-        calls.push_back(read_bdev(each));
+        std::vector<StartupCall> limits;
+        calls.push_back(read_bdev(each, limits));
+        calls.insert(calls.end(), limits.begin(), limits.end());
     }
     Transport transport = read_transport(top, nvme_tcp_port);
     const std::vector<TableReader> subsystems = top.tables("subsystem");

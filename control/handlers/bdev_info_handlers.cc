@@ -9,6 +9,7 @@
 #include "control/handlers/bdev_nvme_convert.h"
 #include "control/handlers/convert.h"
 #include "control/handlers/device_calls.h"
+#include "control/handlers/qos_convert.h"
 #include "rpc/codec/json_codec.h"
 
 namespace basalt::control {
@@ -66,7 +67,11 @@ void describe(const Context& context, const bdev::Device& device, v1::BdevInfo& 
     out.set_block_size(info.block_size_bytes);
     out.set_num_blocks(info.block_count.raw());
     out.set_uuid(info.uuid.to_string());
-    out.mutable_assigned_rate_limits();
+    describe_policy(device.limits().policy(), *out.mutable_assigned_rate_limits());
+    if (device.limits().group() != nullptr) {
+        out.mutable_assigned_rate_limits()->set_qos_group(
+            std::string(context.groups.name_of(device.limits().group())));
+    }
     out.set_claimed(!device.user().empty());
     if (!device.user().empty()) {
         out.set_claim_type("exclusive_write");

@@ -5,6 +5,7 @@
 
 #include "bdev/core/registry.h"
 #include "bdev/leaf/memory_source.h"
+#include "bdev/qos/groups.h"
 #include "keyring/keyring.h"
 #include "nvmf/host_bdev/remote_devices.h"
 #include "nvmf/target/target.h"
@@ -19,6 +20,7 @@ namespace basalt::control {
 struct Context {
     ReactorThreads& threads;
     bdev::BdevRegistry& devices;
+    qos::Groups& groups;
     Keyring& keyring;
     nvmf::Target& target;
     nvmf::RemoteDevices& remote;

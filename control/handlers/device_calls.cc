@@ -32,11 +32,15 @@ Task<void> remove_device(Context& context,
     const RunningCall running(context);
     co_await context.device_sequences.acquire();
     const AsyncMutex::Turn turn(context.device_sequences);
-    const bdev::Device* device = find_made_by(context, name, method, reply);
+    bdev::Device* device = find_made_by(context, name, method, reply);
     if (device == nullptr) {
         co_return;
     }
     const std::string user = device->user();
+    if (user.empty() && device->open_channels() == 0) {
+        auto clearing = device->limits().clear(context.control());
+        co_await clearing;
+    }
     const Status removed = context.devices.remove(name);
     if (!removed) {
         reply.fail(removed.error(), bdev_words(name) + (user.empty() ? "" : ", used by " + user));

@@ -5,6 +5,7 @@
 #include "control/handlers/bdev_nvme_convert.h"
 #include "control/handlers/convert.h"
 #include "control/handlers/nvmf_auth_handlers.h"
+#include "control/handlers/qos_convert.h"
 #include "control/handlers/transport_words.h"
 #include "nvmf/target/io/write_protection.h"
 #include "nvmf/wire/nqn.h"
@@ -184,6 +185,17 @@ void add_subsystem(const nvmf::Target& target,
     }
 }
 
+void add_limits(const Context& context, const bdev::Device& device, std::vector<SavedCall>& calls) {
+    Json params = policy_params(device.limits().policy());
+    if (device.limits().group() != nullptr) {
+        params["qos_group"] = context.groups.name_of(device.limits().group());
+    }
+    if (!params.empty()) {
+        params["name"] = device.info().name;
+        calls.push_back({.method = "bdev_set_qos_limit", .params = std::move(params)});
+    }
+}
+
 }  // namespace
 
 std::vector<SavedCall> bdev_calls(const Context& context) {
@@ -194,6 +206,14 @@ std::vector<SavedCall> bdev_calls(const Context& context) {
         if (!config.method.empty()) {
             calls.push_back({.method = config.method, .params = to_json(config)});
         }
+    }
+    for (const qos::Groups::Group& group : context.groups.all()) {
+        Json params = policy_params(group.domain->capacity());
+        params["name"] = group.name;
+        calls.push_back({.method = "bdev_qos_group_create", .params = std::move(params)});
+    }
+    for (const auto& device : context.devices.devices()) {
+        add_limits(context, *device, calls);
     }
     return calls;
 }

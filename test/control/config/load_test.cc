@@ -329,6 +329,41 @@ TEST(LoadConfig, ASubsystemThatNobodyCouldUseIsAnError) {
               "b.toml:6: subsystem.namespace.nsid: must be from 1 to 4294967294, not 0");
 }
 
+TEST(LoadConfig, LimitsOfADeviceAreACallBehindTheOneThatMakesIt) {
+    const Config config = parse(R"(
+[[bdev]]
+name = "d"
+type = "null"
+size = "1MiB"
+rw_ios_per_sec = 1000
+rw_ios_per_sec_max = 2000
+burst_seconds = 5
+w_mbytes_per_sec = 10
+qos_group = "g"
+rw_mbytes_per_sec_min = 3
+weight = 50
+[[qos_group]]
+name = "g"
+rw_mbytes_per_sec = 100
+)");
+    ASSERT_EQ(config.calls.size(), 3U);
+    EXPECT_EQ(config.calls[0].method, "bdev_qos_group_create");
+    EXPECT_EQ(config.calls[0].params, Json({{"name", "g"}, {"rw_mbytes_per_sec", 100}}));
+    EXPECT_EQ(config.calls[1].method, "bdev_null_create");
+    EXPECT_EQ(config.calls[2].method, "bdev_set_qos_limit");
+    EXPECT_EQ(config.calls[2].params,
+              Json({{"name", "d"},
+                    {"rw_ios_per_sec", 1000},
+                    {"rw_ios_per_sec_max", 2000},
+                    {"burst_seconds", 5},
+                    {"w_mbytes_per_sec", 10},
+                    {"qos_group", "g"},
+                    {"rw_mbytes_per_sec_min", 3},
+                    {"weight", 50}}));
+    EXPECT_NE(refusal("\n[[qos_group]]\nrw_ios_per_sec = 5").find("name: is missing"),
+              std::string::npos);
+}
+
 TEST(LoadConfig, TablesOfALaterVersionAreRefusedByName) {
     for (const char* key : {"[[storage]]", "[control_plane]", "[raft]"}) {
         EXPECT_NE(refusal(std::string("\n") + key + "\n").find("does not support yet"),
