@@ -232,10 +232,11 @@ void NvmfInfoHandlers::move_qpair(const v1::NvmfSubsystemMoveQpairRequest& reque
 Task<void> NvmfInfoHandlers::move_now(v1::NvmfSubsystemMoveQpairRequest request,
                                       Reply<v1::Done> reply) {
     const RunningCall running(context_);
-    auto moving = context_.target.move_queue(request.nqn(),
-                                             ControllerId(static_cast<uint16_t>(request.cntlid())),
-                                             nvmf::QueueId(static_cast<uint16_t>(request.qid())),
-                                             CoreId(request.reactor()));
+    auto moving =
+        context_.target.move_queue(request.nqn(),
+                                   nvmf::ControllerId(static_cast<uint16_t>(request.cntlid())),
+                                   nvmf::QueueId(static_cast<uint16_t>(request.qid())),
+                                   CoreId(request.reactor()));
     const Status moved = co_await moving;
     if (moved) {
         reply.send();
