@@ -15,6 +15,10 @@ namespace {
 // Users may keep one buffer in so many: 64 MiB of the 256 that there are by default.
 constexpr uint32_t kKeptShare = 4;
 
+// Spare buffers that stay backed, 2 MiB. Only what is held back for want of something makes more of
+// them, and then the system call and the page faults (some 6 us) are not what counts.
+constexpr size_t kWarmSpares = 64;
+
 Result<std::byte*> map(size_t size_bytes) {
     // NORESERVE: most of it is never touched.
     void* memory = mmap(nullptr,
@@ -43,7 +47,8 @@ Result<std::unique_ptr<UringBuffers>> UringBuffers::create(UringRing& ring,
     std::unique_ptr<UringBuffers> buffers(new UringBuffers(ring, options));
     buffers->memory_bytes_ = size_t{options.buffer_bytes} * options.total_count;
     BASALT_TRY(buffers->memory_, map(buffers->memory_bytes_));
-    buffers->spare_.reserve(options.total_count);
+    buffers->spare_.reserve(kWarmSpares);
+    buffers->cold_.reserve(options.total_count);
     buffers->held_.resize(options.total_count);
     buffers->holders_.resize(options.total_count);
     buffers->is_kept_.resize(options.total_count);
@@ -114,16 +119,31 @@ void UringBuffers::lend(uint32_t index) {
 }
 
 void UringBuffers::replace() {
-    if (lent_count_ >= lent_target_) {
+    if (lent_count_ < lent_target_ && has_spare()) {
+        lend(take_spare());
+    }
+}
+
+uint32_t UringBuffers::take_spare() {
+    for (std::vector<uint32_t>* shelf : {&spare_, &cold_}) {
+        if (!shelf->empty()) {
+            const uint32_t index = shelf->back();
+            shelf->pop_back();
+            return index;
+        }
+    }
+    BASALT_ASSERT(fresh_ < options_.total_count);
+    return fresh_++;
+}
+
+void UringBuffers::put_aside(uint32_t index) {
+    if (spare_.size() < kWarmSpares) {
+        spare_.push_back(index);
         return;
     }
-    if (!spare_.empty()) {
-        const uint32_t index = spare_.back();
-        spare_.pop_back();
-        lend(index);
-    } else if (fresh_ < options_.total_count) {
-        lend(fresh_++);
-    }
+    // Fails where the memory is locked: then it stays.
+    static_cast<void>(madvise(data(index), options_.buffer_bytes, MADV_DONTNEED));
+    cold_.push_back(index);
 }
 
 void UringBuffers::expect_sockets(uint32_t count) {
@@ -131,7 +151,7 @@ void UringBuffers::expect_sockets(uint32_t count) {
         return;
     }
     lent_target_ = std::min(std::bit_ceil(count), options_.lent_max);
-    while (lent_count_ < lent_target_ && (!spare_.empty() || fresh_ < options_.total_count)) {
+    while (lent_count_ < lent_target_ && has_spare()) {
         replace();
     }
 }
@@ -177,7 +197,7 @@ void UringBuffers::release(uint32_t index) {
     if (lent_count_ < lent_target_) {
         lend(index);
     } else {
-        spare_.push_back(index);
+        put_aside(index);
     }
 }
 

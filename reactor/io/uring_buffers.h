@@ -23,7 +23,8 @@ namespace basalt {
 /// is how many there are: a socket under backpressure keeps what was received for it in its
 /// buffers, and fresh ones take their place with the kernel, so that the other sockets go on. The
 /// memory is reserved, not used: a page that was never received into costs nothing, and spare
-/// buffers are taken last in, first out.
+/// buffers are taken last in, first out. What a burst has needed goes back to the system: only a
+/// few spare buffers stay backed.
 ///
 /// A socket's user may keep a buffer for what it holds, while there are plenty (keep()): a buffer
 /// is free again when all who hold it have released it.
@@ -82,7 +83,8 @@ class UringBuffers {
     [[nodiscard]] uint32_t lent_target() const { return lent_target_; }
     /// Lent and spare together.
     [[nodiscard]] uint32_t free_count() const {
-        return lent_count_ + static_cast<uint32_t>(spare_.size()) + (options_.total_count - fresh_);
+        return lent_count_ + static_cast<uint32_t>(spare_.size() + cold_.size()) +
+               (options_.total_count - fresh_);
     }
     [[nodiscard]] uint32_t total_count() const { return options_.total_count; }
 
@@ -99,6 +101,11 @@ class UringBuffers {
         : ring_(ring), options_(options), lent_target_(options.lent_start) {}
 
     void lend_first();
+    [[nodiscard]] bool has_spare() const {
+        return !spare_.empty() || !cold_.empty() || fresh_ < options_.total_count;
+    }
+    [[nodiscard]] uint32_t take_spare();
+    void put_aside(uint32_t index);
     void lend(uint32_t index);
     void lend_by_request(uint32_t index, uint32_t count);
 
@@ -112,7 +119,8 @@ class UringBuffers {
     uint32_t lent_count_ = 0;
     uint32_t lent_target_;
     uint32_t fresh_ = 0;           // The first buffer that was never used.
-    std::vector<uint32_t> spare_;  // Reserved in full at creation.
+    std::vector<uint32_t> spare_;  // Backed. Both are reserved in full at creation.
+    std::vector<uint32_t> cold_;   // Given back to the system.
     std::vector<Held> held_;
     std::vector<uint16_t> holders_;  // By buffer; how many must release it.
     uint32_t kept_count_ = 0;        // Buffers that have, or had, more than one holder.

@@ -8,13 +8,18 @@
 #include <unistd.h>
 
 #include "reactor/base/assert.h"
+#include "reactor/limits.h"
 
 namespace basalt {
 
 namespace {
 
-// Completions that one poll handles, so that a flood of I/O can't starve messages and timers.
-constexpr uint32_t kCompletionsPerPoll = 512;
+// Completions that one poll handles, so that a flood of I/O can't starve messages and timers, and
+// so that no more comes in than goes out: a receive buffer holds eight small writes, and each is an
+// event of a memory device. With 512 completions, 1000 busy queue pairs filled all memory for what
+// was received and not done, and were many times slower (perf/tried.md).
+constexpr uint32_t kCompletionsPerPoll = 128;
+static_assert(kCompletionsPerPoll * 8 <= kEventsPerPoll);
 
 }  // namespace
 
