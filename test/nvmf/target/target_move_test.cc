@@ -119,7 +119,8 @@ TEST(TargetMove, WhatADeviceWorksOnIsAnsweredFirst) {
     w.world.world.run_for(5 * kNsPerMs);
     EXPECT_EQ(*w.core(), from);
     EXPECT_TRUE(w.io.completion().status().ok());
-    EXPECT_TRUE(w.world.world.run_until([&] { return *w.core() != from; }, 10 * kNsPerMs));
+    EXPECT_TRUE(
+        w.world.world.run_until([&] { return w.core() == CoreId(1 - from.raw()); }, 10 * kNsPerMs));
     EXPECT_TRUE(w.write(8, pattern(4096, 2), slow).ok());
 }
 
@@ -336,7 +337,8 @@ TEST(TargetMove, ACommandThatWaitsForTheMoveCanBeAborted) {
     EXPECT_TRUE(ended.status().is(status::kAbortRequested));
     w.io.send(w.io.h2c_data(r2t, 0, pattern(kLargeBytes, 3), true));
     EXPECT_TRUE(w.io.completion().status().ok());
-    EXPECT_TRUE(w.world.world.run_until([&] { return *w.core() != from; }, kNsPerMs));
+    EXPECT_TRUE(
+        w.world.world.run_until([&] { return w.core() == CoreId(1 - from.raw()); }, kNsPerMs));
     EXPECT_TRUE(w.write(0, pattern(4096, 2)).ok());
 }
 
