@@ -15,6 +15,15 @@ bool is_twice(const Pairs& pairs, const First& first) {
     return at != pairs.end() && at->first == first && ++at != pairs.end() && at->first == first;
 }
 
+/// Takes one such value out.
+template <typename Values, typename Value>
+void take_one(Values& values, const Value& value) {
+    const auto found = values.find(value);
+    if (found != values.end()) {
+        values.erase(found);
+    }
+}
+
 template <typename Map, typename Key>
 auto find_in(const Map& map, const Key& key) -> decltype(&map.begin()->second) {
     const auto found = map.find(key);
@@ -137,7 +146,6 @@ void Catalogue::touch(const CatalogueChange& change, Touched& touched) const {
 void Catalogue::put(const NodeEntry& entry) {
     take_node(entry.id);
     nodes_[entry.id] = entry;
-    slots_.insert({entry.slot, entry.id});
     if (entry.parent != 0) {
         children_.insert({entry.parent, entry.id});
     }
@@ -146,7 +154,6 @@ void Catalogue::put(const NodeEntry& entry) {
 void Catalogue::take_node(uint32_t id) {
     const auto found = nodes_.find(id);
     if (found != nodes_.end()) {
-        slots_.erase({found->second.slot, id});
         children_.erase({found->second.parent, id});
         nodes_.erase(found);
     }
@@ -162,8 +169,8 @@ void Catalogue::put(const VolumeEntry& entry) {
 void Catalogue::take_volume(const Uuid& uuid) {
     const auto found = volumes_.find(uuid);
     if (found != volumes_.end()) {
-        users_.erase({found->second.head, uuid});
-        names_.erase({found->second.name, uuid});
+        take_one(users_, std::pair(found->second.head, uuid));
+        take_one(names_, std::pair(found->second.name, uuid));
         volumes_.erase(found);
     }
 }
@@ -178,8 +185,8 @@ void Catalogue::put(const SnapshotEntry& entry) {
 void Catalogue::take_snapshot(const Uuid& uuid) {
     const auto found = snapshots_.find(uuid);
     if (found != snapshots_.end()) {
-        users_.erase({found->second.node, uuid});
-        names_.erase({found->second.name, uuid});
+        take_one(users_, std::pair(found->second.node, uuid));
+        take_one(names_, std::pair(found->second.name, uuid));
         snapshots_.erase(found);
     }
 }
@@ -231,11 +238,8 @@ bool Catalogue::are_ids_sound(std::string& problem) const {
     if (nodes_.empty()) {
         return true;
     }
-    if (nodes_.begin()->first == 0 || nodes_.rbegin()->first >= next_ids_.node ||
-        slots_.rbegin()->first >= next_ids_.slot) {
-        problem = fmt::format("node {} or slot {} is beyond the next ids",
-                              nodes_.rbegin()->first,
-                              slots_.rbegin()->first);
+    if (nodes_.begin()->first == 0 || nodes_.rbegin()->first >= next_ids_.node) {
+        problem = fmt::format("node {} is beyond the next id", nodes_.rbegin()->first);
         return false;
     }
     return true;
@@ -252,10 +256,6 @@ bool Catalogue::is_node_sound(uint32_t id, std::string& problem) const {
     }
     if (node == nullptr) {
         return true;
-    }
-    if (is_twice(slots_, node->slot)) {
-        problem = fmt::format("slot {} is used twice", node->slot);
-        return false;
     }
     const NodeEntry* parent = find_node(node->parent);
     if (node->parent != 0 && (parent == nullptr || parent->id >= id || !parent->is_frozen)) {

@@ -20,7 +20,6 @@ namespace basalt::bdev::store {
 struct NodeEntry {
     uint32_t id = 0;      ///< From 1 on; never used twice. A child's is higher than its parent's.
     uint32_t parent = 0;  ///< 0: none, it began empty.
-    uint32_t slot = 0;    ///< Its place in the partitions' trees of nodes.
     bool is_frozen = false;
     bool is_hidden = false;  ///< Nobody's any more, but others have grown out of it.
 
@@ -69,7 +68,6 @@ struct SnapshotGone {
 /// Set in the same transaction as what uses up an id.
 struct NextIds {
     uint32_t node = 1;
-    uint32_t slot = 0;
 };
 
 /// One change; an entry of a thing that exists replaces it.
@@ -95,7 +93,7 @@ class Catalogue {
     [[nodiscard]] std::vector<CatalogueChange> image() const;
 
     /// Whether every name leads somewhere and nothing contradicts: parents exist and are frozen,
-    /// have lower ids; slots are different; heads are leaves of the tree; names and UUIDs are
+    /// have lower ids; heads are leaves of the tree; names and UUIDs are
     /// unique; next ids are beyond what is used. Says what is wrong in `problem`. Looks at all.
     [[nodiscard]] bool is_sound(std::string& problem) const;
 
@@ -135,11 +133,10 @@ class Catalogue {
     std::map<Uuid, SnapshotEntry> snapshots_;
     NextIds next_ids_;
 
-    // What follows from these. In a sound catalogue each slot, node and name occurs once.
+    // What follows from these. In a sound catalogue each user's node and each name occurs once.
     std::set<std::pair<uint32_t, uint32_t>> children_;  // Parent, child.
-    std::set<std::pair<uint32_t, uint32_t>> slots_;     // Slot, node.
-    std::set<std::pair<uint32_t, Uuid>> users_;         // Node, volume or snapshot.
-    std::set<std::pair<std::string, Uuid>> names_;
+    std::multiset<std::pair<uint32_t, Uuid>> users_;    // Node, volume or snapshot.
+    std::multiset<std::pair<std::string, Uuid>> names_;
 };
 
 }  // namespace basalt::bdev::store

@@ -103,8 +103,8 @@ struct Encode {
         return Fields()
             .add(entry.id)
             .add(entry.parent)
-            .add(entry.slot)
             .add(flags)
+            .add(uint32_t{0})
             .finish(RecordType::kNode);
     }
     std::vector<std::byte> operator()(const NodeGone& gone) const {
@@ -140,7 +140,7 @@ struct Encode {
         return Fields().add(gone.uuid).finish(RecordType::kSnapshotGone);
     }
     std::vector<std::byte> operator()(const NextIds& next) const {
-        return Fields().add(next.node).add(next.slot).finish(RecordType::kNextIds);
+        return Fields().add(next.node).add(uint32_t{0}).finish(RecordType::kNextIds);
     }
 };
 
@@ -148,8 +148,8 @@ bool decode_node(FieldReader fields, CatalogueChange& change) {
     NodeEntry entry;
     entry.id = fields.take<uint32_t>();
     entry.parent = fields.take<uint32_t>();
-    entry.slot = fields.take<uint32_t>();
     const auto flags = fields.take<uint32_t>();
+    static_cast<void>(fields.take<uint32_t>());
     entry.is_frozen = (flags & kNodeFrozen) != 0;
     entry.is_hidden = (flags & kNodeHidden) != 0;
     change = entry;
@@ -197,7 +197,7 @@ bool decode(RecordType type, FieldReader fields, CatalogueChange& change) {
         case RecordType::kNextIds: {
             NextIds next;
             next.node = fields.take<uint32_t>();
-            next.slot = fields.take<uint32_t>();
+            static_cast<void>(fields.take<uint32_t>());
             change = next;
             break;
         }

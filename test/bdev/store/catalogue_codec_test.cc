@@ -49,8 +49,8 @@ class Half {
 std::vector<CatalogueChange> new_volume(uint32_t id, const std::string& name) {
     Uuid uuid = uuid_of(9);
     std::memcpy(uuid.bytes.data(), &id, sizeof(id));
-    return {NextIds{id + 1, id},
-            NodeEntry{.id = id, .parent = 0, .slot = id - 1},
+    return {NextIds{id + 1},
+            NodeEntry{.id = id, .parent = 0},
             VolumeEntry{.uuid = uuid, .head = id, .size_blocks = 100, .name = name}};
 }
 
@@ -70,9 +70,9 @@ TEST(CatalogueCodec, AnImageAndTransactionsComeBackAsTheyWere) {
     half.begin(expected);
     EXPECT_GT(half.blocks.size(), 3U);
     const std::vector<CatalogueChange> snapshot{
-        NextIds{202, 201},
-        NodeEntry{.id = 200, .parent = 0, .slot = 199, .is_frozen = true},
-        NodeEntry{.id = 201, .parent = 200, .slot = 200},
+        NextIds{202},
+        NodeEntry{.id = 200, .parent = 0, .is_frozen = true},
+        NodeEntry{.id = 201, .parent = 200},
         VolumeEntry{.uuid = expected.find_volume("volume200")->uuid,
                     .head = 201,
                     .block_bytes = 512,

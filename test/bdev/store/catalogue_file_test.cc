@@ -36,8 +36,8 @@ struct Life {
         // A long name, so that halves fill up.
         const std::string name = std::to_string(number) + std::string(200, 'x');
         std::vector<CatalogueChange> changes{
-            NextIds{number + 1, number},
-            NodeEntry{.id = number, .parent = 0, .slot = number - 1},
+            NextIds{number + 1},
+            NodeEntry{.id = number, .parent = 0},
             VolumeEntry{.uuid = uuid, .head = number, .size_blocks = 100, .name = name}};
         if (number > 20) {  // So that the catalogue does not outgrow its place.
             Uuid old = uuid;
@@ -153,18 +153,18 @@ TEST(CatalogueFile, OneThatIsTooLargeIsRefusedAndStaysAsItWas) {
     StoreNode node(1);
     Life life(node);
     ASSERT_TRUE(node.wait(life.file.format()));
-    std::vector<CatalogueChange> changes{NextIds{1000, 1000}};
+    std::vector<CatalogueChange> changes{NextIds{1000}};
     for (uint32_t id = 1; id < 1000; ++id) {
-        changes.emplace_back(NodeEntry{.id = id, .parent = 0, .slot = id});
+        changes.emplace_back(NodeEntry{.id = id, .parent = 0});
     }
     std::vector<CatalogueChange> many;
     for (uint32_t i = 0; i < 4; ++i) {
         many.insert(many.end(), changes.begin(), changes.end());
     }
     for (uint32_t id = 1000; id < 4000; ++id) {
-        many.emplace_back(NodeEntry{.id = id, .parent = 0, .slot = id});
+        many.emplace_back(NodeEntry{.id = id, .parent = 0});
     }
-    many[0] = NextIds{5000, 5000};
+    many[0] = NextIds{5000};
     EXPECT_EQ(node.wait(life.file.commit(life.catalogue, many)).error().code, Errc::kNoSpace);
     EXPECT_TRUE(life.catalogue.nodes().empty());
     ASSERT_TRUE(life.add(node, 1));
