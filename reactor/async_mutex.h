@@ -18,7 +18,14 @@ class AsyncMutex {
     explicit AsyncMutex(Reactor& here) : here_(here) {}
     AsyncMutex(const AsyncMutex&) = delete;
     AsyncMutex& operator=(const AsyncMutex&) = delete;
-    ~AsyncMutex() { BASALT_ASSERT(!is_held_); }
+    /// Nobody holds it or waits; or its machine has lost its power, and they never go on.
+    ~AsyncMutex() {
+        if (here_.is_abandoned()) {
+            waiting_.clear();
+        } else {
+            BASALT_ASSERT(!is_held_);
+        }
+    }
 
     /// Held by the sequence that is through; lets the next one through when destroyed.
     class [[nodiscard]] Turn {
