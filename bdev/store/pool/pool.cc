@@ -1,0 +1,400 @@
+#include "bdev/store/pool/pool.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "bdev/store/pool/pool_visits.h"
+#include "reactor/base/assert.h"
+#include "reactor/base/log.h"
+
+namespace basalt::bdev::store {
+
+namespace {
+
+/// The opening, or closing, of the pool's own channel on the first core.
+struct ChannelVisit {
+    Device& device;
+    std::unique_ptr<DeviceChannel>& channel;
+    Status status;
+
+    static Task<void> open(Reactor& there, ChannelVisit& self) {
+        Result<std::unique_ptr<DeviceChannel>> opened = self.device.open(there);
+        if (opened) {
+            self.channel = std::move(*opened);
+        } else {
+            self.status = opened.error();
+        }
+        co_return;
+    }
+    static Task<void> close(Reactor&, ChannelVisit& self) {
+        self.channel.reset();
+        co_return;
+    }
+};
+
+Place other(Place place) {
+    return place == Place::kA ? Place::kB : Place::kA;
+}
+
+}  // namespace
+
+Pool::Pool(PoolHome home, Device& device)
+    : home_(home), device_(device), changes_(home.control), sweep_turn_(home.control) {}
+
+Pool::~Pool() {
+    BASALT_ASSERT(seats_.empty() || home_.control.is_abandoned());
+    // What stands on a channel goes before it.
+    for (Seat& seat : seats_) {
+        seat.partition.reset();
+    }
+}
+
+// ---- from nothing to an open pool, and back
+
+Task<Result<std::unique_ptr<Pool>>> Pool::create(PoolHome home,
+                                                 Device& device,
+                                                 PoolOptions options,
+                                                 std::string& problem) {
+    std::unique_ptr<Pool> pool(new Pool(home, device));
+    Status status = co_await pool->attach(problem);
+    const PartitionOptions partition = options.partition;
+    if (status) {
+        status = co_await pool->format(options, problem);
+    }
+    if (status) {
+        status = co_await pool->load(partition, true, problem);
+    }
+    if (!status) {
+        co_await pool->detach();
+        co_return status.error();
+    }
+    co_return Result<std::unique_ptr<Pool>>(std::move(pool));
+}
+
+Task<Result<std::unique_ptr<Pool>>> Pool::open(PoolHome home,
+                                               Device& device,
+                                               PartitionOptions options,
+                                               std::string& problem) {
+    std::unique_ptr<Pool> pool(new Pool(home, device));
+    Status status = co_await pool->attach(problem);
+    SuperblockFinding finding = SuperblockFinding::kNothing;
+    Place newest = Place::kA;
+    if (status) {
+        status = co_await pool->read_superblock(finding, newest);
+    }
+    if (status && finding != SuperblockFinding::kPool) {
+        problem = fmt::format("on '{}' there is {}", device.info().name, describe(finding));
+        switch (finding) {
+            case SuperblockFinding::kNewer: status = Errc::kNotSupported; break;
+            case SuperblockFinding::kDeviceTooSmall: status = Errc::kNoSpace; break;
+            case SuperblockFinding::kDamaged: status = Errc::kDataCorrupt; break;
+            case SuperblockFinding::kPool:
+            case SuperblockFinding::kNothing:
+            case SuperblockFinding::kHalfFormatted: status = Errc::kNotFound; break;
+        }
+    }
+    if (status) {
+        status = co_await pool->take_growth(newest);
+    }
+    if (status) {
+        status = co_await pool->load(options, false, problem);
+    }
+    if (!status) {
+        co_await pool->detach();
+        co_return status.error();
+    }
+    pool->start_sweep();
+    co_return Result<std::unique_ptr<Pool>>(std::move(pool));
+}
+
+Task<Result<SuperblockFinding>> Pool::examine(PoolHome home, Device& device) {
+    Pool pool(home, device);
+    std::string problem;
+    Status status = co_await pool.attach(problem);
+    SuperblockFinding finding = SuperblockFinding::kNothing;
+    if (status) {
+        Place newest = Place::kA;
+        status = co_await pool.read_superblock(finding, newest);
+    } else if (status.error().code == Errc::kNotSupported) {
+        status = kOk;  // A device that can't hold a pool holds none.
+    }
+    co_await pool.detach();
+    if (!status) {
+        co_return status.error();
+    }
+    co_return finding;
+}
+
+bool Pool::is_used() const {
+    return looks_ > 0 || std::any_of(devices_.begin(), devices_.end(), [this](const auto& entry) {
+               const Device* device = home_.registry.find(entry.second->info().name);
+               return !device->user().empty() || device->open_channels() > 0;
+           });
+}
+
+Task<Status> Pool::close() {
+    if (is_used()) {
+        co_return Errc::kBusy;
+    }
+    is_closing_ = true;
+    co_await swept();  // Before it is our turn: its end is a change.
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    if (is_used()) {
+        is_closing_ = false;
+        start_sweep();
+        co_return Errc::kBusy;
+    }
+    while (!devices_.empty()) {
+        const Uuid uuid = devices_.begin()->first;
+        remove_device(uuid);
+    }
+    int none = 0;
+    const auto end = [](Reactor&, Visit<int>& visit) -> Task<void> {
+        visit.status = co_await visit.partition().close();
+    };
+    const Status status = co_await on_seats<int>(none, end);
+    co_await detach();
+    co_return status;
+}
+
+Task<Status> Pool::erase(PoolHome home, Device& device) {
+    Pool pool(home, device);
+    std::string problem;
+    Status status = co_await pool.attach(problem);
+    if (status) {
+        BlockMemory zeroes(2);
+        status = co_await pool.io_->write(PoolLayout::superblock(Place::kA), zeroes.all());
+    }
+    co_await pool.detach();
+    co_return status;
+}
+
+Task<Status> Pool::attach(std::string& problem) {
+    if (!BlockIo::is_suitable(device_.info())) {
+        problem = fmt::format(
+            "'{}' can't be written in blocks of {} bytes", device_.info().name, kBlockBytes);
+        co_return Errc::kNotSupported;
+    }
+    Result<Claim> claimed = home_.registry.claim(device_, "a pool");
+    if (!claimed) {
+        problem = fmt::format("'{}' is used by {}", device_.info().name, device_.user());
+        co_return claimed.error();
+    }
+    claim_ = std::move(*claimed);
+    const CoreId first = home_.registry.cores().front();
+    ChannelVisit there{device_, channel_, kOk};
+    visit<ChannelVisit> opening(home_.control, first, there, &ChannelVisit::open);
+    co_await opening;
+    if (there.status) {
+        io_ = std::make_unique<BlockIo>(home_.control, first, *channel_, device_.info());
+    } else {
+        problem = fmt::format("'{}' can't be opened", device_.info().name);
+    }
+    co_return there.status;
+}
+
+Task<void> Pool::detach() {
+    int none = 0;
+    const auto end = [](Reactor&, Visit<int>& visit) -> Task<void> {
+        visit.seat().partition.reset();
+        visit.seat().channel.reset();
+        co_return;
+    };
+    static_cast<void>(co_await on_seats<int>(none, end));
+    seats_.clear();
+    places_.clear();
+    io_.reset();
+    if (channel_ != nullptr) {
+        ChannelVisit there{device_, channel_, kOk};
+        const CoreId first = home_.registry.cores().front();
+        visit<ChannelVisit> closing(home_.control, first, there, &ChannelVisit::close);
+        co_await closing;
+    }
+    claim_.release();
+}
+
+// ---- the superblock
+
+Task<Status> Pool::read_superblock(SuperblockFinding& finding, Place& newest) {
+    if (BlockIo::count(device_.info()) < 2) {
+        finding = SuperblockFinding::kNothing;
+        co_return kOk;
+    }
+    BlockMemory memory(2);
+    const Status status = co_await io_->read(PoolLayout::superblock(Place::kA), memory.all());
+    if (status) {
+        finding = decode_both(
+            memory.block(0), memory.block(1), BlockIo::count(device_.info()), identity_, newest);
+    }
+    co_return status;
+}
+
+Task<Status> Pool::write_superblock(Place place, PoolState state) {
+    identity_.state = state;
+    const Superblock block = encode(identity_);
+    BlockMemory memory(1);
+    std::memcpy(memory.all().data(), &block, sizeof(block));
+    co_return co_await io_->write(PoolLayout::superblock(place), memory.all());
+}
+
+Task<Status> Pool::take_growth(Place newest) {
+    const PoolLayout grown = identity_.layout.grown(BlockIo::count(device_.info()));
+    if (grown == identity_.layout) {
+        co_return kOk;
+    }
+    identity_.layout = grown;
+    ++identity_.sequence;
+    Status status = co_await write_superblock(other(newest), PoolState::kInUse);
+    if (status) {
+        status = co_await write_superblock(newest, PoolState::kInUse);
+    }
+    co_return status;
+}
+
+Task<Status> Pool::format(PoolOptions options, std::string& problem) {
+    const bool has_name = !options.name.empty() && options.name.size() <= kPoolNameBytesMax &&
+                          options.name.find('/') == std::string::npos;
+    if (!has_name || options.uuid.is_nil()) {
+        problem = fmt::format("a pool's name has 1 to {} characters, none of them '/'",
+                              kPoolNameBytesMax);
+        co_return Errc::kInvalidArgument;
+    }
+    const auto cores = static_cast<uint32_t>(home_.registry.cores().size());
+    const uint32_t partitions = options.partition_count == 0 ? cores : options.partition_count;
+    const Result<PoolLayout> layout =
+        PoolLayout::plan(BlockIo::count(device_.info()), std::min(partitions, kPartitionsMax));
+    if (!layout) {
+        problem =
+            fmt::format("'{}' is too small for {} partitions", device_.info().name, partitions);
+        co_return layout.error();
+    }
+    identity_ = PoolIdentity{.pool_uuid = options.uuid,
+                             .device_uuid = device_.info().uuid,
+                             .name = options.name,
+                             .created_ns = options.created_ns,
+                             .sequence = 1,
+                             .state = PoolState::kFormatting,
+                             .layout = *layout};
+    BlockMemory zeroes(1);
+    Status status = co_await io_->write(PoolLayout::superblock(Place::kB), zeroes.all());
+    if (status) {
+        status = co_await write_superblock(Place::kA, PoolState::kFormatting);
+    }
+    co_return status;
+}
+
+// ---- what is in it
+
+Task<Status> Pool::load(PartitionOptions options, bool is_new, std::string& problem) {
+    const BlockSeal seal(identity_.pool_uuid.bytes, 0);
+    file_ = std::make_unique<CatalogueFile>(*io_, identity_.layout, seal);
+    Status status = kOk;
+    if (is_new) {
+        status = co_await file_->format();
+    } else {
+        status = co_await file_->load(catalogue_, problem);
+    }
+    if (!status) {
+        co_return status;
+    }
+    const uint32_t slabs = identity_.layout.slab_count;
+    slabs_ = std::make_unique<SlabTable>(slabs, slabs);
+    const auto cores = home_.registry.cores();
+    seats_.resize(identity_.layout.partition_count);
+    for (uint32_t i = 0; i < seats_.size(); ++i) {
+        seats_[i].place.core = cores[i % cores.size()];
+    }
+
+    struct Making {
+        PartitionOptions options;
+        bool is_new;
+
+        static Task<void> run(Reactor& there, Visit<Making>& visit) {
+            Pool& pool = visit.pool;
+            Seat& seat = visit.seat();
+            Result<std::unique_ptr<DeviceChannel>> channel = pool.device_.open(there);
+            if (!channel) {
+                visit.status = channel.error();
+                co_return;
+            }
+            seat.channel = std::move(*channel);
+            const PartitionPlace place{
+                pool.identity_.pool_uuid, pool.identity_.layout, visit.index};
+            Result<std::unique_ptr<Partition>> made = Partition::make(there,
+                                                                      *seat.channel,
+                                                                      pool.device_.info(),
+                                                                      place,
+                                                                      *pool.slabs_,
+                                                                      visit.argument.options);
+            if (!made) {
+                visit.status = made.error();
+                co_return;
+            }
+            seat.partition = std::move(*made);
+            seat.place.partition = seat.partition.get();
+            if (visit.argument.is_new) {
+                visit.status = co_await seat.partition->format();
+            }
+            // The control thread waits for us, so nobody changes the catalogue.
+            for (const auto& [id, node] : pool.catalogue_.nodes()) {
+                seat.partition->set_node(node);
+            }
+            if (visit.status) {
+                visit.status = co_await seat.partition->load();
+            }
+        }
+    };
+    Making making{options, is_new};
+    status = co_await on_seats<Making>(making, &Making::run);
+    if (status) {
+        int none = 0;
+        const auto open = [](Reactor&, Visit<int>& visit) -> Task<void> {
+            visit.status = co_await visit.partition().open();
+        };
+        status = co_await on_seats<int>(none, open);
+    }
+    if (!status) {
+        problem = "a partition can't be opened; the log says why";
+        co_return status;
+    }
+    if (is_new) {
+        ++identity_.sequence;
+        status = co_await write_superblock(Place::kA, PoolState::kInUse);
+        if (status) {
+            status = co_await write_superblock(Place::kB, PoolState::kInUse);
+        }
+    }
+    for (const Seat& seat : seats_) {
+        places_.push_back(seat.place);
+    }
+    co_return status ? add_devices(problem) : status;
+}
+
+Status Pool::add_devices(std::string& problem) {
+    std::vector<VolumeBdevOptions> all;
+    for (const auto& [uuid, volume] : catalogue_.volumes()) {
+        all.push_back(options_of(volume));
+    }
+    for (const auto& [uuid, snapshot] : catalogue_.snapshots()) {
+        all.push_back(options_of(snapshot));
+    }
+    for (const VolumeBdevOptions& options : all) {
+        const Status status = add_device(options);
+        if (!status) {
+            problem = fmt::format(
+                "'{}' or its UUID {} is there already", options.name, options.uuid.to_string());
+            while (!devices_.empty()) {
+                const Uuid uuid = devices_.begin()->first;
+                remove_device(uuid);
+            }
+            return status;
+        }
+    }
+    return kOk;
+}
+
+}  // namespace basalt::bdev::store

@@ -1,0 +1,235 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bdev/core/registry.h"
+#include "bdev/store/block_io.h"
+#include "bdev/store/catalogue.h"
+#include "bdev/store/catalogue_file.h"
+#include "bdev/store/partition.h"
+#include "bdev/store/pool/volume_bdev.h"
+#include "bdev/store/slab_table.h"
+#include "bdev/store/superblock.h"
+#include "reactor/async_mutex.h"
+#include "reactor/base/result.h"
+#include "reactor/task.h"
+
+namespace basalt::bdev::store {
+
+/// Where pools live: the control thread's reactor, and the devices that they stand on and add to.
+/// Outlives them.
+struct PoolHome {
+    Reactor& control;
+    BdevRegistry& registry;
+};
+
+/// A new pool. Whoever makes one chooses UUID and time, so that a simulation can.
+struct PoolOptions {
+    std::string name;  ///< 1 to kPoolNameBytesMax characters without '/'.
+    Uuid uuid;
+    uint64_t created_ns = 0;  ///< Wall clock, since 1970.
+    /// 0: one for each core. For the life of the pool; more than cores share them, fewer leave some
+    /// idle.
+    uint32_t partition_count = 0;
+    PartitionOptions partition;
+};
+
+struct VolumeOptions {
+    std::string name;  ///< Unique in the pool, among snapshots too; without '/'.
+    Uuid uuid;
+    uint64_t size_blocks = 0;  ///< Of 4096 bytes.
+    uint32_t block_bytes = 4096;
+};
+
+struct SnapshotOptions {
+    std::string volume;  ///< Of which it is taken.
+    std::string name;
+    Uuid uuid;
+    uint64_t created_ns = 0;
+};
+
+/// Whether a snapshot is deleted that others have grown out of. Their data lives on.
+enum class WithClones : bool { kRefuse, kDelete };
+
+/// How full a pool is, in blocks of 4096 bytes.
+struct PoolUsage {
+    uint64_t total = 0;  ///< Of the slabs, for data and mapping.
+    uint64_t free = 0;   ///< What volumes can still take.
+};
+
+/// A device that holds thin volumes, snapshots and clones, each of them a device too ("POOL/NAME").
+///
+/// Life: create() or open(); changes, one after the other; close(). Without close() it is as after
+/// a crash, and open() finds all that was acknowledged. Every change is durable when its task ends.
+///
+/// Owner: Pools. Core: the control thread; its partitions live on the registry's cores, in turn,
+/// and are visited there. Invariant: closed when destroyed, or its machine has lost its power.
+class Pool {
+  public:
+    /// Formats `device`, whatever is on it. Errors, explained in `problem`, which lives until this
+    /// is over: kInvalidArgument (name, UUID, partitions), kNotSupported (a device that has no
+    /// blocks of 4096 bytes or can't be written), kNoSpace (too small), kExists (another device has
+    /// that UUID's name), kBusy (the device is used); those of the device.
+    [[nodiscard]] static Task<Result<std::unique_ptr<Pool>>> create(PoolHome home,
+                                                                    Device& device,
+                                                                    PoolOptions options,
+                                                                    std::string& problem);
+
+    /// Opens the pool on `device`, and makes the devices of its volumes and snapshots. A device
+    /// that has grown since gives it more space. Errors, explained in `problem`: kNotFound (no pool
+    /// there), kNotSupported (a newer one), kDataCorrupt, kNoSpace (the device has shrunk), kExists
+    /// (a volume's name or UUID is that of another device), kBusy; those of the device.
+    [[nodiscard]] static Task<Result<std::unique_ptr<Pool>>> open(PoolHome home,
+                                                                  Device& device,
+                                                                  PartitionOptions options,
+                                                                  std::string& problem);
+
+    /// Says what is on a device: kPool for what open() would take. Errors: those of the device;
+    /// kBusy.
+    [[nodiscard]] static Task<Result<SuperblockFinding>> examine(PoolHome home, Device& device);
+
+    /// Makes `device` one without a pool. Errors: kBusy, kNotSupported; those of the device.
+    [[nodiscard]] static Task<Status> erase(PoolHome home, Device& device);
+
+    Pool(const Pool&) = delete;
+    Pool& operator=(const Pool&) = delete;
+    ~Pool();
+
+    /// Removes the devices, makes checkpoints, lets go of the device. Errors: kBusy: a volume is
+    /// used (nothing is changed); kIo: the last checkpoint failed (it is closed nevertheless).
+    [[nodiscard]] Task<Status> close();
+
+    // ---- Volumes. Errors of all: kNotFound, kExists, kInvalidArgument (names, sizes), kBusy (the
+    // device is used), kNoSpace (the catalogue is full), kIo (the pool's device failed; the outcome
+    // is known after the next opening).
+
+    [[nodiscard]] Task<Status> create_volume(VolumeOptions options);
+    /// Its snapshots stay. Space is given back in the background.
+    [[nodiscard]] Task<Status> delete_volume(std::string name);
+    [[nodiscard]] Task<Status> rename(std::string name, std::string new_name);
+    [[nodiscard]] Task<Status> set_read_only(std::string name);
+    /// A volume that shrinks loses what is beyond its end.
+    [[nodiscard]] Task<Status> resize(std::string name, uint64_t size_blocks);
+
+    /// Takes snapshots of one or more volumes, all at one point: a cut of what was acknowledged.
+    /// Writes wait for one write of the catalogue; reads for nothing.
+    [[nodiscard]] Task<Status> snapshot(std::vector<SnapshotOptions> snapshots);
+    /// Errors: also kBusy with WithClones::kRefuse: others have grown out of it.
+    [[nodiscard]] Task<Status> delete_snapshot(std::string name, WithClones with_clones);
+    /// A writable volume that begins as the snapshot is; `options.size_blocks` and block_bytes are
+    /// the snapshot's.
+    [[nodiscard]] Task<Status> clone(std::string snapshot, VolumeOptions options);
+    /// The volume's contents become those of its snapshot, what was written since is gone. Errors:
+    /// also kInvalidArgument (another volume's snapshot, or of another size).
+    [[nodiscard]] Task<Status> roll_back(std::string volume, std::string snapshot);
+
+    // ---- Care. The pool is not closed meanwhile (kBusy).
+
+    /// Recomputes what is in use, in all partitions; adds up. Errors: kBusy, kIo.
+    [[nodiscard]] Task<Result<CheckReport>> check();
+    /// Each partition's, in order.
+    [[nodiscard]] Task<std::vector<PartitionStats>> stats();
+    [[nodiscard]] Task<PoolUsage> usage();
+    /// Blocks that would be free if the volume or snapshot were deleted. Errors: kNotFound,
+    /// kMediaError, kBusy.
+    [[nodiscard]] Task<Result<uint64_t>> exclusive_blocks(std::string name);
+    /// Ends when all that was deleted has been given back, or can't be for now.
+    [[nodiscard]] Task<void> swept();
+
+    [[nodiscard]] const Catalogue& catalogue() const { return catalogue_; }
+    [[nodiscard]] const PoolIdentity& identity() const { return identity_; }
+    [[nodiscard]] Device& device() const { return device_; }
+    /// The device of a volume or snapshot; null if there is none.
+    [[nodiscard]] Device* device_of(std::string_view name) const;
+
+  private:
+    struct Seat {
+        PoolSeat place;
+        std::unique_ptr<DeviceChannel> channel;
+        std::unique_ptr<Partition> partition;
+    };
+    template <typename Argument>
+    struct Visit;
+    /// Keeps the pool open while somebody looks at its partitions.
+    class Look {
+      public:
+        explicit Look(Pool& pool) : pool_(pool) { ++pool_.looks_; }
+        Look(const Look&) = delete;
+        Look& operator=(const Look&) = delete;
+        ~Look() { --pool_.looks_; }
+
+      private:
+        Pool& pool_;
+    };
+
+    Pool(PoolHome home, Device& device);
+
+    // Life (pool.cc).
+    [[nodiscard]] Task<Status> attach(std::string& problem);
+    [[nodiscard]] Task<Status> format(PoolOptions options, std::string& problem);
+    [[nodiscard]] Task<Status> read_superblock(SuperblockFinding& finding, Place& newest);
+    [[nodiscard]] Task<Status> write_superblock(Place place, PoolState state);
+    [[nodiscard]] Task<Status> take_growth(Place newest);
+    [[nodiscard]] Task<Status> load(PartitionOptions options, bool is_new, std::string& problem);
+    [[nodiscard]] Task<void> detach();
+    [[nodiscard]] bool is_used() const;
+    [[nodiscard]] Status add_devices(std::string& problem);
+
+    // Changes (pool_volumes.cc).
+    [[nodiscard]] Task<Status> commit(std::vector<CatalogueChange> changes);
+    [[nodiscard]] Task<void> tell_nodes(std::vector<NodeEntry> nodes);
+    [[nodiscard]] Status add_device(const VolumeBdevOptions& options);
+    [[nodiscard]] Result<Claim> claim(const Uuid& uuid);
+    void remove_device(const Uuid& uuid);
+    [[nodiscard]] VolumeBdevOptions options_of(const VolumeEntry& volume) const;
+    [[nodiscard]] VolumeBdevOptions options_of(const SnapshotEntry& snapshot) const;
+    [[nodiscard]] std::string full_name(std::string_view name) const;
+    [[nodiscard]] Status check_new_name(std::string_view name) const;
+    [[nodiscard]] Status check_new(std::string_view name, const Uuid& uuid) const;
+    [[nodiscard]] bool has_clones(const SnapshotEntry& snapshot) const;
+    [[nodiscard]] Task<void> hold(std::vector<Uuid> volumes);
+    /// Ends hold(); each volume goes on in its heir, which is told to the partitions as `nodes`
+    /// are.
+    [[nodiscard]] Task<void> resume(std::vector<Uuid> volumes,
+                                    std::vector<uint32_t> heirs,
+                                    std::vector<NodeEntry> nodes);
+    [[nodiscard]] Task<Status> replace(CatalogueChange entry, VolumeBdevOptions options);
+    [[nodiscard]] Task<Status> hide(Uuid uuid, CatalogueChange gone, NodeEntry node);
+    [[nodiscard]] Task<Status> unmap_beyond(VolumeEntry volume, uint64_t size_blocks);
+
+    // The sweep (pool_sweep.cc).
+    void start_sweep();
+    [[nodiscard]] Task<void> sweep();
+    [[nodiscard]] Task<Status> sweep_node(NodeEntry node);
+    [[nodiscard]] const NodeEntry* next_to_sweep() const;
+
+    /// Runs `run` for each partition on its core, all at once; the first error there was.
+    template <typename Argument>
+    [[nodiscard]] Task<Status> on_seats(Argument& argument,
+                                        Task<void> (*run)(Reactor&, Visit<Argument>&));
+
+    PoolHome home_;
+    Device& device_;
+    Claim claim_;
+    std::unique_ptr<DeviceChannel> channel_;  // On the first core, for superblock and catalogue.
+    std::unique_ptr<BlockIo> io_;
+    PoolIdentity identity_;
+    std::unique_ptr<CatalogueFile> file_;
+    Catalogue catalogue_;
+    std::unique_ptr<SlabTable> slabs_;
+    std::vector<Seat> seats_;
+    std::vector<PoolSeat> places_;  // Of seats_, for the volumes.
+    std::map<Uuid, VolumeBdev*> devices_;
+    AsyncMutex changes_;
+    AsyncMutex sweep_turn_;
+    bool is_sweeping_ = false;
+    bool is_closing_ = false;
+    uint32_t looks_ = 0;  // Under way from the outside: checks and statistics; see Look.
+};
+
+}  // namespace basalt::bdev::store

@@ -1,0 +1,154 @@
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bdev/core/registry.h"
+#include "bdev/leaf/file_bdev.h"
+#include "bdev/store/pool/pool.h"
+#include "test/bdev/support/sim_node.h"
+#include "test/bdev/support/test_io.h"
+
+namespace basalt::bdev::store::test {
+
+/// A simulated machine with two cores and a drive on which a pool is.
+class PoolNode : public SimNode {
+  public:
+    static constexpr uint64_t kDriveBytes = uint64_t{64} << 20U;
+
+    explicit PoolNode(uint64_t seed, const sim::FaultOptions& faults = sim::calm())
+        : SimNode(seed, faults), drive(world.add_drive(node, "/d", {.size_bytes = kDriveBytes})) {
+        attach();
+    }
+    ~PoolNode() {
+        world.crash_node(node);
+        detach();
+    }
+
+    /// A UUID that says the number.
+    static Uuid uuid(uint32_t number) {
+        Uuid uuid;
+        uuid.bytes[0] = 0xaa;
+        std::memcpy(uuid.bytes.data() + 4, &number, sizeof(number));
+        return uuid;
+    }
+
+    PoolHome home() { return {control(), *registry}; }
+
+    Status create() {
+        PoolOptions options;
+        options.name = "p";
+        options.uuid = uuid(1);
+        options.partition.cache_pages = kCachePagesMin;
+        Result<std::unique_ptr<Pool>> made = wait(Pool::create(home(), *device, options, problem));
+        return keep(made);
+    }
+    Status open() {
+        PartitionOptions options;
+        options.cache_pages = kCachePagesMin;
+        Result<std::unique_ptr<Pool>> made = wait(Pool::open(home(), *device, options, problem));
+        return keep(made);
+    }
+    Status close() {
+        const Status closed = wait(pool->close());
+        if (closed || closed.error().code != Errc::kBusy) {
+            pool.reset();
+        }
+        return closed;
+    }
+
+    /// The power fails, and the pool is opened again.
+    Status cut_power() {
+        world.crash_node(node);
+        detach();
+        reboot();
+        attach();
+        return open();
+    }
+
+    Status add_volume(const std::string& name,
+                      uint64_t blocks = 2048,
+                      uint32_t block_bytes = kBlockBytes) {
+        VolumeOptions options;
+        options.name = name;
+        options.uuid = uuid(++uuids);
+        options.size_blocks = blocks;
+        options.block_bytes = block_bytes;
+        return wait(pool->create_volume(options));
+    }
+    Status take_snapshot(const std::string& volume, const std::string& name) {
+        SnapshotOptions options;
+        options.volume = volume;
+        options.name = name;
+        options.uuid = uuid(++uuids);
+        std::vector<SnapshotOptions> all{options};
+        return wait(pool->snapshot(all));
+    }
+    Status clone(const std::string& snapshot, const std::string& name) {
+        VolumeOptions options;
+        options.name = name;
+        options.uuid = uuid(++uuids);
+        return wait(pool->clone(snapshot, options));
+    }
+
+    std::unique_ptr<DeviceChannel> open_channel(const std::string& name, uint32_t on = 0) {
+        return std::move(pool->device_of(name)->open(core(on))).value();
+    }
+    Errc run(BdevChannel& channel, TestIo& io) {
+        io.submit(channel);
+        finish(io);
+        return io.code();
+    }
+    /// Fills `count` sectors of `name` with `value`.
+    Errc fill(const std::string& name, uint64_t first, uint64_t count, uint8_t value) {
+        const auto channel = open_channel(name);
+        TestIo io;
+        io.prepare(IoOp::kWrite, first, count, channel->info().block_size_bytes);
+        io.fill(value);
+        return run(*channel, io);
+    }
+    /// Whether `count` sectors of `name` hold nothing but `value`.
+    bool holds(const std::string& name, uint64_t first, uint64_t count, uint8_t value) {
+        const auto channel = open_channel(name, 1);
+        TestIo io;
+        io.prepare(IoOp::kRead, first, count, channel->info().block_size_bytes);
+        return run(*channel, io) == Errc::kOk &&
+               std::all_of(io.data, io.data + io.size_bytes, [value](std::byte b) {
+                   return b == std::byte{value};
+               });
+    }
+
+    sim::Drive& drive;
+    std::unique_ptr<BdevRegistry> registry;
+    Device* device = nullptr;
+    std::unique_ptr<Pool> pool;
+    std::string problem;
+    uint32_t uuids = 1;
+
+  private:
+    void attach() {
+        registry = std::make_unique<BdevRegistry>(cores());
+        FileOptions options;
+        options.name = "File0";
+        options.path = "/d";
+        options.uuid.bytes[0] = 1;
+        device = *registry->add(std::move(FileBdev::open(options, files())).value());
+    }
+    void detach() {
+        pool.reset();
+        registry.reset();
+    }
+    Status keep(Result<std::unique_ptr<Pool>>& made) {
+        if (!made) {
+            return made.error();
+        }
+        pool = std::move(*made);
+        return kOk;
+    }
+};
+
+}  // namespace basalt::bdev::store::test
