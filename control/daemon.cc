@@ -97,12 +97,14 @@ Daemon::Daemon(Config config,
       target_(threads_->control(), threads_->count(), buffers_),
       device_sequences_(threads_->control()),
       remote_(threads_->control(), devices_, device_sequences_),
+      pools_({threads_->control(), devices_}),
       context_{.threads = *threads_,
                .devices = devices_,
                .groups = groups_,
                .keyring = keyring_,
                .target = target_,
                .remote = remote_,
+               .pools = pools_,
                .files = files_,
                .device_memory = device_memory_,
                .node = node_of(config_),
@@ -115,6 +117,8 @@ Daemon::Daemon(Config config,
       bdev_nvme_handlers_(context_),
       bdev_info_handlers_(context_),
       bdev_qos_handlers_(context_),
+      bdev_lvol_handlers_(context_),
+      bdev_store_handlers_(context_),
       keyring_handlers_(context_),
       nvmf_path_handlers_(context_),
       nvmf_subsystem_handlers_(context_),
@@ -127,6 +131,8 @@ Daemon::Daemon(Config config,
     bdev_nvme_handlers_.add_to(table_);
     bdev_info_handlers_.add_to(table_);
     bdev_qos_handlers_.add_to(table_);
+    bdev_lvol_handlers_.add_to(table_);
+    bdev_store_handlers_.add_to(table_);
     keyring_handlers_.add_to(table_);
     nvmf_path_handlers_.add_to(table_);
     nvmf_subsystem_handlers_.add_to(table_);
@@ -271,6 +277,9 @@ Task<void> Daemon::end() {
         auto clearing = device->limits().clear(threads_->control());
         co_await clearing;
     }
+    // Only pools have devices open still: those that they are on.
+    auto closing_pools = pools_.close_all();
+    co_await closing_pools;
     auto leaving = remote_.shut_down();
     co_await leaving;
     BASALT_LOG(kInfo, "control", "stopped");

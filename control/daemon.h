@@ -7,13 +7,16 @@
 
 #include "bdev/core/registry.h"
 #include "bdev/leaf/memory_source.h"
+#include "bdev/store/pool/pools.h"
 #include "control/config/config.h"
 #include "control/handlers/app_handlers.h"
 #include "control/handlers/bdev_device_handlers.h"
 #include "control/handlers/bdev_drive_handlers.h"
 #include "control/handlers/bdev_info_handlers.h"
+#include "control/handlers/bdev_lvol_handlers.h"
 #include "control/handlers/bdev_nvme_handlers.h"
 #include "control/handlers/bdev_qos_handlers.h"
+#include "control/handlers/bdev_store_handlers.h"
 #include "control/handlers/config_handlers.h"
 #include "control/handlers/context.h"
 #include "control/handlers/keyring_handlers.h"
@@ -111,6 +114,7 @@ class Daemon final : private Stopper {
     nvmf::Target target_;
     AsyncMutex device_sequences_;
     nvmf::RemoteDevices remote_;
+    bdev::store::Pools pools_;
     Context context_;
 
     rpc::MethodTable table_;
@@ -121,6 +125,8 @@ class Daemon final : private Stopper {
     BdevNvmeHandlers bdev_nvme_handlers_;
     BdevInfoHandlers bdev_info_handlers_;
     BdevQosHandlers bdev_qos_handlers_;
+    BdevLvolHandlers bdev_lvol_handlers_;
+    BdevStoreHandlers bdev_store_handlers_;
     KeyringHandlers keyring_handlers_;
     NvmfPathHandlers nvmf_path_handlers_;
     NvmfSubsystemHandlers nvmf_subsystem_handlers_;

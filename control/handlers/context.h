@@ -6,6 +6,7 @@
 #include "bdev/core/registry.h"
 #include "bdev/leaf/memory_source.h"
 #include "bdev/qos/groups.h"
+#include "bdev/store/pool/pools.h"
 #include "keyring/keyring.h"
 #include "nvmf/host_bdev/remote_devices.h"
 #include "nvmf/target/target.h"
@@ -24,6 +25,7 @@ struct Context {
     Keyring& keyring;
     nvmf::Target& target;
     nvmf::RemoteDevices& remote;
+    bdev::store::Pools& pools;
     FileSystem& files;
     bdev::MemorySource& device_memory;
     const std::string node;   ///< Tells this node from others; the same after each restart.

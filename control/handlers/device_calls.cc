@@ -1,9 +1,24 @@
 #include "control/handlers/device_calls.h"
 
+#include "reactor/base/log.h"
+
 namespace basalt::control {
 
 std::string bdev_words(std::string_view name) {
     return "bdev '" + std::string(name) + "'";
+}
+
+Task<void> open_pool_on(Context& context, bdev::Device& device) {
+    std::string problem;
+    const auto found = co_await context.pools.examine(device, problem);
+    if (!found) {
+        BASALT_LOG(kError,
+                   "control",
+                   "{}: the pool on it is not opened: {} ({})",
+                   bdev_words(device.info().name),
+                   describe(found.error().code),
+                   problem);
+    }
 }
 
 bdev::Device* find_made_by(Context& context,

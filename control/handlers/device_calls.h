@@ -16,6 +16,9 @@ namespace basalt::control {
 /// "bdev 'Malloc0'", for messages.
 [[nodiscard]] std::string bdev_words(std::string_view name);
 
+/// Opens the pool that may be on `device`; the log tells why it can't be opened.
+Task<void> open_pool_on(Context& context, bdev::Device& device);
+
 /// The uuid of a request, which its rules have checked already; nil if it has none.
 template <typename Request>
 [[nodiscard]] bdev::Uuid uuid_of(const Request& request) {
@@ -26,7 +29,20 @@ template <typename Request>
     return parsed ? *parsed : bdev::Uuid{};
 }
 
-/// Adds a device that was made, and answers with its name; or answers why not.
+/// Opens the pool that may be on the device, tells the log if it can't be opened, and answers.
+template <typename Response>
+Task<void> finish_examined(Context& context, std::string name, rpc::Reply<Response> reply) {
+    const RunningCall running(context);
+    co_await context.device_sequences.acquire();
+    const AsyncMutex::Turn turn(context.device_sequences);
+    if (bdev::Device* device = context.devices.find(name)) {
+        co_await open_pool_on(context, *device);
+    }
+    reply.send();
+}
+
+/// Adds a device that was made, opens the pool that may be on it, and answers with its name; or
+/// answers why not.
 template <typename Device, typename Response>
 void finish_create(Context& context,
                    Result<std::unique_ptr<Device>> made,
@@ -44,7 +60,11 @@ void finish_create(Context& context,
     if constexpr (!std::is_same_v<Response, v1::Done>) {
         reply.result().set_name((*added)->info().name);
     }
-    reply.send();
+    if ((*added)->info().is_memory) {
+        reply.send();  // What was just made of memory holds nothing.
+    } else {
+        finish_examined(context, name, std::move(reply)).detach();
+    }
 }
 
 /// The device `name` if `method` made it; else answers, and returns null.

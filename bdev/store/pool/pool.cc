@@ -143,6 +143,9 @@ Task<Status> Pool::close() {
     co_await swept();  // Before it is our turn: its end is a change.
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);
+    for (const auto& [uuid, bdev] : devices_) {
+        co_await clear_limits(uuid);
+    }
     if (is_used()) {
         is_closing_ = false;
         start_sweep();

@@ -185,6 +185,8 @@ class Pool {
     [[nodiscard]] Task<void> tell_nodes(std::vector<NodeEntry> nodes);
     [[nodiscard]] Status add_device(const VolumeBdevOptions& options);
     [[nodiscard]] Result<Claim> claim(const Uuid& uuid);
+    /// What a device's limits hold on the cores goes before the device does.
+    [[nodiscard]] Task<void> clear_limits(Uuid uuid);
     void remove_device(const Uuid& uuid);
     [[nodiscard]] VolumeBdevOptions options_of(const VolumeEntry& volume) const;
     [[nodiscard]] VolumeBdevOptions options_of(const SnapshotEntry& snapshot) const;

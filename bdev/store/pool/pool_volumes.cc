@@ -74,6 +74,11 @@ Status Pool::add_device(const VolumeBdevOptions& options) {
     return kOk;
 }
 
+Task<void> Pool::clear_limits(Uuid uuid) {
+    Device* device = home_.registry.find(devices_.at(uuid)->info().name);
+    co_await device->limits().clear(home_.control);
+}
+
 void Pool::remove_device(const Uuid& uuid) {
     const auto found = devices_.find(uuid);
     BASALT_ASSERT(found != devices_.end());
@@ -199,6 +204,7 @@ Task<Status> Pool::hide(Uuid uuid, CatalogueChange gone, NodeEntry node) {
     }
     std::vector<NodeEntry> nodes{node};
     co_await tell_nodes(nodes);
+    co_await clear_limits(uuid);
     claimed->release();
     remove_device(uuid);
     start_sweep();
@@ -213,10 +219,11 @@ Task<Status> Pool::replace(CatalogueChange entry, VolumeBdevOptions options) {
     }
     std::vector<CatalogueChange> changes{std::move(entry)};
     const Status status = co_await commit(changes);
-    claimed->release();
     if (!status) {
         co_return status;
     }
+    co_await clear_limits(options.uuid);
+    claimed->release();
     remove_device(options.uuid);
     co_return add_device(options);
 }

@@ -1,0 +1,220 @@
+#include "control/handlers/bdev_store_handlers.h"
+
+#include <string>
+#include <vector>
+
+#include "control/handlers/device_calls.h"
+#include "control/handlers/pool_calls.h"
+
+namespace basalt::control {
+
+namespace {
+
+using bdev::store::Pool;
+using rpc::Reply;
+using rpc::RpcError;
+
+/// What a call failed for, with the words that the pool had for it.
+RpcError error_of(Error error, std::string what, const std::string& problem) {
+    if (!problem.empty()) {
+        what += " (" + problem + ")";
+    }
+    return rpc::to_rpc_error(error, what);
+}
+
+Task<void> create_lvstore(Context& context,
+                          const v1::BdevLvolCreateLvstoreRequest& request,
+                          Reply<v1::BdevLvolCreateLvstoreResponse> reply) {
+    const RunningCall running(context);
+    co_await context.device_sequences.acquire();
+    const AsyncMutex::Turn turn(context.device_sequences);
+    bdev::Device* device = context.devices.find(request.bdev_name());
+    if (device == nullptr) {
+        reply.fail(Error(Errc::kNotFound), bdev_words(request.bdev_name()));
+        co_return;
+    }
+    bdev::store::PoolOptions options;
+    options.name = request.lvs_name();
+    options.uuid = bdev::Uuid::make_random();
+    options.created_ns = wall_clock_ns();
+    options.partition_count = request.partitions();
+    std::string problem;
+    const Result<Pool*> made = co_await context.pools.create(*device, options, problem);
+    if (!made) {
+        reply.fail(error_of(made.error(), "pool '" + request.lvs_name() + "'", problem));
+        co_return;
+    }
+    reply.result().set_uuid((*made)->identity().pool_uuid.to_string());
+    reply.send();
+}
+
+Task<void> delete_lvstore(Context& context,
+                          const v1::BdevLvolDeleteLvstoreRequest& request,
+                          Reply<v1::Done> reply) {
+    const RunningCall running(context);
+    co_await context.device_sequences.acquire();
+    const AsyncMutex::Turn turn(context.device_sequences);
+    Pool* pool = find_pool(context, request, reply);
+    if (pool == nullptr) {
+        co_return;
+    }
+    const std::string words = "pool '" + pool->identity().name + "'";
+    const Status destroyed = co_await context.pools.destroy(*pool);
+    if (destroyed) {
+        reply.send();
+    } else {
+        reply.fail(destroyed.error(), words);
+    }
+}
+
+Task<void> close_lvstore(Context& context,
+                         const v1::BdevStoreCloseRequest& request,
+                         Reply<v1::Done> reply) {
+    const RunningCall running(context);
+    co_await context.device_sequences.acquire();
+    const AsyncMutex::Turn turn(context.device_sequences);
+    Pool* pool = find_pool(context, request, reply);
+    if (pool == nullptr) {
+        co_return;
+    }
+    const std::string words = "pool '" + pool->identity().name + "'";
+    const Status closed = co_await context.pools.close(*pool);
+    if (closed) {
+        reply.send();
+    } else {
+        reply.fail(closed.error(), words);
+    }
+}
+
+Task<void> get_lvstores(Context& context,
+                        const v1::BdevLvolGetLvstoresRequest& request,
+                        Reply<v1::BdevLvolGetLvstoresResponse> reply) {
+    const RunningCall running(context);
+    co_await context.device_sequences.acquire();
+    const AsyncMutex::Turn turn(context.device_sequences);
+    std::vector<Pool*> wanted;
+    if (request.has_uuid() || request.has_lvs_name()) {
+        Pool* pool = find_pool(context, request, reply);
+        if (pool == nullptr) {
+            co_return;
+        }
+        wanted.push_back(pool);
+    } else {
+        for (const auto& pool : context.pools.all()) {
+            wanted.push_back(pool.get());
+        }
+    }
+    for (Pool* pool : wanted) {
+        const bdev::store::PoolUsage usage = co_await pool->usage();
+        v1::LvstoreInfo& info = *reply.result().add_lvstores();
+        info.set_uuid(pool->identity().pool_uuid.to_string());
+        info.set_name(pool->identity().name);
+        info.set_base_bdev(pool->device().info().name);
+        info.set_total_data_clusters(usage.total);
+        info.set_free_clusters(usage.free);
+        info.set_block_size(pool->device().info().block_size_bytes);
+        info.set_cluster_size(bdev::store::kBlockBytes);
+    }
+    reply.send();
+}
+
+Task<void> examine(Context& context, const v1::BdevExamineRequest& request, Reply<v1::Done> reply) {
+    const RunningCall running(context);
+    co_await context.device_sequences.acquire();
+    const AsyncMutex::Turn turn(context.device_sequences);
+    bdev::Device* device = context.devices.find(request.name());
+    if (device == nullptr) {
+        reply.fail(Error(Errc::kNotFound), bdev_words(request.name()));
+        co_return;
+    }
+    std::string problem;
+    const Result<Pool*> found = co_await context.pools.examine(*device, problem);
+    if (found) {
+        reply.send();
+    } else {
+        reply.fail(error_of(found.error(), bdev_words(request.name()), problem));
+    }
+}
+
+Task<void> check(Context& context,
+                 const v1::BdevStoreCheckRequest& request,
+                 Reply<v1::BdevStoreCheckResponse> reply) {
+    const RunningCall running(context);
+    Pool* pool = find_pool(context, request, reply);
+    if (pool == nullptr) {
+        co_return;
+    }
+    // Others may call meanwhile: the pool stays while it is looked at.
+    const Result<bdev::store::CheckReport> report = co_await pool->check();
+    if (!report) {
+        reply.fail(report.error(), "the check");
+        co_return;
+    }
+    v1::BdevStoreCheckResponse& out = reply.result();
+    out.set_clean(report->is_clean());
+    out.set_data_blocks(report->data_blocks);
+    out.set_page_blocks(report->page_blocks);
+    out.set_leaked_blocks(report->leaked_blocks);
+    out.set_missing_blocks(report->missing_blocks);
+    out.set_doubled_blocks(report->doubled_blocks);
+    out.set_broken_pages(report->broken_pages);
+    out.set_wrong_counts(report->wrong_counts);
+    reply.send();
+}
+
+void fill(const bdev::store::PartitionStats& stats, v1::StorePartitionStats& out) {
+    out.set_reads(stats.reads);
+    out.set_writes(stats.writes);
+    out.set_unmaps(stats.unmaps);
+    out.set_blocks_read(stats.blocks_read);
+    out.set_blocks_written(stats.blocks_written);
+    out.set_log_blocks_written(stats.log_blocks_written);
+    out.set_log_records_written(stats.log_records_written);
+    out.set_log_depth(stats.log_depth);
+    out.set_checkpoints(stats.checkpoints);
+    out.set_checkpoint_age_us(stats.checkpoint_age_ns / kNsPerUs);
+    out.set_checkpoint_last_us(stats.checkpoint_last_ns / kNsPerUs);
+    out.set_checkpoint_hold_us_max(stats.checkpoint_hold_ns_max / kNsPerUs);
+    out.set_checkpoint_pages(stats.checkpoint_pages);
+    out.set_page_hits(stats.page_hits);
+    out.set_page_loads(stats.page_loads);
+    out.set_pages_cached(stats.pages_cached);
+    out.set_pages_dirty(stats.pages_dirty);
+    out.set_damaged_blocks(stats.damaged_blocks);
+    out.set_failed(stats.is_failed);
+    out.set_data_slabs(stats.data_slabs);
+    out.set_page_slabs(stats.page_slabs);
+    out.set_data_blocks_used(stats.data_blocks_used);
+    out.set_data_blocks_free(stats.data_blocks_free);
+    out.set_page_blocks_used(stats.page_blocks_used);
+    out.set_page_blocks_free(stats.page_blocks_free);
+}
+
+Task<void> get_stats(Context& context,
+                     const v1::BdevStoreGetStatsRequest& request,
+                     Reply<v1::BdevStoreGetStatsResponse> reply) {
+    const RunningCall running(context);
+    Pool* pool = find_pool(context, request, reply);
+    if (pool == nullptr) {
+        co_return;
+    }
+    const std::vector<bdev::store::PartitionStats> all = co_await pool->stats();
+    for (const bdev::store::PartitionStats& stats : all) {
+        fill(stats, *reply.result().add_partitions());
+    }
+    reply.send();
+}
+
+}  // namespace
+
+void BdevStoreHandlers::add_to(rpc::MethodTable& table) {
+    add<&create_lvstore>(table, "bdev_lvol_create_lvstore", &create_lvstore);
+    add<&delete_lvstore>(table, "bdev_lvol_delete_lvstore", &delete_lvstore);
+    add<&close_lvstore>(table, "bdev_store_close", &close_lvstore);
+    add<&get_lvstores>(table, "bdev_lvol_get_lvstores", &get_lvstores);
+    add<&examine>(table, "bdev_examine", &examine);
+    add<&check>(table, "bdev_store_check", &check);
+    add<&get_stats>(table, "bdev_store_get_stats", &get_stats);
+}
+
+}  // namespace basalt::control

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "bdev/store/pool/pools.h"
+#include "control/handlers/context.h"
+#include "rpc/proto/app.pb.h"
+#include "rpc/server/method_table.h"
+
+namespace basalt::control {
+
+/// A method that waits: what it does is a sequence, `run`, which lives as long as its reply.
+class WaitingMethods {
+  public:
+    explicit WaitingMethods(Context& context) : context_(context) {}
+    WaitingMethods(const WaitingMethods&) = delete;
+    WaitingMethods& operator=(const WaitingMethods&) = delete;
+
+  protected:
+    template <auto kRun, typename Request, typename Response>
+    void add(rpc::MethodTable& table,
+             const char* name,
+             Task<void> (*)(Context&, const Request&, rpc::Reply<Response>)) {
+        table.add(name, *this, &WaitingMethods::begin<kRun, Request, Response>);
+    }
+
+  private:
+    template <auto kRun, typename Request, typename Response>
+    void begin(const Request& request, rpc::Reply<Response> reply) {
+        kRun(context_, request, std::move(reply)).detach();
+    }
+
+    Context& context_;
+};
+
+/// "volume 'pool0/vol1'", for messages.
+[[nodiscard]] std::string volume_words(const std::string& name);
+
+/// Now, for people: nanoseconds since 1970.
+[[nodiscard]] uint64_t wall_clock_ns();
+
+/// The pool that a request names by UUID or name; answers and returns null if there is none.
+template <typename Request, typename Response>
+[[nodiscard]] bdev::store::Pool* find_pool(Context& context,
+                                           const Request& request,
+                                           rpc::Reply<Response>& reply) {
+    if (request.has_uuid() == request.has_lvs_name()) {
+        reply.fail(rpc::RpcError(rpc::RpcCode::kInvalidParams,
+                                 "exactly one of uuid and lvs_name must say which pool"));
+        return nullptr;
+    }
+    const std::string& name = request.has_uuid() ? request.uuid() : request.lvs_name();
+    bdev::store::Pool* pool = context.pools.find(name);
+    if (pool == nullptr) {
+        reply.fail(Error(Errc::kNotFound), "pool '" + name + "'");
+    }
+    return pool;
+}
+
+/// The volume or snapshot of that name; answers and returns no pool if there is none.
+template <typename Response>
+[[nodiscard]] bdev::store::Pools::Found find_volume(Context& context,
+                                                    const std::string& name,
+                                                    rpc::Reply<Response>& reply) {
+    bdev::store::Pools::Found found = context.pools.find_volume(name);
+    if (found.pool == nullptr) {
+        reply.fail(Error(Errc::kNotFound), volume_words(name));
+    }
+    return found;
+}
+
+}  // namespace basalt::control
