@@ -348,6 +348,12 @@ Task<void> RemoteSubsystem::sweep() {
     for (auto at = namespaces_.begin(); at != namespaces_.end();) {
         Namespace& space = at->second;
         const bool is_over = space.is_gone || space.new_block_count != 0;
+        bdev::Device* device = is_over ? context_.devices.find(space.device) : nullptr;
+        if (device != nullptr && device->user().empty()) {
+            // What its limits hold on the cores goes before it does.
+            auto clearing = device->limits().clear(context_.control);
+            co_await clearing;
+        }
         if (!is_over || !context_.devices.remove(space.device)) {
             ++at;
             continue;
