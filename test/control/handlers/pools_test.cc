@@ -112,8 +112,8 @@ TEST_F(PoolCalls, GroupsRollBackAndWhatOnlyASnapshotHolds) {
 TEST_F(PoolCalls, WhatIsServedIsNotTakenAway) {
     make_pool();
     static_cast<void>(make_volume("v"));
-    result("nvmf_create_transport", {{"trtype", "TCP"}});
-    result("nvmf_create_subsystem", {{"nqn", kNqn}, {"allow_any_host", true}});
+    EXPECT_EQ(result("nvmf_create_transport", {{"trtype", "TCP"}}), true);
+    EXPECT_EQ(result("nvmf_create_subsystem", {{"nqn", kNqn}, {"allow_any_host", true}}), true);
     EXPECT_EQ(
         result("nvmf_subsystem_add_ns", {{"nqn", kNqn}, {"namespace", {{"bdev_name", "p/v"}}}}), 1);
     EXPECT_EQ(code("bdev_lvol_delete", {{"name", "p/v"}}), -16);
