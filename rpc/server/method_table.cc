@@ -6,6 +6,7 @@
 #include "rpc/codec/rules.h"
 #include "rpc/proto/app.pb.h"
 #include "rpc/proto/bdev.pb.h"
+#include "rpc/proto/bdev_lvol.pb.h"
 #include "rpc/proto/bdev_nvme.pb.h"
 #include "rpc/proto/keyring.pb.h"
 #include "rpc/proto/nvmf.pb.h"
@@ -51,6 +52,7 @@ MethodTable::MethodTable() {
     // One message of each file is named here, so that the linker keeps the file's descriptor.
     const std::array files = {v1::Done::descriptor()->file(),
                               v1::BdevInfo::descriptor()->file(),
+                              v1::LvolInfo::descriptor()->file(),
                               v1::NvmeTransportId::descriptor()->file(),
                               v1::KeyringKey::descriptor()->file(),
                               v1::ListenAddress::descriptor()->file(),

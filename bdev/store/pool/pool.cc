@@ -292,6 +292,65 @@ Task<Status> Pool::format(PoolOptions options, std::string& problem) {
 
 // ---- what is in it
 
+/// How a partition is brought up on its core.
+struct Pool::Making {
+    PartitionOptions options;
+    bool is_new;
+};
+
+Task<void> Pool::make_there(Reactor& there, Visit<Making>& visit) {
+    Pool& pool = visit.pool;
+    Seat& seat = visit.seat();
+    Result<std::unique_ptr<DeviceChannel>> channel = pool.device_.open(there);
+    if (!channel) {
+        visit.status = channel.error();
+        co_return;
+    }
+    seat.channel = std::move(*channel);
+    const PartitionPlace place{pool.identity_.pool_uuid, pool.identity_.layout, visit.index};
+    Result<std::unique_ptr<Partition>> made = Partition::make(
+        there, *seat.channel, pool.device_.info(), place, *pool.slabs_, visit.argument.options);
+    if (!made) {
+        visit.status = made.error();
+        co_return;
+    }
+    seat.partition = std::move(*made);
+    seat.place.partition = seat.partition.get();
+    if (visit.argument.is_new) {
+        visit.status = co_await seat.partition->format();
+    }
+    // The control thread waits for us, so nobody changes the catalogue.
+    for (const auto& [id, node] : pool.catalogue_.nodes()) {
+        seat.partition->set_node(node);
+    }
+    if (visit.status) {
+        visit.status = co_await seat.partition->load();
+    }
+}
+
+Task<Status> Pool::open_partitions(PartitionOptions options, bool is_new) {
+    const uint32_t slabs = identity_.layout.slab_count;
+    slabs_ = std::make_unique<SlabTable>(slabs, slabs);
+    const auto cores = home_.registry.cores();
+    seats_.resize(identity_.layout.partition_count);
+    for (uint32_t i = 0; i < seats_.size(); ++i) {
+        seats_[i].place.core = cores[i % cores.size()];
+    }
+    Making making{options, is_new};
+    Status status = co_await on_seats<Making>(making, &make_there);
+    if (status) {  // All have loaded, so opening may take slabs.
+        int none = 0;
+        const auto open = [](Reactor&, Visit<int>& visit) -> Task<void> {
+            visit.status = co_await visit.partition().open();
+        };
+        status = co_await on_seats<int>(none, open);
+    }
+    for (const Seat& seat : seats_) {
+        places_.push_back(seat.place);
+    }
+    co_return status;
+}
+
 Task<Status> Pool::load(PartitionOptions options, bool is_new, std::string& problem) {
     const BlockSeal seal(identity_.pool_uuid.bytes, 0);
     file_ = std::make_unique<CatalogueFile>(*io_, identity_.layout, seal);
@@ -304,62 +363,7 @@ Task<Status> Pool::load(PartitionOptions options, bool is_new, std::string& prob
     if (!status) {
         co_return status;
     }
-    const uint32_t slabs = identity_.layout.slab_count;
-    slabs_ = std::make_unique<SlabTable>(slabs, slabs);
-    const auto cores = home_.registry.cores();
-    seats_.resize(identity_.layout.partition_count);
-    for (uint32_t i = 0; i < seats_.size(); ++i) {
-        seats_[i].place.core = cores[i % cores.size()];
-    }
-
-    struct Making {
-        PartitionOptions options;
-        bool is_new;
-
-        static Task<void> run(Reactor& there, Visit<Making>& visit) {
-            Pool& pool = visit.pool;
-            Seat& seat = visit.seat();
-            Result<std::unique_ptr<DeviceChannel>> channel = pool.device_.open(there);
-            if (!channel) {
-                visit.status = channel.error();
-                co_return;
-            }
-            seat.channel = std::move(*channel);
-            const PartitionPlace place{
-                pool.identity_.pool_uuid, pool.identity_.layout, visit.index};
-            Result<std::unique_ptr<Partition>> made = Partition::make(there,
-                                                                      *seat.channel,
-                                                                      pool.device_.info(),
-                                                                      place,
-                                                                      *pool.slabs_,
-                                                                      visit.argument.options);
-            if (!made) {
-                visit.status = made.error();
-                co_return;
-            }
-            seat.partition = std::move(*made);
-            seat.place.partition = seat.partition.get();
-            if (visit.argument.is_new) {
-                visit.status = co_await seat.partition->format();
-            }
-            // The control thread waits for us, so nobody changes the catalogue.
-            for (const auto& [id, node] : pool.catalogue_.nodes()) {
-                seat.partition->set_node(node);
-            }
-            if (visit.status) {
-                visit.status = co_await seat.partition->load();
-            }
-        }
-    };
-    Making making{options, is_new};
-    status = co_await on_seats<Making>(making, &Making::run);
-    if (status) {
-        int none = 0;
-        const auto open = [](Reactor&, Visit<int>& visit) -> Task<void> {
-            visit.status = co_await visit.partition().open();
-        };
-        status = co_await on_seats<int>(none, open);
-    }
+    status = co_await open_partitions(options, is_new);
     if (!status) {
         problem = "a partition can't be opened; the log says why";
         co_return status;
@@ -370,9 +374,6 @@ Task<Status> Pool::load(PartitionOptions options, bool is_new, std::string& prob
         if (status) {
             status = co_await write_superblock(Place::kB, PoolState::kInUse);
         }
-    }
-    for (const Seat& seat : seats_) {
-        places_.push_back(seat.place);
     }
     co_return status ? add_devices(problem) : status;
 }

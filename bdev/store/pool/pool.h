@@ -153,6 +153,7 @@ class Pool {
         std::unique_ptr<DeviceChannel> channel;
         std::unique_ptr<Partition> partition;
     };
+    struct Making;
     template <typename Argument>
     struct Visit;
     /// Keeps the pool open while somebody looks at its partitions.
@@ -176,6 +177,8 @@ class Pool {
     [[nodiscard]] Task<Status> write_superblock(Place place, PoolState state);
     [[nodiscard]] Task<Status> take_growth(Place newest);
     [[nodiscard]] Task<Status> load(PartitionOptions options, bool is_new, std::string& problem);
+    [[nodiscard]] Task<Status> open_partitions(PartitionOptions options, bool is_new);
+    static Task<void> make_there(Reactor& there, Visit<Making>& visit);
     [[nodiscard]] Task<void> detach();
     [[nodiscard]] bool is_used() const;
     [[nodiscard]] Status add_devices(std::string& problem);

@@ -202,32 +202,6 @@ TEST(Fairness, AWriteInTheCapsuleFindsABufferWhateverAnotherHostWants) {
 // --- The balancer
 // ----------------------------------------------------------------------------------
 
-TEST(Balancing, ABusyReactorGivesQueuesToAnIdleOneUntilTheyAreEven) {
-    Log::set_level(LogLevel::kError);
-    constexpr uint32_t kQueues = 12;  // Each keeps the reactor busy for 4 % of the time.
-    constexpr uint64_t kPeriodNs = 20 * kNsPerMs;
-    for (const bool is_on : {false, true}) {
-        TargetWorld world(1);
-        LateBdev& device = LateBdev::add(world, "Late");
-        device.delay_max_ns = 0;
-        LoadHost host(world, "busy", {.queues = kQueues}, device.nsid);
-        EXPECT_EQ(host.places()[0], kQueues);
-        world.target->set_balancing(is_on, kPeriodNs);
-        host.begin();
-        world.world.run_for(30 * kPeriodNs);
-        const uint32_t left = host.places()[0];
-        if (is_on) {
-            EXPECT_LE(left, 8U);
-            EXPECT_GE(left, 4U);
-        } else {
-            EXPECT_EQ(left, kQueues);
-        }
-        world.world.run_for(20 * kPeriodNs);
-        EXPECT_EQ(host.places()[0], left) << "and then they stay";
-        host.end();
-    }
-}
-
 TEST(Balancing, NewConnectionsGoWhereThereAreTheFewest) {
     TargetWorld world(1);
     LateBdev& device = LateBdev::add(world, "Late");
