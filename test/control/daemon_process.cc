@@ -70,6 +70,7 @@ void DaemonProcess::start_on(const std::string& socket_path, std::vector<std::st
     }
     pointers.push_back(nullptr);
     const std::string log = path("log");
+    std::filesystem::remove(log);  // What an earlier life said must not be taken for this one's.
     pid_ = fork();
     if (pid_ == 0) {
         const int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);

@@ -103,7 +103,7 @@ TEST_F(PoolCalls, GroupsRollBackAndWhatOnlyASnapshotHolds) {
         result("bdev_store_rollback", {{"lvol_name", "p/a"}, {"snapshot_name", "p/a@monday"}}),
         true);
     EXPECT_EQ(code("bdev_store_rollback", {{"lvol_name", "p/a"}, {"snapshot_name", "p/b@monday"}}),
-              -22);
+              -32602);
     for (const Json& one : result("bdev_lvol_get_lvols", {{"with_exclusive", true}})) {
         EXPECT_EQ(one["exclusive_bytes"], 0) << one;
     }
