@@ -375,7 +375,17 @@ Task<Status> Pool::load(PartitionOptions options, bool is_new, std::string& prob
             status = co_await write_superblock(Place::kB, PoolState::kInUse);
         }
     }
-    co_return status ? add_devices(problem) : status;
+    if (status) {
+        status = add_devices(problem);
+    }
+    if (status) {
+        std::vector<Uuid> devices;
+        for (const auto& [uuid, bdev] : devices_) {
+            devices.push_back(uuid);
+        }
+        co_await publish_usage(devices);
+    }
+    co_return status;
 }
 
 Status Pool::add_devices(std::string& problem) {

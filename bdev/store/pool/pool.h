@@ -187,6 +187,8 @@ class Pool {
     [[nodiscard]] Task<Status> commit(std::vector<CatalogueChange> changes);
     [[nodiscard]] Task<void> tell_nodes(std::vector<NodeEntry> nodes);
     [[nodiscard]] Status add_device(const VolumeBdevOptions& options);
+    /// Asks the partitions what these devices hold, so that they can tell before they are written.
+    [[nodiscard]] Task<void> publish_usage(std::vector<Uuid> devices);
     [[nodiscard]] Result<Claim> claim(const Uuid& uuid);
     /// What a device's limits hold on the cores goes before the device does.
     [[nodiscard]] Task<void> clear_limits(Uuid uuid);

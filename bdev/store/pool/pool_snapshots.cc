@@ -113,10 +113,13 @@ Task<Status> Pool::snapshot(std::vector<SnapshotOptions> snapshots) {
         co_return status;
     }
     co_await resume(volumes, heirs, nodes);
+    std::vector<Uuid> taken;
     for (const SnapshotEntry& entry : entries) {
         const Status added = add_device(options_of(entry));
         BASALT_ASSERT(added.has_value());  // Names were checked, and nobody else adds "POOL/...".
+        taken.push_back(entry.uuid);
     }
+    co_await publish_usage(taken);
     co_return kOk;
 }
 
@@ -182,7 +185,12 @@ Task<Status> Pool::clone(std::string snapshot, VolumeOptions options) {
     }
     std::vector<NodeEntry> nodes{node};
     co_await tell_nodes(nodes);
-    co_return add_device(options_of(volume));
+    const Status added = add_device(options_of(volume));
+    if (added) {
+        std::vector<Uuid> devices{volume.uuid};
+        co_await publish_usage(devices);
+    }
+    co_return added;
 }
 
 Task<Status> Pool::roll_back(std::string volume, std::string snapshot) {

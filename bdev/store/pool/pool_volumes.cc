@@ -74,6 +74,21 @@ Status Pool::add_device(const VolumeBdevOptions& options) {
     return kOk;
 }
 
+Task<void> Pool::publish_usage(std::vector<Uuid> devices) {
+    using Volumes = std::vector<Volume*>;
+    Volumes volumes;
+    for (const Uuid& uuid : devices) {
+        volumes.push_back(&devices_.at(uuid)->volume());
+    }
+    const auto publish = [](Reactor&, Visit<Volumes>& visit) -> Task<void> {
+        for (Volume* volume : visit.argument) {
+            volume->publish_usage(visit.index);
+        }
+        co_return;
+    };
+    static_cast<void>(co_await on_seats<Volumes>(volumes, publish));
+}
+
 Task<void> Pool::clear_limits(Uuid uuid) {
     Device* device = home_.registry.find(devices_.at(uuid)->info().name);
     co_await device->limits().clear(home_.control);
@@ -225,7 +240,12 @@ Task<Status> Pool::replace(CatalogueChange entry, VolumeBdevOptions options) {
     co_await clear_limits(options.uuid);
     claimed->release();
     remove_device(options.uuid);
-    co_return add_device(options);
+    const Status added = add_device(options);
+    if (added) {
+        std::vector<Uuid> devices{options.uuid};
+        co_await publish_usage(devices);
+    }
+    co_return added;
 }
 
 Task<Status> Pool::rename(std::string name, std::string new_name) {

@@ -204,6 +204,12 @@ TEST(Pool, TellsWhatIsUsedAndWhatOnlyOneHolds) {
     ASSERT_EQ(node.fill("v", 0, 10, 2), Errc::kOk);
     EXPECT_EQ(*node.wait(node.pool->exclusive_blocks("s")), 10U);
     EXPECT_EQ(node.pool->device_of("v")->allocated_blocks(), BlockCount(30));
+    // Who has not been written to yet tells it as well.
+    EXPECT_EQ(node.pool->device_of("s")->allocated_blocks(), BlockCount(30));
+    ASSERT_TRUE(node.clone("s", "c"));
+    EXPECT_EQ(node.pool->device_of("c")->allocated_blocks(), BlockCount(30));
+    ASSERT_TRUE(node.cut_power());
+    EXPECT_EQ(node.pool->device_of("v")->allocated_blocks(), BlockCount(30));
 }
 
 TEST(Pool, TwoOfThemDoNotMix) {
