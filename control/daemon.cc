@@ -277,6 +277,16 @@ Task<void> Daemon::end() {
         auto clearing = device->limits().clear(threads_->control());
         co_await clearing;
     }
+    // Layers may stand on volumes. The last made are the highest.
+    std::vector<std::string> layers;
+    for (const auto& device : devices_.devices()) {
+        if (device->base() != nullptr) {
+            layers.push_back(device->info().name);
+        }
+    }
+    for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
+        static_cast<void>(devices_.remove(*layer));
+    }
     // Only pools have devices open still: those that they are on.
     auto closing_pools = pools_.close_all();
     co_await closing_pools;

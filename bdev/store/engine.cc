@@ -114,7 +114,10 @@ Task<Status> Engine::close() {
            loader_.under_way() > 0) {
         co_await changed_.wait();
     }
-    const Status made = is_failed_ ? Status(failure_) : co_await make_checkpoint();
+    Status made = failure_;
+    if (!is_failed_) {
+        made = co_await make_checkpoint();
+    }
     is_open_ = false;
     here_.stop_timer(timer_);
     co_return made;

@@ -138,6 +138,11 @@ Status Engine::judge_image() {
     if (!is_sound(node_root_) || !is_sound(slab_root_) || head.log_start == 0) {
         return corrupt("a checkpoint with impossible roots", head.sequence);
     }
+    constexpr uint64_t kSequenceMax = uint64_t{1} << 63U;  // No pool lives so long.
+    if (head.log_start > kSequenceMax || head.sequence > kSequenceMax ||
+        head.incarnation == UINT32_MAX) {
+        return corrupt("a checkpoint with impossible numbers", head.sequence);
+    }
     for (uint32_t i = 0; i < head.meta_slab_count; ++i) {
         MetaSlab entry;
         std::memcpy(

@@ -75,6 +75,9 @@ Task<Result<bool>> Engine::sweep(uint32_t id) {
     if (node == nullptr || !node->entry.is_hidden) {
         co_return Errc::kNotFound;
     }
+    if (is_failed_) {
+        co_return failure_;  // What is gone in memory may be there on the device.
+    }
     if (!node->has_map) {
         co_return true;
     }

@@ -259,10 +259,9 @@ Task<Status> Pool::take_growth(Place newest) {
 }
 
 Task<Status> Pool::format(PoolOptions options, std::string& problem) {
-    const bool has_name = !options.name.empty() && options.name.size() <= kPoolNameBytesMax &&
-                          options.name.find('/') == std::string::npos;
-    if (!has_name || options.uuid.is_nil()) {
-        problem = fmt::format("a pool's name has 1 to {} characters, none of them '/'",
+    if (!is_name(options.name) || options.name.size() > kPoolNameBytesMax ||
+        options.uuid.is_nil()) {
+        problem = fmt::format("a pool's name has 1 to {} characters, none of them '/' or a space",
                               kPoolNameBytesMax);
         co_return Errc::kInvalidArgument;
     }

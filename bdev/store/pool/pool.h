@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -124,15 +125,16 @@ class Pool {
     /// A writable volume that begins as the snapshot is; `options.size_blocks` and block_bytes are
     /// the snapshot's.
     [[nodiscard]] Task<Status> clone(std::string snapshot, VolumeOptions options);
-    /// The volume's contents become those of its snapshot, what was written since is gone. Errors:
-    /// also kInvalidArgument (another volume's snapshot, or of another size).
+    /// The contents of a volume that nobody uses become those of its snapshot, what was written
+    /// since is gone. Errors: also kInvalidArgument (another volume's snapshot, or of another
+    /// size).
     [[nodiscard]] Task<Status> roll_back(std::string volume, std::string snapshot);
 
-    // ---- Care. The pool is not closed meanwhile (kBusy).
+    // ---- Care. The pool is not closed meanwhile (kBusy), and one that closes is not looked at.
 
     /// Recomputes what is in use, in all partitions; adds up. Errors: kBusy, kIo.
     [[nodiscard]] Task<Result<CheckReport>> check();
-    /// Each partition's, in order.
+    /// Each partition's, in order; none of a pool that closes.
     [[nodiscard]] Task<std::vector<PartitionStats>> stats();
     [[nodiscard]] Task<PoolUsage> usage();
     /// Blocks that would be free if the volume or snapshot were deleted. Errors: kNotFound,
@@ -196,6 +198,8 @@ class Pool {
     [[nodiscard]] VolumeBdevOptions options_of(const VolumeEntry& volume) const;
     [[nodiscard]] VolumeBdevOptions options_of(const SnapshotEntry& snapshot) const;
     [[nodiscard]] std::string full_name(std::string_view name) const;
+    /// Whether it can be a part of a device's name.
+    [[nodiscard]] static bool is_name(std::string_view name);
     [[nodiscard]] Status check_new_name(std::string_view name) const;
     [[nodiscard]] Status check_new(std::string_view name, const Uuid& uuid) const;
     [[nodiscard]] bool has_clones(const SnapshotEntry& snapshot) const;
@@ -235,6 +239,7 @@ class Pool {
     AsyncMutex changes_;
     AsyncMutex sweep_turn_;
     bool is_sweeping_ = false;
+    std::set<uint32_t> unswept_;  // Nodes that could not be swept since the pool was opened.
     bool is_closing_ = false;
     uint32_t looks_ = 0;  // Under way from the outside: checks and statistics; see Look.
 };

@@ -19,6 +19,9 @@ Task<Result<CheckReport>> Pool::check() {
             }
         }
     };
+    if (is_closing_) {
+        co_return Errc::kBusy;
+    }
     const Look look(*this);
     Check check{std::vector<CheckReport>(seats_.size())};
     const Status status = co_await on_seats<Check>(check, &Check::run);
@@ -40,6 +43,9 @@ Task<Result<CheckReport>> Pool::check() {
 
 Task<std::vector<PartitionStats>> Pool::stats() {
     using All = std::vector<PartitionStats>;
+    if (is_closing_) {
+        co_return All();
+    }
     const Look look(*this);
     All all(seats_.size());
     const auto read = [](Reactor&, Visit<All>& visit) -> Task<void> {
@@ -80,6 +86,9 @@ Task<Result<uint64_t>> Pool::exclusive_blocks(std::string name) {
     const SnapshotEntry* snapshot = catalogue_.find_snapshot(name);
     if (volume == nullptr && snapshot == nullptr) {
         co_return Errc::kNotFound;
+    }
+    if (is_closing_) {
+        co_return Errc::kBusy;
     }
     const Look look(*this);
     Sum sum{volume != nullptr ? volume->head : snapshot->node,

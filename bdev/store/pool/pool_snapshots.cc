@@ -204,6 +204,12 @@ Task<Status> Pool::roll_back(std::string volume, std::string snapshot) {
     if (origin->volume != entry->uuid || origin->size_blocks != entry->size_blocks) {
         co_return Errc::kInvalidArgument;
     }
+    // Nothing is on its way that has seen the old contents: a write of a part of a block would
+    // bring the rest of it back.
+    Result<Claim> claimed = claim(entry->uuid);
+    if (!claimed) {
+        co_return claimed.error();
+    }
     const uint32_t id = catalogue_.next_ids().node;
     NodeEntry before = *catalogue_.find_node(entry->head);
     before.is_frozen = true;

@@ -31,7 +31,7 @@ Task<void> Pool::swept() {
 
 const NodeEntry* Pool::next_to_sweep() const {
     for (const auto& [id, node] : catalogue_.nodes()) {
-        if (node.is_hidden && catalogue_.children_of(id).size() <= 1) {
+        if (node.is_hidden && unswept_.count(id) == 0 && catalogue_.children_of(id).size() <= 1) {
             return &node;
         }
     }
@@ -51,7 +51,7 @@ Task<void> Pool::sweep() {
                        identity_.name,
                        copy.id,
                        describe(status.error().code));
-            break;
+            unswept_.insert(copy.id);  // Others may go well.
         }
     }
     is_sweeping_ = false;

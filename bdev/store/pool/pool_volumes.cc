@@ -116,12 +116,14 @@ Result<Claim> Pool::claim(const Uuid& uuid) {
     return home_.registry.claim(*device, "a change of the pool");
 }
 
+bool Pool::is_name(std::string_view name) {
+    return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+        return static_cast<unsigned char>(c) > ' ' && c != '\x7f' && c != '/';
+    });
+}
+
 Status Pool::check_new_name(std::string_view name) const {
-    const bool is_good = !name.empty() && full_name(name).size() <= kNameBytesMax &&
-                         std::all_of(name.begin(), name.end(), [](char c) {
-                             return static_cast<unsigned char>(c) > ' ' && c != '\x7f' && c != '/';
-                         });
-    if (!is_good) {
+    if (!is_name(name) || full_name(name).size() > kNameBytesMax) {
         return Errc::kInvalidArgument;
     }
     return home_.registry.find(full_name(name)) != nullptr ? Status(Errc::kExists) : kOk;

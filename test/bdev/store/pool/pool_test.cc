@@ -54,6 +54,20 @@ TEST(Pool, OpensNothingThatIsNotAPool) {
     EXPECT_EQ(node.device->open_channels(), 0U);
 }
 
+TEST(Pool, ANameThatNoDeviceCanHaveIsRefusedBeforeAnythingIsWritten) {
+    PoolNode node(1);
+    PoolOptions options;
+    options.name = "my pool";
+    options.uuid = PoolNode::uuid(1);
+    EXPECT_EQ(
+        node.wait(Pool::create(node.home(), *node.device, options, node.problem)).error().code,
+        Errc::kInvalidArgument);
+    EXPECT_EQ(code_of(node.open()), Errc::kNotFound);
+    ASSERT_TRUE(node.create());
+    EXPECT_EQ(code_of(node.add_volume("a b")), Errc::kInvalidArgument);
+    EXPECT_TRUE(node.pool->catalogue().volumes().empty());
+}
+
 TEST(Pool, ADeviceThatIsUsedIsLeftAlone) {
     PoolNode node(1);
     const Claim claim = std::move(node.registry->claim(*node.device, "somebody")).value();
@@ -174,6 +188,7 @@ TEST(Pool, WhatIsUsedIsNotTakenAway) {
     EXPECT_EQ(code_of(node.wait(node.pool->delete_volume("v"))), Errc::kBusy);
     EXPECT_EQ(code_of(node.close()), Errc::kBusy);
     ASSERT_TRUE(node.take_snapshot("v", "s"));  // But snapshots are taken.
+    EXPECT_EQ(code_of(node.wait(node.pool->roll_back("v", "s"))), Errc::kBusy);
 }
 
 TEST(Pool, AGroupOfSnapshotsIsTakenWholeOrNotAtAll) {
