@@ -102,7 +102,7 @@ TEST(Pool, AHundredSnapshotsEachKeepTheirOwn) {
     for (uint32_t i = 0; i < 100; i += 7) {
         const std::string name = "s" + std::to_string(i);
         EXPECT_TRUE(node.holds(name, i, 2, static_cast<uint8_t>(i + 1)));
-        EXPECT_TRUE(node.holds(name, i + 2, 50, 0));
+        EXPECT_TRUE(node.holds(name, i + 2, 30, 0));
     }
     // Deleted in any order, everything comes back.
     const uint64_t before = free_blocks(node);
