@@ -35,7 +35,9 @@ class RawHost final : public SocketHandler {
 
     /// Says `bytes` after all that was said before. Nothing happens once the connection is closed.
     void push(Bytes bytes) {
+        bytes.resize(std::min(bytes.size(), push_limit_ - pushed_bytes_));
         if (socket_ != nullptr && !bytes.empty()) {
+            pushed_bytes_ += bytes.size();
             outbox_.push_back(std::move(bytes));
             pump();
         }
@@ -106,8 +108,10 @@ class RawHost final : public SocketHandler {
             socket_->close();
         }
     }
-    /// Ends it once so many more bytes have come, the last of them included.
+    /// Ends it once so many more bytes have come, the last of them included; takes no more.
     void vanish_after_receiving(size_t bytes) { receive_limit_ = received_bytes_ + bytes; }
+    /// Ends it once so many more bytes have gone out; says no more.
+    void vanish_after_pushing(size_t bytes) { push_limit_ = pushed_bytes_ + bytes; }
 
     [[nodiscard]] std::optional<Cqe> answer(CommandId cid) const {
         for (const Cqe& cqe : answers) {
@@ -130,6 +134,7 @@ class RawHost final : public SocketHandler {
     bool is_closed = false;
 
     [[nodiscard]] size_t received_bytes() const { return received_bytes_; }
+    [[nodiscard]] size_t pushed_bytes() const { return pushed_bytes_; }
 
   private:
     void pump() {
@@ -147,11 +152,12 @@ class RawHost final : public SocketHandler {
         if (!reads_) {
             return 0;
         }
-        inbox_.insert(inbox_.end(), data.begin(), data.end());
-        received_bytes_ += data.size();
+        const auto taken = data.first(std::min(data.size(), receive_limit_ - received_bytes_));
+        inbox_.insert(inbox_.end(), taken.begin(), taken.end());
+        received_bytes_ += taken.size();
         while (take_pdu()) {
         }
-        if (received_bytes_ >= receive_limit_) {
+        if (received_bytes_ == receive_limit_) {
             vanish();
         }
         return data.size();
@@ -160,6 +166,9 @@ class RawHost final : public SocketHandler {
         is_sending_ = false;
         outbox_.pop_front();
         pump();
+        if (outbox_.empty() && pushed_bytes_ == push_limit_) {
+            vanish();
+        }
     }
     void on_closed(Error) override {
         is_closed = true;
@@ -228,6 +237,8 @@ class RawHost final : public SocketHandler {
     iovec piece_{};
     size_t received_bytes_ = 0;
     size_t receive_limit_ = SIZE_MAX;
+    size_t pushed_bytes_ = 0;
+    size_t push_limit_ = SIZE_MAX;
     bool is_sending_ = false;
     bool reads_ = true;
 };
