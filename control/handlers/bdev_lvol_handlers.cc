@@ -30,9 +30,6 @@ void answer(Status status, const std::string& name, Reply<v1::Done>& reply) {
 Task<void> create_volume(Context& context,
                          const v1::BdevLvolCreateRequest& request,
                          Reply<v1::BdevLvolCreateResponse> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     Pool* pool = find_pool(context, request, reply);
     if (pool == nullptr) {
         co_return;
@@ -56,9 +53,6 @@ Task<void> create_volume(Context& context,
 Task<void> take_snapshot(Context& context,
                          const v1::BdevLvolSnapshotRequest& request,
                          Reply<v1::BdevLvolSnapshotResponse> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     const Pools::Found found = find_volume(context, request.lvol_name(), reply);
     if (found.pool == nullptr) {
         co_return;
@@ -80,9 +74,6 @@ Task<void> take_snapshot(Context& context,
 Task<void> take_group(Context& context,
                       const v1::BdevStoreSnapshotGroupRequest& request,
                       Reply<v1::BdevStoreSnapshotGroupResponse> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     std::vector<bdev::store::SnapshotOptions> all;
     Pool* pool = nullptr;
     for (const std::string& name : request.lvol_names()) {
@@ -117,9 +108,6 @@ Task<void> take_group(Context& context,
 Task<void> clone(Context& context,
                  const v1::BdevLvolCloneRequest& request,
                  Reply<v1::BdevLvolCloneResponse> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     const Pools::Found found = find_volume(context, request.snapshot_name(), reply);
     if (found.pool == nullptr) {
         co_return;
@@ -139,9 +127,6 @@ Task<void> clone(Context& context,
 Task<void> resize(Context& context,
                   const v1::BdevLvolResizeRequest& request,
                   Reply<v1::Done> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     const Pools::Found found = find_volume(context, request.name(), reply);
     if (found.pool == nullptr) {
         co_return;
@@ -154,9 +139,6 @@ Task<void> resize(Context& context,
 Task<void> delete_volume(Context& context,
                          const v1::BdevLvolDeleteRequest& request,
                          Reply<v1::Done> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     const Pools::Found found = find_volume(context, request.name(), reply);
     if (found.pool == nullptr) {
         co_return;
@@ -176,9 +158,6 @@ Task<void> delete_volume(Context& context,
 Task<void> set_read_only(Context& context,
                          const v1::BdevLvolSetReadOnlyRequest& request,
                          Reply<v1::Done> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     const Pools::Found found = find_volume(context, request.name(), reply);
     if (found.pool == nullptr) {
         co_return;
@@ -190,9 +169,6 @@ Task<void> set_read_only(Context& context,
 Task<void> rename(Context& context,
                   const v1::BdevLvolRenameRequest& request,
                   Reply<v1::Done> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     const Pools::Found found = find_volume(context, request.old_name(), reply);
     if (found.pool == nullptr) {
         co_return;
@@ -205,9 +181,6 @@ Task<void> rename(Context& context,
 Task<void> roll_back(Context& context,
                      const v1::BdevStoreRollbackRequest& request,
                      Reply<v1::Done> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     const Pools::Found volume = find_volume(context, request.lvol_name(), reply);
     if (volume.pool == nullptr) {
         co_return;
@@ -266,9 +239,6 @@ void list(const Pool& pool, v1::BdevLvolGetLvolsResponse& out) {
 Task<void> get_lvols(Context& context,
                      const v1::BdevLvolGetLvolsRequest& request,
                      Reply<v1::BdevLvolGetLvolsResponse> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     const bool is_named = request.has_lvs_uuid() || request.has_lvs_name();
     const std::string& name = request.has_lvs_uuid() ? request.lvs_uuid() : request.lvs_name();
     Pool* only = is_named ? context.pools.find(name) : nullptr;
@@ -299,16 +269,16 @@ Task<void> get_lvols(Context& context,
 }  // namespace
 
 void BdevLvolHandlers::add_to(rpc::MethodTable& table) {
-    add<&create_volume>(table, "bdev_lvol_create", &create_volume);
-    add<&take_snapshot>(table, "bdev_lvol_snapshot", &take_snapshot);
-    add<&clone>(table, "bdev_lvol_clone", &clone);
-    add<&resize>(table, "bdev_lvol_resize", &resize);
-    add<&delete_volume>(table, "bdev_lvol_delete", &delete_volume);
-    add<&set_read_only>(table, "bdev_lvol_set_read_only", &set_read_only);
-    add<&rename>(table, "bdev_lvol_rename", &rename);
-    add<&get_lvols>(table, "bdev_lvol_get_lvols", &get_lvols);
-    add<&take_group>(table, "bdev_store_snapshot_group", &take_group);
-    add<&roll_back>(table, "bdev_store_rollback", &roll_back);
+    add_change<&create_volume>(table, "bdev_lvol_create", &create_volume);
+    add_change<&take_snapshot>(table, "bdev_lvol_snapshot", &take_snapshot);
+    add_change<&clone>(table, "bdev_lvol_clone", &clone);
+    add_change<&resize>(table, "bdev_lvol_resize", &resize);
+    add_change<&delete_volume>(table, "bdev_lvol_delete", &delete_volume);
+    add_change<&set_read_only>(table, "bdev_lvol_set_read_only", &set_read_only);
+    add_change<&rename>(table, "bdev_lvol_rename", &rename);
+    add_change<&get_lvols>(table, "bdev_lvol_get_lvols", &get_lvols);
+    add_change<&take_group>(table, "bdev_store_snapshot_group", &take_group);
+    add_change<&roll_back>(table, "bdev_store_rollback", &roll_back);
 }
 
 }  // namespace basalt::control

@@ -25,9 +25,6 @@ RpcError error_of(Error error, std::string what, const std::string& problem) {
 Task<void> create_lvstore(Context& context,
                           const v1::BdevLvolCreateLvstoreRequest& request,
                           Reply<v1::BdevLvolCreateLvstoreResponse> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     bdev::Device* device = context.devices.find(request.bdev_name());
     if (device == nullptr) {
         reply.fail(Error(Errc::kNotFound), bdev_words(request.bdev_name()));
@@ -51,9 +48,6 @@ Task<void> create_lvstore(Context& context,
 Task<void> delete_lvstore(Context& context,
                           const v1::BdevLvolDeleteLvstoreRequest& request,
                           Reply<v1::Done> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     Pool* pool = find_pool(context, request, reply);
     if (pool == nullptr) {
         co_return;
@@ -70,9 +64,6 @@ Task<void> delete_lvstore(Context& context,
 Task<void> close_lvstore(Context& context,
                          const v1::BdevStoreCloseRequest& request,
                          Reply<v1::Done> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     Pool* pool = find_pool(context, request, reply);
     if (pool == nullptr) {
         co_return;
@@ -89,9 +80,6 @@ Task<void> close_lvstore(Context& context,
 Task<void> get_lvstores(Context& context,
                         const v1::BdevLvolGetLvstoresRequest& request,
                         Reply<v1::BdevLvolGetLvstoresResponse> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     std::vector<Pool*> wanted;
     if (request.has_uuid() || request.has_lvs_name()) {
         Pool* pool = find_pool(context, request, reply);
@@ -119,9 +107,6 @@ Task<void> get_lvstores(Context& context,
 }
 
 Task<void> examine(Context& context, const v1::BdevExamineRequest& request, Reply<v1::Done> reply) {
-    const RunningCall running(context);
-    co_await context.device_sequences.acquire();
-    const AsyncMutex::Turn turn(context.device_sequences);
     bdev::Device* device = context.devices.find(request.name());
     if (device == nullptr) {
         reply.fail(Error(Errc::kNotFound), bdev_words(request.name()));
@@ -139,7 +124,6 @@ Task<void> examine(Context& context, const v1::BdevExamineRequest& request, Repl
 Task<void> check(Context& context,
                  const v1::BdevStoreCheckRequest& request,
                  Reply<v1::BdevStoreCheckResponse> reply) {
-    const RunningCall running(context);
     Pool* pool = find_pool(context, request, reply);
     if (pool == nullptr) {
         co_return;
@@ -193,7 +177,6 @@ void fill(const bdev::store::PartitionStats& stats, v1::StorePartitionStats& out
 Task<void> get_stats(Context& context,
                      const v1::BdevStoreGetStatsRequest& request,
                      Reply<v1::BdevStoreGetStatsResponse> reply) {
-    const RunningCall running(context);
     Pool* pool = find_pool(context, request, reply);
     if (pool == nullptr) {
         co_return;
@@ -208,11 +191,11 @@ Task<void> get_stats(Context& context,
 }  // namespace
 
 void BdevStoreHandlers::add_to(rpc::MethodTable& table) {
-    add<&create_lvstore>(table, "bdev_lvol_create_lvstore", &create_lvstore);
-    add<&delete_lvstore>(table, "bdev_lvol_delete_lvstore", &delete_lvstore);
-    add<&close_lvstore>(table, "bdev_store_close", &close_lvstore);
-    add<&get_lvstores>(table, "bdev_lvol_get_lvstores", &get_lvstores);
-    add<&examine>(table, "bdev_examine", &examine);
+    add_change<&create_lvstore>(table, "bdev_lvol_create_lvstore", &create_lvstore);
+    add_change<&delete_lvstore>(table, "bdev_lvol_delete_lvstore", &delete_lvstore);
+    add_change<&close_lvstore>(table, "bdev_store_close", &close_lvstore);
+    add_change<&get_lvstores>(table, "bdev_lvol_get_lvstores", &get_lvstores);
+    add_change<&examine>(table, "bdev_examine", &examine);
     add<&check>(table, "bdev_store_check", &check);
     add<&get_stats>(table, "bdev_store_get_stats", &get_stats);
 }

@@ -11,7 +11,7 @@
 
 namespace basalt::control {
 
-/// A method that waits: what it does is a sequence, `run`, which lives as long as its reply.
+/// Methods that wait: what each does is a sequence, `run`, which lives as long as its reply.
 class WaitingMethods {
   public:
     explicit WaitingMethods(Context& context) : context_(context) {}
@@ -19,17 +19,47 @@ class WaitingMethods {
     WaitingMethods& operator=(const WaitingMethods&) = delete;
 
   protected:
+    /// One that only looks, and keeps what it looks at from going away itself.
     template <auto kRun, typename Request, typename Response>
     void add(rpc::MethodTable& table,
              const char* name,
              Task<void> (*)(Context&, const Request&, rpc::Reply<Response>)) {
         table.add(name, *this, &WaitingMethods::begin<kRun, Request, Response>);
     }
+    /// One that makes or removes devices, or must find them all: one at a time
+    /// (Context::device_sequences).
+    template <auto kRun, typename Request, typename Response>
+    void add_change(rpc::MethodTable& table,
+                    const char* name,
+                    Task<void> (*)(Context&, const Request&, rpc::Reply<Response>)) {
+        table.add(name, *this, &WaitingMethods::begin_change<kRun, Request, Response>);
+    }
 
   private:
     template <auto kRun, typename Request, typename Response>
     void begin(const Request& request, rpc::Reply<Response> reply) {
-        kRun(context_, request, std::move(reply)).detach();
+        run<kRun>(context_, request, std::move(reply)).detach();
+    }
+    template <auto kRun, typename Request, typename Response>
+    void begin_change(const Request& request, rpc::Reply<Response> reply) {
+        run_in_turn<kRun>(context_, request, std::move(reply)).detach();
+    }
+
+    template <auto kRun, typename Request, typename Response>
+    static Task<void> run(Context& context, const Request& request, rpc::Reply<Response> reply) {
+        const RunningCall running(context);
+        Task<void> sequence = kRun(context, request, std::move(reply));
+        co_await sequence;
+    }
+    template <auto kRun, typename Request, typename Response>
+    static Task<void> run_in_turn(Context& context,
+                                  const Request& request,
+                                  rpc::Reply<Response> reply) {
+        const RunningCall running(context);
+        co_await context.device_sequences.acquire();
+        const AsyncMutex::Turn turn(context.device_sequences);
+        Task<void> sequence = kRun(context, request, std::move(reply));
+        co_await sequence;
     }
 
     Context& context_;
