@@ -12,11 +12,14 @@ import tempfile
 import time
 import unittest
 
-from guest import HERE, Guest, build_images, emulated_nvme
-from target import (BasaltTarget, DriveNamespace, Namespace, NvmetTarget, RemoteNamespace,
-                    Subsystem, make_image, saved_configuration)
+from guest import HERE, Guest, PowerCut, build_images, emulated_nvme
+from target import (BasaltTarget, DriveNamespace, Namespace, NvmetTarget, PoolNamespace,
+                    RemoteNamespace, Subsystem, check_pool, make_image, make_pool,
+                    saved_configuration)
+from volatile_drive import VolatileDrive
 
-CASES = ("control", "data", "commands", "restart", "multipath", "drive", "initiator", "auth")
+CASES = ("control", "data", "commands", "restart", "multipath", "drive", "initiator", "auth",
+         "store", "powercut")
 TARGETS = ("basaltd", "nvmet")
 
 NQN = "nqn.2026-01.io.basalt:open"
@@ -24,6 +27,8 @@ NQN_BEHIND = "nqn.2026-01.io.basalt:behind"
 NQN_PRIVATE = "nqn.2026-01.io.basalt:private"
 HOST_ALLOWED = "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-0000000000aa"
 SIZE_MIB = 512
+# Of block-journal, see block_journal.cc.
+JOURNAL_BYTES = 8 * 4096
 
 
 @dataclasses.dataclass
@@ -32,6 +37,30 @@ class Settings:
     target: str
     programs: pathlib.Path
     console: object = None
+
+
+@dataclasses.dataclass
+class CutRecords:
+    """What the guest of `powercut` had told to its other drive when the power went.
+
+    That drive is an array of copies of block-journal's journal: 0 the live one, 2n - 1 and 2n those
+    before and after snapshot n was taken. The first is erased before a snapshot is deleted.
+    """
+    journal: bytes
+    snapshots: dict
+
+    @classmethod
+    def read(cls, path):
+        """Everything, as it was at one moment: again, until nothing has changed meanwhile."""
+        content = None
+        while content != (content := path.read_bytes()):
+            pass
+        copies = [content[at:at + JOURNAL_BYTES] for at in range(0, len(content), JOURNAL_BYTES)]
+        # The last page is written last.
+        return cls(copies[0], {
+            number: (copies[2 * number - 1], copies[2 * number])
+            for number in range(1, len(copies) // 2)
+            if any(copies[2 * number - 1][-4096:]) and any(copies[2 * number][-4096:])})
 
 
 class LinuxHostTest(unittest.TestCase):
@@ -87,8 +116,105 @@ class LinuxHostTest(unittest.TestCase):
             actions[" ".join(words)]()
 
         self._run([Subsystem(NQN, [self._namespace(1), self._namespace(2, block_bytes=4096)])],
-                  on_request=on_request,
-                  programs={"/bin/block-journal": self._settings.programs / "block-journal"})
+                  on_request=on_request, programs=self._block_journal())
+
+    def test_store(self):
+        if self._settings.target != "basaltd":
+            self.skipTest("only basaltd has pools")
+        image = self._make_pool()
+        subsystem = Subsystem(NQN, [PoolNamespace(1, image)])
+
+        def on_request(target, words):
+            if words[0] == "snapshot":
+                number = int(words[1])
+                target.call("bdev_lvol_snapshot", {"lvol_name": "pool0/volume",
+                                                   "snapshot_name": f"s{number}"})
+                snapshot = PoolNamespace(number + 1, image, volume=f"pool0/s{number}")
+                target.add_namespace(subsystem, snapshot)
+                subsystem.namespaces.append(snapshot)
+            elif words == ["kill-target"]:
+                target.kill()
+            elif words == ["start-target"]:
+                target.start()
+            elif words == ["check"]:
+                check_pool(target)
+            elif words == ["delete-snapshot"]:
+                target.remove_namespace(subsystem, 2)
+                target.call("bdev_lvol_delete", {"name": "pool0/s1"})
+            else:
+                raise ValueError(f"unknown request {words}")
+
+        self._run([subsystem], on_request=on_request, programs=self._block_journal(),
+                  environment={"ROUNDS": "4"})
+
+    def test_powercut(self):
+        # basaltd runs in a guest that is cut off; what its drive kept is served from here.
+        if self._settings.target != "basaltd":
+            self.skipTest("only basaltd runs in the guest")
+        image = self._make_pool()
+        records = make_image(self._folder / "records.img", 1)
+        kept = {}
+        drive = VolatileDrive(image, cuts=4, cut_every=300, seed=time.time_ns(), on_cut=lambda
+                              number: kept.update({number: CutRecords.read(records)}))
+        drive.start()
+        self._cut_off(drive, records)
+        drive.stop()
+        print(f"{drive.writes} writes, {drive.flushes} flushes; {len(kept)} cuts lost "
+              f"{drive.lost_writes} writes", flush=True)
+        self.assertGreater(drive.lost_writes, 0, "the cuts cost nothing")
+        self.assertEqual(len(kept), 4)
+        self._check_cuts(drive.cut_images, kept)
+        self._passed = True
+
+    def _cut_off(self, drive, records):
+        """A guest with basaltd on the drive, until it asks for its end."""
+        config = self._folder / "config.json"
+        config.write_text(json.dumps(saved_configuration(
+            [Subsystem(NQN, [PoolNamespace(1, "/dev/loop0")])], 4420, 8009, ["127.0.0.1"])))
+
+        def on_request(words):
+            self.assertEqual(words, ["cut-power"])
+            raise PowerCut
+
+        # QEMU's page cache is this machine's: what is written to `records` survives QEMU.
+        journal = ["-drive", f"file={records},if=none,id=records,format=raw,cache=unsafe",
+                   "-device", "virtio-blk-pci,drive=records"]
+        self._run_guest(
+            {"PHASE": "work", "TARGET_ADDRESS": "127.0.0.1", "TARGET_PORT": "4420",
+             "FEATURES": ""}, on_request=on_request, files={"/e2e/config.json": config},
+            qemu_arguments=emulated_nvme("volatile", drive=drive.qemu_drive("drive-volatile"))
+            + journal, programs={"/bin/basaltd": self._settings.programs / "basaltd",
+                                 **self._block_journal()})
+
+    def _check_cuts(self, images, kept):
+        """A guest that looks at each pool, which is served from this machine."""
+        files = {}
+        for cut, records in kept.items():
+            path = self._folder / f"{cut}.journal"
+            path.write_bytes(records.journal)
+            files[f"/e2e/cuts/{path.name}"] = path
+            for number, copies in records.snapshots.items():
+                for name, content in zip(("before", "after"), copies):
+                    path = self._folder / f"{cut}.{number}.{name}"
+                    path.write_bytes(content)
+                    files[f"/e2e/cuts/{path.name}"] = path
+        target = self._make_target([])
+        self.addCleanup(lambda: target.kill() if target.is_running() else None)
+
+        def on_request(words):
+            cut = int(words[1])
+            if words[0] == "open":
+                image = images[cut - 1]
+                target.subsystems = [Subsystem(NQN, [PoolNamespace(1, image)] + [
+                    PoolNamespace(number + 1, image, volume=f"pool0/s{number}")
+                    for number in kept[cut].snapshots])]
+                target.start()
+                check_pool(target)
+            else:
+                target.stop()
+
+        self._run_guest({**target.environment(), "PHASE": "check", "CUTS": str(len(images))},
+                        on_request=on_request, files=files, programs=self._block_journal())
 
     def test_commands(self):
         if self._settings.target != "basaltd":
@@ -146,8 +272,7 @@ class LinuxHostTest(unittest.TestCase):
 
         environment = {**fronts["this"].environment(), "OTHER_PORT": str(fronts["other"].port),
                        "OTHER_DISCOVERY_PORT": str(fronts["other"].discovery_port)}
-        self._run_guest(environment, on_request=on_request,
-                        programs={"/bin/block-journal": self._settings.programs / "block-journal"})
+        self._run_guest(environment, on_request=on_request, programs=self._block_journal())
         for target in *fronts.values(), behind:
             target.stop()
         self._passed = True
@@ -255,12 +380,22 @@ class LinuxHostTest(unittest.TestCase):
         path = make_image(self._folder / f"{name}{nsid}.img", SIZE_MIB)
         return Namespace(nsid, path, block_bytes)
 
-    def _run(self, subsystems, *, on_request=None, **guest_options):
+    def _make_pool(self):
+        """A file with the pool "pool0" and its volume."""
+        image = self._folder / "pool.img"
+        make_pool(self._folder, self._settings.programs / "basaltd", image, size_mib=256,
+                  volume_mib=128)
+        return image
+
+    def _block_journal(self):
+        return {"/bin/block-journal": self._settings.programs / "block-journal"}
+
+    def _run(self, subsystems, *, on_request=None, environment=None, **guest_options):
         """Starts the target, runs the case's script in a guest, ends the target in order."""
         target = self._make_target(subsystems)
         target.start()
         self.addCleanup(lambda: target.kill() if target.is_running() else None)
-        self._run_guest(target.environment(),
+        self._run_guest({**target.environment(), **(environment or {})},
                         on_request=lambda words: on_request(target, words), **guest_options)
         target.stop()
         self._passed = True

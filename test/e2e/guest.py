@@ -32,6 +32,10 @@ class GuestFailure(Exception):
     """The run failed; the message says how, and where the log is."""
 
 
+class PowerCut(Exception):
+    """Raised by on_request: the machine is killed where it stands, which is no failure."""
+
+
 class Guest:
     """One run of one guest.
 
@@ -39,7 +43,8 @@ class Guest:
     `script`  shell text, run by dash -eu after lib.sh was sourced.
     `environment`  variables for the script.
     `files`  guest path -> host path. `programs`: the same, with the shared libraries they need.
-    `on_request`  called with the words of a script's `host REQUEST`, while the guest waits.
+    `on_request`  called with the words of a script's `host REQUEST`, while the guest waits. It may
+    raise PowerCut.
     `qemu_arguments`  more devices.  `forwards`  pairs of a host's loopback port and a guest's port.
     `log_path`  where the serial log goes (also to `echo_to`).
     """
@@ -79,6 +84,8 @@ class Guest:
             reader.start()
             try:
                 exit_code = self._serve(listener, machine)
+            except PowerCut:
+                exit_code = 0
             finally:
                 machine.kill()
                 machine.wait()
@@ -178,6 +185,8 @@ class Guest:
                 raise ValueError("nobody listens to requests of this guest")
             self._on_request(request)
             return b"done\n"
+        except PowerCut:
+            raise
         except Exception as error:  # pylint: disable=broad-except
             return f"failed {error}\n".replace("\n", " ").encode() + b"\n"
 
@@ -208,15 +217,16 @@ def start_child(command, **options):
     return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "--"] + command, **options)
 
 
-def emulated_nvme(name, image_path, *, uuid=None, eui64=None, block_bytes=512):
-    """QEMU arguments for an emulated NVMe drive with one namespace, backed by a raw file.
+def emulated_nvme(name, image_path=None, *, drive=None, uuid=None, eui64=None, block_bytes=512):
+    """QEMU arguments for an emulated NVMe drive with one namespace, backed by a raw file, or by the
+    `drive` that QEMU shall know as drive-NAME.
 
     Its serial number is `name`. QEMU 7.2 can't give it an NGUID, and Linux hides the ids that it
     has, as QEMU's drives once had wrong ones: only Identify shows them.
     """
     identity = (f",uuid={uuid}" if uuid else "") + (f",eui64={eui64}" if eui64 else "")
     return [
-        "-drive", f"file={image_path},if=none,id=drive-{name},format=raw",
+        "-drive", drive or f"file={image_path},if=none,id=drive-{name},format=raw",
         "-device", f"nvme,id={name},serial={name}",
         "-device", f"nvme-ns,drive=drive-{name},bus={name}{identity},"
                    f"logical_block_size={block_bytes},physical_block_size={block_bytes}",

@@ -2,6 +2,7 @@
 """Shows that a guest's failure is noticed: each of these runs would pass if it were not."""
 
 import pathlib
+import struct
 import subprocess
 import sys
 import tempfile
@@ -64,13 +65,27 @@ class BlockJournalTest(unittest.TestCase):
             time.sleep(1)
             process.terminate()
         self.assertEqual(process.returncode, 0)
-        written = [int(line) > 0 for line in self._journal.read_text().splitlines()]
+        written = [sequence > 0 for sequence in self.journal_page()[4:516]]
         # The first of two neighbours that were written.
         self._block = next(i for i, both in enumerate(zip(written, written[1:])) if all(both))
 
-    def check(self):
-        return subprocess.run([str(PROGRAMS / "block-journal"), "check", str(self._device),
-                               str(self._journal)], capture_output=True, text=True, check=False)
+    def journal_page(self):
+        """The first worker's, in words: first, count and "under way" of its last write, reserved,
+        the sequences of its 512 blocks."""
+        return list(struct.unpack("<1024I", self._journal.read_bytes()[:4096]))
+
+    def check(self, **changes):
+        """With some words of the first page of the journal changed, by index: word_5=7."""
+        page = self.journal_page()
+        for name, value in changes.items():
+            page[int(name[5:])] = value
+        journal = self._journal.with_suffix(".changed")
+        journal.write_bytes(struct.pack("<1024I", *page) + self._journal.read_bytes()[4096:])
+        return self.check_with(journal)
+
+    def check_with(self, *journals):
+        return subprocess.run([PROGRAMS / "block-journal", "check", self._device, *journals],
+                              capture_output=True, text=True, check=False)
 
     def replace_block(self, block, content):
         with open(self._device, "r+b") as device:
@@ -90,11 +105,8 @@ class BlockJournalTest(unittest.TestCase):
         self.write()
         older = self.read_block(self._block)
         number = int.from_bytes(older[8:16], "little")
-        lines = self._journal.read_text().splitlines()
-        self.assertEqual(int(lines[self._block]), number)
-        lines[self._block] = str(number + 1)
-        self._journal.write_text("\n".join(lines) + "\n")
-        result = self.check()
+        self.assertEqual(self.journal_page()[4 + self._block], number)
+        result = self.check(**{f"word_{4 + self._block}": number + 1})
         self.assertEqual(result.returncode, 1)
         self.assertIn(f"block {self._block}: stale", result.stderr)
 
@@ -104,6 +116,30 @@ class BlockJournalTest(unittest.TestCase):
         result = self.check()
         self.assertEqual(result.returncode, 1)
         self.assertIn(f"block {self._block}: corrupt", result.stderr)
+
+    def test_write_under_way_may_be_there_but_not_in_part(self):
+        self.write()
+        first, count = self._block, 2
+        numbers = self.journal_page()[4 + first:4 + first + count]
+        under_way = {"word_0": first, "word_1": count, "word_2": 1}
+        self.assertEqual(self.check(**under_way).returncode, 0)
+        for older in range(1 << count):
+            changes = {f"word_{4 + first + i}": numbers[i] - (older >> i & 1) for i in range(count)}
+            result = self.check(**under_way, **changes)
+            self.assertEqual(result.returncode, int(older in (1, 2)), result.stderr)
+            self.assertEqual("torn" in result.stderr, older in (1, 2))
+
+    def test_copy_of_the_journal_bounds_what_a_snapshot_holds(self):
+        self.write()
+        before = self._journal.read_bytes()
+        page = self.journal_page()
+        page[0:3] = [0, 0, 0]
+        page[4 + self._block] -= 1
+        older = self._journal.with_suffix(".older")
+        older.write_bytes(struct.pack("<1024I", *page) + before[4096:])
+        self.assertEqual(self.check_with(older, self._journal).returncode, 0)
+        result = self.check_with(self._journal, older)
+        self.assertIn(f"block {self._block}: too new", result.stderr)
 
     def test_flipped_bit_is_found(self):
         self.write()

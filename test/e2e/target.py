@@ -61,6 +61,20 @@ class DriveNamespace(Namespace):
 
 
 @dataclasses.dataclass
+class PoolNamespace(Namespace):
+    """A volume or snapshot of the pool that is on the file or block device `path`."""
+    volume: str = "pool0/volume"
+
+    def bdev_name(self):
+        return self.volume
+
+    def bdev_calls(self):
+        # The pool opens with the first device that is made of the file; a second can't be made.
+        return [] if self.nsid > 1 else [{"method": "bdev_aio_create", "params": {
+            "filename": str(self.path), "name": "disk0", "block_size": 4096}}]
+
+
+@dataclasses.dataclass
 class RemoteNamespace(Namespace):
     """A namespace of another target on the machine that the daemon runs on, by all its ports."""
     nqn: str = ""
@@ -123,6 +137,37 @@ def listener_calls(nqn, port, addresses):
 
 class TargetFailure(Exception):
     """The target did not start, or ended on its own."""
+
+
+def make_pool(folder, program, path, *, size_mib, volume_mib):
+    """A pool "pool0" in a new file, with an empty volume "volume" of 512-byte blocks."""
+    make_image(path, size_mib)
+    target = BasaltTarget(folder, [Subsystem("nqn.2026-01.io.basalt:maker", [])], program)
+    target.start()
+    try:
+        target.call("bdev_aio_create", {"filename": str(path), "name": "disk0",
+                                        "block_size": 4096})
+        target.call("bdev_lvol_create_lvstore", {"bdev_name": "disk0", "lvs_name": "pool0"})
+        target.call("bdev_lvol_create", {"lvol_name": "volume", "lvs_name": "pool0",
+                                         "size_in_mib": volume_mib, "block_size": 512})
+    finally:
+        target.stop()
+
+
+def check_pool(target):
+    """Raises TargetFailure unless the tables of the target's pool are in order."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while True:
+        try:
+            report = target.call("bdev_store_check", {"lvs_name": "pool0"})
+            break
+        except TargetFailure as failure:
+            # While what was deleted is given back, in the background.
+            if "in use" not in str(failure) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+    if not report["clean"]:
+        raise TargetFailure(f"the pool is not in order: {report}")
 
 
 def make_image(path, size_mib):
