@@ -26,6 +26,13 @@ NQN = "nqn.2026-01.io.basalt:open"
 NQN_BEHIND = "nqn.2026-01.io.basalt:behind"
 NQN_PRIVATE = "nqn.2026-01.io.basalt:private"
 HOST_ALLOWED = "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-0000000000aa"
+# Made by `nvme gen-dhchap-key`, with no hash and with SHA-256 and SHA-512.
+SECRETS = {
+    "SECRET": "DHHC-1:00:7T3DybjvCi4LwfXOL1sb1bK3s/G31axaK2o/CuNqLxG7QNt1:",
+    "OTHER_SECRET": "DHHC-1:01:jp+UPD/AKo9StXj43QFST9mJ+cqj6HKEKIFpC5NHpQj+eyRN:",
+    "CONTROLLER_SECRET": "DHHC-1:03:6jMCPXwQ8m/qh2Vdn6hTUEtJfQwcTPeQyO8bFljj9VZ2vdCZbuk9wOY"
+                         "0rON23Nmy19VuNnIxakxxXMDP+zVzuRG5ytU=:",
+}
 SIZE_MIB = 512
 # Of block-journal, see block_journal.cc.
 JOURNAL_BYTES = 8 * 4096
@@ -291,17 +298,10 @@ class LinuxHostTest(unittest.TestCase):
             self.skipTest("the keys are set by basaltd's calls")
         if self._kernel == "6.1":
             self.skipTest("Debian's Linux 6.1 has no NVMe authentication")
-        # Made by `nvme gen-dhchap-key`, with no hash and with SHA-256 and SHA-512.
-        secrets = {
-            "SECRET": "DHHC-1:00:7T3DybjvCi4LwfXOL1sb1bK3s/G31axaK2o/CuNqLxG7QNt1:",
-            "OTHER_SECRET": "DHHC-1:01:jp+UPD/AKo9StXj43QFST9mJ+cqj6HKEKIFpC5NHpQj+eyRN:",
-            "CONTROLLER_SECRET": "DHHC-1:03:6jMCPXwQ8m/qh2Vdn6hTUEtJfQwcTPeQyO8bFljj9VZ2vdCZbuk9wOY"
-                                 "0rON23Nmy19VuNnIxakxxXMDP+zVzuRG5ytU=:",
-        }
         target = self._make_target([Subsystem(NQN_PRIVATE, [self._namespace(1)], [HOST_ALLOWED])])
         target.start()
         self.addCleanup(lambda: target.kill() if target.is_running() else None)
-        for name, secret in secrets.items():
+        for name, secret in SECRETS.items():
             path = self._folder / f"{name}.key"
             path.touch(mode=0o600)
             path.write_text(secret + "\n")
@@ -327,7 +327,7 @@ class LinuxHostTest(unittest.TestCase):
             else:
                 raise ValueError(f"unknown request {words}")
 
-        self._run_guest({**target.environment(), **secrets}, on_request=on_request, cpu_count=2)
+        self._run_guest({**target.environment(), **SECRETS}, on_request=on_request, cpu_count=2)
         target.stop()
         self._passed = True
 
@@ -364,15 +364,26 @@ class LinuxHostTest(unittest.TestCase):
             self.skipTest("only basaltd attaches others' namespaces")
         namespace = RemoteNamespace(1, make_image(self._folder / "behind.img", SIZE_MIB),
                                     nqn=NQN_BEHIND, ports=(4431, 4432))
-        config = self._folder / "config.json"
-        config.write_text(json.dumps(saved_configuration(
-            [Subsystem(NQN, [namespace])], 4420, 8009, ["127.0.0.1"])))
+        # What basaltd has to prove itself with, by the name of its configuration.
+        secrets = {
+            "none": {}, "host": {"dhchap_key": "SECRET"}, "wrong": {"dhchap_key": "OTHER_SECRET"},
+            "both": {"dhchap_key": "SECRET", "dhchap_ctrlr_key": "CONTROLLER_SECRET"},
+            "impostor": {"dhchap_key": "SECRET", "dhchap_ctrlr_key": "OTHER_SECRET"},
+        }
+        files = {}
+        for name, keys in secrets.items():
+            namespace.attach_options = {"hostnqn": HOST_ALLOWED, **keys}
+            config = self._folder / f"{name}.json"
+            config.write_text(json.dumps(saved_configuration(
+                [Subsystem(NQN, [namespace])], 4420, 8009, ["127.0.0.1"],
+                {key: f"/tmp/{key}" for key in SECRETS} if keys else None)))
+            files[f"/e2e/{name}.json"] = config
         drive = ["-drive", f"file={namespace.path},if=none,id=behind,format=raw,discard=unmap",
                  "-device", "virtio-blk-pci,drive=behind,write-cache=off"]
         self._run_guest(
             {"TARGET_ADDRESS": "127.0.0.1", "TARGET_PORT": "4420", "FEATURES": "",
-             "NQN_BEHIND": NQN_BEHIND, "UUID": namespace.uuid},
-            files={"/e2e/config.json": config}, qemu_arguments=drive, memory_mib=2048,
+             "NQN_BEHIND": NQN_BEHIND, "UUID": namespace.uuid, **SECRETS},
+            files=files, qemu_arguments=drive, memory_mib=2048,
             programs={"/bin/basaltd": self._settings.programs / "basaltd"})
         self._passed = True
 

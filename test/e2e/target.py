@@ -76,9 +76,11 @@ class PoolNamespace(Namespace):
 
 @dataclasses.dataclass
 class RemoteNamespace(Namespace):
-    """A namespace of another target on the machine that the daemon runs on, by all its ports."""
+    """A namespace of another target on the machine that the daemon runs on, by all its ports.
+    `attach_options`: of bdev_nvme_attach_controller."""
     nqn: str = ""
     ports: tuple = ()
+    attach_options: dict = dataclasses.field(default_factory=dict)
 
     def bdev_name(self):
         return f"Nvme0n{self.nsid}"
@@ -87,7 +89,7 @@ class RemoteNamespace(Namespace):
         return [{"method": "bdev_nvme_attach_controller", "params": {
             "name": "Nvme0", "trtype": "tcp", "adrfam": "ipv4", "traddr": "127.0.0.1",
             "trsvcid": str(port), "subnqn": self.nqn, "ctrlr_loss_timeout_sec": -1,
-            "reconnect_delay_sec": 1}} for port in self.ports]
+            "reconnect_delay_sec": 1, **self.attach_options}} for port in self.ports]
 
 
 @dataclasses.dataclass
@@ -99,8 +101,8 @@ class Subsystem:
     options: dict = dataclasses.field(default_factory=dict)
 
 
-def saved_configuration(subsystems, port, discovery_port, addresses):
-    """A configuration for basaltd --json, in SPDK's layout."""
+def saved_configuration(subsystems, port, discovery_port, addresses, keys=None):
+    """A configuration for basaltd --json, in SPDK's layout. `keys`: the paths of files by name."""
     nvmf = [{"method": "nvmf_create_transport", "params": {"trtype": "TCP"}}]
     for number, subsystem in enumerate(subsystems):
         nvmf.append({"method": "nvmf_create_subsystem", "params": {
@@ -115,7 +117,10 @@ def saved_configuration(subsystems, port, discovery_port, addresses):
     nvmf += listener_calls(DISCOVERY_NQN, discovery_port, addresses)
     bdevs = [call for subsystem in subsystems for namespace in subsystem.namespaces
              for call in namespace.bdev_calls()]
-    return {"subsystems": [{"subsystem": "bdev", "config": bdevs},
+    keyring = [{"method": "keyring_file_add_key", "params": {"name": name, "path": path}}
+               for name, path in (keys or {}).items()]
+    return {"subsystems": [{"subsystem": "keyring", "config": keyring},
+                           {"subsystem": "bdev", "config": bdevs},
                            {"subsystem": "nvmf", "config": nvmf}]}
 
 

@@ -1,7 +1,9 @@
 # basaltd is the host: it attaches a namespace of the kernel's own target, by two paths, and serves
 # it to the guest's kernel. All three run in the guest. What is written at the one end has to be at
 # the other, and a path that goes must not be noticed.
-# Environment: NQN (what basaltd serves), NQN_BEHIND (what nvmet serves), UUID, a virtio drive.
+# At the end nvmet wants basaltd to prove itself with DH-HMAC-CHAP.
+# Environment: NQN (what basaltd serves), NQN_BEHIND (what nvmet serves), UUID, a virtio drive,
+# HOST_ALLOWED (what basaltd says it is, which has SECRET), CONTROLLER_SECRET, OTHER_SECRET.
 
 behind=/sys/kernel/config/nvmet
 drive=/dev/vda
@@ -18,6 +20,24 @@ is_connected_to() {
 
 listens_or_ended() {
     ! kill -0 "$daemon" || grep -q ":$(printf %04X "$TARGET_PORT") 00000000:0000 0A" /proc/net/tcp
+}
+
+# run_basaltd SECRETS: what it proves itself with, or nothing. Fails if it ends, having closed.
+run_basaltd() {
+    basaltd --json "/e2e/$1.json" -r /tmp/rpc.sock --cores 0 &
+    daemon=$!
+    wait_for 120 listens_or_ended
+    kill -0 "$daemon"
+}
+
+end_basaltd() {
+    kill -TERM "$daemon"
+    wait "$daemon" || fail "basaltd ended with $?"
+}
+
+# wants_proof NAME WORD: an attribute of the host in nvmet.
+wants_proof() {
+    echo "$2" >"$behind/hosts/$HOST_ALLOWED/dhchap_$1"
 }
 
 load nvmet
@@ -44,10 +64,7 @@ for number in 1 2; do
 done
 
 step "basaltd attaches it and serves it"
-basaltd --json /e2e/config.json -r /tmp/rpc.sock --cores 0 &
-daemon=$!
-wait_for 120 listens_or_ended
-kill -0 "$daemon" || fail "basaltd ended"
+run_basaltd none || fail "basaltd ended"
 
 step "the guest's kernel connects to basaltd"
 connect "$NQN"
@@ -110,5 +127,51 @@ e2fsck -fn "$drive"
 disconnect "$NQN"
 
 step "basaltd ends in order"
-kill -TERM "$daemon"
-wait "$daemon" || fail "basaltd ended with $?"
+end_basaltd
+
+mkdir "$behind/hosts/$HOST_ALLOWED"
+if ! [ -e "$behind/hosts/$HOST_ALLOWED/dhchap_key" ]; then
+    echo "this kernel's nvmet can't authenticate hosts"
+    exit 0
+fi
+
+step "nvmet wants a proof: without a secret, or with a wrong one, basaltd gets nothing"
+echo 0 >"$behind/subsystems/$NQN_BEHIND/attr_allow_any_host"
+ln -s "$behind/hosts/$HOST_ALLOWED" "$behind/subsystems/$NQN_BEHIND/allowed_hosts/"
+for name in SECRET OTHER_SECRET CONTROLLER_SECRET; do
+    (umask 077 && eval echo "\$$name" >"/tmp/$name")
+done
+wants_proof key "$SECRET"
+wants_proof hash "hmac(sha256)"
+wants_proof dhgroup ffdhe2048
+refuses run_basaltd none
+refuses run_basaltd wrong
+
+for algorithms in "hmac(sha256) null" "hmac(sha384) ffdhe2048" "hmac(sha512) ffdhe3072"; do
+    step "basaltd proves itself, with $algorithms"
+    wants_proof hash "${algorithms% *}"
+    wants_proof dhgroup "${algorithms#* }"
+    run_basaltd host || fail "basaltd did not prove itself"
+    connect "$NQN"
+    disk=$(namespace "$NQN" 1)
+    equal "what the drive holds" "$(checksum_region "$drive" 64 8)" \
+        "$(checksum_region "$disk" 64 8)"
+    disconnect "$NQN"
+    end_basaltd
+done
+
+step "both prove themselves, and do so again when a path has gone"
+wants_proof ctrl_key "$CONTROLLER_SECRET"
+refuses run_basaltd impostor
+run_basaltd both || fail "they did not prove themselves"
+connect "$NQN"
+disk=$(namespace "$NQN" 1)
+for number in 1 2; do
+    rm "$behind/ports/$number/subsystems/$NQN_BEHIND"
+    sleep 1
+    listen_on "$number"
+    wait_for 60 is_connected_to $((4430 + number))
+done
+fio_verify "$disk" --bsrange=4k-128k --size=4m --iodepth=8
+disconnect "$NQN"
+end_basaltd
