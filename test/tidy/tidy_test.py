@@ -237,6 +237,12 @@ class Text(TreeTest):
         self.assert_clean("bdev/a.cc", "x" * 100 + "\n")
         self.assert_clean("bdev/README.md", "x" * 101 + "\n")
 
+    def test_takes_inputs_of_fuzzers_for_no_text(self):
+        for path in ("test/fuzz/corpus/session/ab", "test/fuzz/a.cc"):
+            self.write(path, "a line without an end")
+        self.assertFalse(tidy.is_text(self.root, "test/fuzz/corpus/session/ab"))
+        self.assertTrue(tidy.is_text(self.root, "test/fuzz/a.cc"))
+
     def test_finds_what_is_unfinished(self):
         for word in ("FIX" "ME", "TO" "DO", "XX" "X"):
             self.assert_finds("unfinished", "bdev/a.cc", f"// {word}: later\n", 1)
