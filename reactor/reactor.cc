@@ -11,7 +11,8 @@ Reactor::Reactor(const ReactorOptions& options, Clock& clock, IoDriver& driver, 
       mailbox_(mailbox),
       random_(options.random_seed),
       now_ns_(clock.now_ns()),
-      idle_since_ns_(now_ns_) {
+      idle_since_ns_(now_ns_),
+      charged_until_ns_(now_ns_) {
     BASALT_ASSERT(options.core.raw() < kReactorsMax);
     driver.attach(*this);
 }
@@ -100,8 +101,16 @@ void Reactor::run_last_calls() {
     }
 }
 
+void Reactor::charge_last_turn() {
+    // One look at the clock a turn: a turn's start is the end of the one before.
+    (last_turn_ == PollResult::kBusy ? counters_.busy_ns : counters_.idle_ns) +=
+        now_ns_ - charged_until_ns_;
+    charged_until_ns_ = now_ns_;
+}
+
 PollResult Reactor::poll_once() {
     now_ns_ = clock_.now_ns();
+    charge_last_turn();
     uint32_t work = receive_messages();
     if (held_back_count_ > 0) {
         work += send_held_back();
@@ -128,7 +137,8 @@ PollResult Reactor::poll_once() {
         ++work;
     }
     ++counters_.polls;
-    return work > 0 ? PollResult::kBusy : PollResult::kIdle;
+    last_turn_ = work > 0 ? PollResult::kBusy : PollResult::kIdle;
+    return last_turn_;
 }
 
 uint64_t Reactor::next_wakeup_ns() const {
@@ -152,25 +162,19 @@ void Reactor::abandon() {
 
 void Reactor::run() {
     is_stopping_ = false;
-    // One look at the clock a turn: a turn's start is the end of the one before.
-    uint64_t charged_until_ns = clock_.now_ns();
-    idle_since_ns_ = charged_until_ns;
-    PollResult last = PollResult::kIdle;
+    charged_until_ns_ = clock_.now_ns();
+    idle_since_ns_ = charged_until_ns_;
+    last_turn_ = PollResult::kIdle;
     while (!is_stopping_) {
-        const PollResult result = poll_once();
-        (last == PollResult::kBusy ? counters_.busy_ns : counters_.idle_ns) +=
-            now_ns_ - charged_until_ns;
-        charged_until_ns = now_ns_;
-        last = result;
-        if (result == PollResult::kBusy) {
+        if (poll_once() == PollResult::kBusy) {
             idle_since_ns_ = now_ns_;
         } else if (options_.mode == PollMode::kAdaptive &&
                    now_ns_ - idle_since_ns_ >= options_.idle_before_sleep_ns) {
             const uint64_t before_ns = clock_.now_ns();
             sleep();
-            charged_until_ns = clock_.now_ns();
-            counters_.sleep_ns += charged_until_ns - before_ns;
-            idle_since_ns_ = charged_until_ns;
+            charged_until_ns_ = clock_.now_ns();
+            counters_.sleep_ns += charged_until_ns_ - before_ns;
+            idle_since_ns_ = charged_until_ns_;
         }
     }
 }

@@ -47,7 +47,7 @@ struct ReactorOptions {
 struct ReactorCounters {
     uint64_t polls = 0;
     uint64_t busy_ns = 0;   ///< Time of turns that found work.
-    uint64_t idle_ns = 0;   ///< Time of turns that found none.
+    uint64_t idle_ns = 0;   ///< Time of turns that found none; of simulated reactors all the rest.
     uint64_t sleep_ns = 0;  ///< Time asleep.
     uint64_t sleeps = 0;
     uint64_t messages_sent = 0;
@@ -131,6 +131,7 @@ class Reactor {
   private:
     using PollerList = IntrusiveList<Poller, &Poller::link>;
 
+    void charge_last_turn();
     uint32_t receive_messages();
     uint32_t send_held_back();
     uint32_t run_pollers();
@@ -152,6 +153,8 @@ class Reactor {
     ReactorCounters counters_;
     uint64_t now_ns_;
     uint64_t idle_since_ns_;
+    uint64_t charged_until_ns_;
+    PollResult last_turn_ = PollResult::kIdle;
     bool is_stopping_ = false;
     bool is_abandoned_ = false;
 };

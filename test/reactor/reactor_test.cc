@@ -100,6 +100,21 @@ TEST_F(ReactorTest, ATurnWithoutWorkIsIdle) {
     EXPECT_EQ(reactor_.next_wakeup_ns(), UINT64_MAX);
 }
 
+TEST_F(ReactorTest, TheTimeOfATurnIsChargedToWhatItFound) {
+    Note event("event", log_);
+    clock_.time_ns += 40;
+    reactor_.defer(event);
+    EXPECT_EQ(reactor_.poll_once(), PollResult::kBusy);
+    EXPECT_EQ(reactor_.counters().idle_ns, 40U) << "before the first turn";
+    clock_.time_ns += 700;
+    EXPECT_EQ(reactor_.poll_once(), PollResult::kIdle);
+    EXPECT_EQ(reactor_.counters().busy_ns, 700U);
+    clock_.time_ns += 300;
+    EXPECT_EQ(reactor_.poll_once(), PollResult::kIdle);
+    EXPECT_EQ(reactor_.counters().busy_ns, 700U);
+    EXPECT_EQ(reactor_.counters().idle_ns, 340U);
+}
+
 TEST_F(ReactorTest, ATurnFollowsItsOrder) {
     Note message("message", log_);
     Note event("event", log_);

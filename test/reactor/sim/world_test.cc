@@ -168,6 +168,26 @@ TEST(World, EndsInTheMiddleOfEverythingWithoutALeak) {
     }
 }
 
+TEST(World, ReactorsCountTheTimeInWhichTheyWereBusy) {
+    World world(1);
+    Reactor& reactor = world.add_reactor(world.add_node());
+    struct Ticks {
+        Reactor& reactor;
+        Timer timer;
+    } ticks{reactor, {}};
+    ticks.timer.set(
+        [](Timer& timer, void* self) {
+            static_cast<Ticks*>(self)->reactor.start_timer(timer, 5 * kNsPerUs);
+        },
+        &ticks);
+    reactor.start_timer(ticks.timer, 0);
+    world.run_for(kNsPerMs);
+    // A turn of 500 ns in every 5 us.
+    EXPECT_NEAR(static_cast<double>(reactor.counters().busy_ns), 100'000, 2'000);
+    EXPECT_NEAR(static_cast<double>(reactor.counters().idle_ns), 900'000, 2'000);
+    reactor.stop_timer(ticks.timer);
+}
+
 TEST(FaultOptions, CalmHasNoFaultsAndSwarmsDiffer) {
     const FaultOptions options = calm();
     EXPECT_EQ(options.connection_cut_ppm + options.segment_loss_ppm + options.read_error_ppm, 0U);

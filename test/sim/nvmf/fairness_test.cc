@@ -222,5 +222,75 @@ TEST(Balancing, NewConnectionsGoWhereThereAreTheFewest) {
     first.end();
 }
 
+constexpr uint64_t kPeriodNs = 2 * kNsPerMs;
+
+/// A device whose completions come one by one: a turn that finds many at once costs no more than
+/// one that finds one.
+LateBdev& add_uneven_device(TargetWorld& world) {
+    Log::set_level(LogLevel::kError);
+    world.world.faults().network_jitter_ns = 10 * kNsPerUs;
+    LateBdev& device = LateBdev::add(world, "Late");
+    device.delay_max_ns = 100 * kNsPerUs;
+    return device;
+}
+
+/// How many of all queues are on reactor 0 at the end of each period.
+std::vector<uint32_t> watch(TargetWorld& world, LoadHost& host, uint32_t periods) {
+    std::vector<uint32_t> found;
+    for (uint32_t i = 0; i < periods; ++i) {
+        world.world.run_for(kPeriodNs);
+        found.push_back(host.places()[0]);
+    }
+    return found;
+}
+
+/// The share of a period for which each reactor is busy, in thousandths.
+std::array<uint64_t, TargetWorld::kReactors> busy_permille(TargetWorld& world) {
+    std::array<uint64_t, TargetWorld::kReactors> found{};
+    for (const bool is_end : {false, true}) {
+        for (uint32_t i = 0; i < found.size(); ++i) {
+            const uint64_t busy_ns =
+                world.world.reactor(world.server, CoreId(i)).counters().busy_ns;
+            found[i] = is_end ? (busy_ns - found[i]) * 1000 / kPeriodNs : busy_ns;
+        }
+        world.world.run_for(is_end ? 0 : kPeriodNs);
+    }
+    return found;
+}
+
+TEST(Balancing, ABusyReactorGivesQueuesToAnIdleOneUntilTheyAreEven) {
+    constexpr uint32_t kQueues = 12;  // Each keeps a reactor busy for 6 to 10 % of the time.
+    TargetWorld world(1);
+    LateBdev& device = add_uneven_device(world);
+    LoadHost host(world, "busy", {.queues = kQueues, .depth = 8}, device.nsid);
+    host.begin();
+    EXPECT_EQ(watch(world, host, 5), std::vector(5, kQueues)) << "nobody balances";
+    EXPECT_GT(busy_permille(world)[0], 600U);
+    EXPECT_LT(busy_permille(world)[1], 50U);
+
+    world.target->set_balancing(true, kPeriodNs);
+    const std::vector<uint32_t> counts = watch(world, host, 16);
+    EXPECT_TRUE(std::is_sorted(counts.rbegin(), counts.rend())) << "one after the other";
+    EXPECT_EQ(counts.back(), 7U) << "eight and four are not even, and six moves where five do";
+    const auto busy = busy_permille(world);
+    EXPECT_LT(busy[0], busy[1] + BalancePolicy::kGapPermille);
+    EXPECT_EQ(watch(world, host, 35), std::vector(35, 7U)) << "and then they stay";
+    host.end();
+}
+
+TEST(Balancing, AQueueThatWouldMakeTheOtherReactorTheBusierOneStays) {
+    TargetWorld world(2);
+    LateBdev& device = add_uneven_device(world);
+    LoadHost host(world, "heavy", {.queues = 3, .depth = 48}, device.nsid);
+    host.begin();
+    world.target->set_balancing(true, kPeriodNs);
+    const std::vector<uint32_t> counts = watch(world, host, 10);
+    EXPECT_EQ(counts.back(), 2U);
+    const auto busy = busy_permille(world);
+    EXPECT_GT(busy[0], busy[1] + BalancePolicy::kGapPermille) << "as even as three can be";
+    EXPECT_EQ(watch(world, host, 35), std::vector(35, 2U));
+    host.end();
+}
+
 }  // namespace
 }  // namespace basalt::nvmf
