@@ -37,11 +37,12 @@ FileChannel::FileChannel(Reactor& here,
                          std::unique_ptr<BounceMemory> bounce)
     : here_(here),
       shared_(shared),
+      file_(here.storage().register_file(shared.handle)),
       bounce_(std::move(bounce)),
       operations_(std::make_unique<Operation[]>(kFileOperations)) {
     for (uint32_t i = kFileOperations; i-- > 0;) {
         operations_[i].channel = this;
-        operations_[i].file = shared.handle;
+        operations_[i].file = file_;
         operations_[i].next_free = std::exchange(free_, &operations_[i]);
     }
 }
@@ -60,6 +61,7 @@ FileChannel::~FileChannel() {
             bounce_->pool().release(std::exchange(operation.buffer, {}));
         }
     }
+    here_.storage().unregister_file(file_);
 }
 
 // ---- the way of a request

@@ -66,6 +66,7 @@ class FileChannel final : public BdevChannel {
 
     Reactor& here_;
     const FileShared& shared_;
+    const FileHandle file_;  // Registered with this core's storage.
     std::unique_ptr<BounceMemory> bounce_;
     std::unique_ptr<Operation[]> operations_;
     Operation* free_ = nullptr;

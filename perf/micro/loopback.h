@@ -124,6 +124,8 @@ class LoopbackDriver final : public IoDriver, private Network, private Storage {
     void submit(FileRequest& /*request*/) override { BASALT_ASSERT(false); }
     void submit(PassthroughRequest& /*request*/) override { BASALT_ASSERT(false); }
     void register_memory(std::span<std::byte> /*memory*/) override {}
+    FileHandle register_file(FileHandle file) override { return file; }
+    void unregister_file(FileHandle /*registered*/) override {}
 
     ListenHandler* listener_ = nullptr;
 };

@@ -55,6 +55,7 @@ class SocketHandler {
 
     /// In place of on_closed(), after a release() that succeeded: the last call for this socket,
     /// which may be destroyed inside it. Somebody must adopt or discard the connection.
+    // NOLINTNEXTLINE(performance-unnecessary-value-param): who overrides it keeps it.
     virtual void on_released(AcceptedSocket released) { static_cast<void>(released); }
 };
 

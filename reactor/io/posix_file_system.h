@@ -13,9 +13,6 @@ namespace basalt {
 /// device that may be written is claimed with O_EXCL, so that neither another process of ours nor a
 /// mounted file system works on the same blocks. The lock goes with the descriptor.
 ///
-/// Descriptors are not put into the rings' registered file tables: a table's reference would keep a
-/// closed file open and locked on every core that ever used it, until each of them was told.
-///
 /// Stateless. Any thread that may block: the control thread.
 class PosixFileSystem final : public FileSystem {
   public:

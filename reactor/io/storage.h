@@ -13,7 +13,8 @@
 
 namespace basalt {
 
-/// An open file or device of the process, valid on every core between open and close. A value.
+/// An open file or device of the process, valid on every core between open and close; or what
+/// Storage::register_file() made of it for one core. A value.
 struct FileHandle {
     int64_t id = -1;
     [[nodiscard]] bool is_valid() const { return id >= 0; }
@@ -55,7 +56,7 @@ class FileSystem {
     /// is in memory. Errors: kIo.
     [[nodiscard]] virtual Result<uint64_t> allocated_bytes(FileHandle handle) = 0;
 
-    /// Closes. No request on the handle may be under way on any core.
+    /// Closes. On no core a request on the handle is under way, or the handle registered.
     virtual void close(FileHandle handle) = 0;
 };
 
@@ -129,6 +130,15 @@ class Storage {
     /// Tells that [memory, memory + size) will be used for much I/O, so that it may be registered
     /// with the kernel. Best effort. The memory outlives the reactor.
     virtual void register_memory(std::span<std::byte> memory) = 0;
+
+    /// A handle for much I/O on `file`, for FileRequests to this core's storage only, which spares
+    /// the kernel a look-up each. Best effort: `file` itself where that is not to be had. Whoever
+    /// asked gives it back before the file is closed. For the opening of a channel, not for each
+    /// I/O.
+    [[nodiscard]] virtual FileHandle register_file(FileHandle file) = 0;
+    /// Gives back what register_file() returned, with no request on it under way. The file is not
+    /// held any longer: once closed, its lock is free.
+    virtual void unregister_file(FileHandle registered) = 0;
 };
 
 }  // namespace basalt

@@ -6,8 +6,11 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <utility>
 
+#include <fcntl.h>
 #include <liburing.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -175,6 +178,59 @@ bool can_map_buffer_ring() {
     return io_uring_register_buf_ring(&probe.ring(), &registration, 0) == 0;
 }
 
+/// A pipe.
+class ProbePipe {
+  public:
+    ProbePipe() {
+        if (pipe2(ends_.data(), O_CLOEXEC) != 0) {
+            ends_ = {-1, -1};
+        }
+    }
+    ProbePipe(const ProbePipe&) = delete;
+    ProbePipe& operator=(const ProbePipe&) = delete;
+    ~ProbePipe() {
+        for (const int end : ends_) {
+            if (end >= 0) {
+                close(end);
+            }
+        }
+    }
+    [[nodiscard]] bool is_valid() const { return ends_[0] >= 0; }
+    [[nodiscard]] int reader() const { return ends_[0]; }
+    [[nodiscard]] int writer() const { return ends_[1]; }
+    void close_writer() { close(std::exchange(ends_[1], -1)); }
+
+  private:
+    std::array<int, 2> ends_{-1, -1};
+};
+
+/// Takes a file out of the table while an older request uses another one of it, and looks whether
+/// it is closed.
+bool lets_files_go() {
+    ProbePipe waiting;
+    ProbePipe closing;
+    ProbeRing probe;
+    if (!waiting.is_valid() || !closing.is_valid() || !probe.open(0)) {
+        return false;
+    }
+    const std::array<int, 2> files{waiting.reader(), closing.writer()};
+    if (io_uring_register_files(&probe.ring(), files.data(), files.size()) != 0) {
+        return false;
+    }
+    io_uring_sqe& sqe = probe.next_sqe();
+    io_uring_prep_poll_add(&sqe, 0, POLLIN);
+    sqe.flags |= IOSQE_FIXED_FILE;
+    uint32_t flags = 0;
+    const int nothing = -1;
+    if (probe.submit_and_peek(flags) != -EINPROGRESS ||
+        io_uring_register_files_update(&probe.ring(), 1, &nothing, 1) != 1) {
+        return false;
+    }
+    closing.close_writer();
+    pollfd reader{.fd = closing.reader(), .events = POLLIN, .revents = 0};
+    return poll(&reader, 1, 0) == 1 && (reader.revents & POLLHUP) != 0;
+}
+
 }  // namespace
 
 Result<UringFeatures> UringFeatures::probe() {
@@ -198,6 +254,7 @@ Result<UringFeatures> UringFeatures::probe() {
     features.multishot_accept = can_accept_multishot();
     features.buffer_ring = can_map_buffer_ring();
     features.multishot_receive = can_receive_multishot(features.buffer_ring);
+    features.registered_files = lets_files_go();
     return features;
 }
 
@@ -208,6 +265,7 @@ UringFeatures UringFeatures::operator&(const UringFeatures& other) const {
         .multishot_receive = multishot_receive && other.multishot_receive,
         .buffer_ring = buffer_ring && other.buffer_ring,
         .registered_memory = registered_memory && other.registered_memory,
+        .registered_files = registered_files && other.registered_files,
     };
 }
 

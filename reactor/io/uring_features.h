@@ -18,6 +18,10 @@ struct UringFeatures {
     bool buffer_ring = true;
     /// Memory may be pinned once and for all (READ_FIXED, WRITE_FIXED). Without: at each I/O.
     bool registered_memory = true;
+    /// Files may be looked up in a table of the ring (IOSQE_FIXED_FILE), and one that is taken out
+    /// is let go at once (6.13). Before, it stayed open, locked and claimed until all older
+    /// requests that used the table had ended, until 6.3 a second longer. Without: the descriptor.
+    bool registered_files = true;
 
     /// Tries each on a ring of its own; takes well under a millisecond. Errors: kNotSupported
     /// (kernel before 5.19, or built without io_uring), kPermissionDenied (switched off by

@@ -27,6 +27,23 @@ bool is_transient(int32_t result) {
     return result == -EINTR || result == -EAGAIN;
 }
 
+// A registered handle: the place in the table, plus one, above the descriptor.
+constexpr uint32_t kPlaceShift = 32;
+
+bool is_registered(FileHandle file) {
+    return file.is_valid() && file.id >> kPlaceShift != 0;
+}
+
+uint32_t place_of(FileHandle registered) {
+    BASALT_ASSERT(is_registered(registered));
+    return static_cast<uint32_t>(registered.id >> kPlaceShift) - 1;
+}
+
+/// What an entry's field for the descriptor says.
+int entry_fd(FileHandle file) {
+    return static_cast<int>(is_registered(file) ? place_of(file) : file.id);
+}
+
 }  // namespace
 
 UringStorage::UringStorage(UringRing& ring, const UringFeatures& features)
@@ -71,6 +88,40 @@ uint32_t UringStorage::registered_index(const std::byte* memory, size_t length) 
     return kNotRegistered;
 }
 
+// ---- registered files
+
+FileHandle UringStorage::register_file(FileHandle file) {
+    BASALT_ASSERT(file.is_valid());
+    BASALT_ASSERT(!is_registered(file));
+    if (features_.registered_files && !has_file_table_) {
+        has_file_table_ = io_uring_register_files_sparse(&ring_.native(), kFilesMax) == 0;
+    }
+    auto* const free = std::find(is_place_taken_.begin(), is_place_taken_.end(), false);
+    if (!has_file_table_ || free == is_place_taken_.end()) {
+        return file;
+    }
+    const int64_t place = free - is_place_taken_.begin();
+    const int fd = static_cast<int>(file.id);
+    if (io_uring_register_files_update(&ring_.native(), static_cast<unsigned>(place), &fd, 1) !=
+        1) {
+        return file;  // Best effort: each request looks up the descriptor.
+    }
+    *free = true;
+    return FileHandle{(place + 1) << kPlaceShift | file.id};
+}
+
+void UringStorage::unregister_file(FileHandle registered) {
+    if (!is_registered(registered)) {
+        return;
+    }
+    const uint32_t place = place_of(registered);
+    BASALT_ASSERT(is_place_taken_[place]);
+    const int nothing = -1;
+    const int updated = io_uring_register_files_update(&ring_.native(), place, &nothing, 1);
+    BASALT_ASSERT(updated == 1);  // Or another thread than the reactor's.
+    is_place_taken_[place] = false;
+}
+
 // ---- files
 
 void UringStorage::submit(FileRequest& request) {
@@ -82,7 +133,7 @@ void UringStorage::submit(FileRequest& request) {
 }
 
 void UringStorage::queue(FileRequest& request) {
-    const int fd = static_cast<int>(request.file.id);
+    const int fd = entry_fd(request.file);
     io_uring_sqe& sqe = ring_.next_sqe();
     switch (request.op) {
         case FileRequest::Op::kRead:
@@ -104,6 +155,10 @@ void UringStorage::queue(FileRequest& request) {
             break;
         }
     }
+    if (is_registered(request.file)) {
+        sqe.flags |= IOSQE_FIXED_FILE;
+        ++fixed_file_requests_;
+    }
     sqe.user_data = reinterpret_cast<uint64_t>(&request) | kUringFileTag;
 }
 
@@ -124,7 +179,7 @@ void UringStorage::queue_transfer(FileRequest& request, io_uring_sqe& sqe) {
                      static_cast<std::byte*>(piece.iov_base) + done_bytes,
                      std::min(piece.iov_len - done_bytes, kTransferBytesMax));
     } else {
-        const int fd = static_cast<int>(request.file.id);
+        const int fd = entry_fd(request.file);
         const uint64_t offset = request.offset_bytes + request.progress_bytes;
         const uint32_t count = request.piece_count - index;
         if (request.op == FileRequest::Op::kRead) {
@@ -142,7 +197,7 @@ void UringStorage::queue_single(FileRequest& request,
                                 io_uring_sqe& sqe,
                                 std::byte* memory,
                                 size_t length) {
-    const int fd = static_cast<int>(request.file.id);
+    const int fd = entry_fd(request.file);
     const uint64_t offset = request.offset_bytes + request.progress_bytes;
     const auto length_bytes = static_cast<uint32_t>(length);
     const uint32_t registered = registered_index(memory, length);

@@ -83,6 +83,7 @@ void SimFileSystem::close(FileHandle handle) {
         return;
     }
     BASALT_ASSERT(medium->in_flight == 0);
+    BASALT_ASSERT(medium->registered == 0);
     medium->open_id = -1;
 }
 
@@ -90,6 +91,7 @@ void SimFileSystem::crash(bool lose_power) {
     for (const std::unique_ptr<Medium>& medium : media_) {
         medium->open_id = -1;
         medium->in_flight = 0;
+        medium->registered = 0;
         if (lose_power) {
             (medium->drive != nullptr ? *medium->drive : medium->nvme->drive()).lose_power();
         }

@@ -33,7 +33,8 @@ class SimFileSystem final : public FileSystem {
         std::unique_ptr<NvmeDevice> nvme;
         int64_t open_id = -1;
         bool is_read_only = false;
-        uint32_t in_flight = 0;  // Requests, of all cores.
+        uint32_t in_flight = 0;   // Requests, of all cores.
+        uint32_t registered = 0;  // In cores' tables.
     };
 
     /// The medium that is open as `handle`, or null. For SimStorage.

@@ -1,11 +1,52 @@
 #include "reactor/sim/sim_storage.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
 #include "reactor/base/assert.h"
 
 namespace basalt::sim {
+
+namespace {
+
+// A registered handle: its place in the table, plus one, above the file's.
+constexpr uint32_t kPlaceShift = 32;
+constexpr int64_t kFileMask = (int64_t{1} << kPlaceShift) - 1;
+
+}  // namespace
+
+FileHandle SimStorage::register_file(FileHandle file) {
+    SimFileSystem::Medium* medium = files_.find(file);
+    BASALT_ASSERT(medium != nullptr);
+    auto* const free = std::find(registered_.begin(), registered_.end(), FileHandle{});
+    if (free == registered_.end()) {
+        return file;
+    }
+    ++medium->registered;
+    *free = FileHandle{(free - registered_.begin() + 1) << kPlaceShift | file.id};
+    return *free;
+}
+
+void SimStorage::unregister_file(FileHandle registered) {
+    if (!has_power_ || registered.id >> kPlaceShift == 0) {
+        return;
+    }
+    SimFileSystem::Medium* medium = find(registered);
+    BASALT_ASSERT(medium != nullptr);
+    --medium->registered;
+    registered_[static_cast<size_t>((registered.id >> kPlaceShift) - 1)] = FileHandle{};
+}
+
+SimFileSystem::Medium* SimStorage::find(FileHandle handle) {
+    const int64_t place = handle.id >> kPlaceShift;
+    if (!handle.is_valid() || place == 0) {
+        return files_.find(handle);
+    }
+    // Not one of another core, and not one that was given back.
+    BASALT_ASSERT(registered_[static_cast<size_t>(place - 1)] == handle);
+    return files_.find(FileHandle{handle.id & kFileMask});
+}
 
 void SimStorage::submit(FileRequest& request) {
     start(Slot{&request, nullptr}, request.file);
@@ -19,7 +60,7 @@ void SimStorage::start(const Slot& slot, FileHandle handle) {
     if (!has_power_) {
         return;
     }
-    SimFileSystem::Medium* medium = files_.find(handle);
+    SimFileSystem::Medium* medium = find(handle);
     BASALT_ASSERT(medium != nullptr);  // A request to a file that is not open.
     ++medium->in_flight;
     ++in_flight_;
@@ -45,7 +86,7 @@ void SimStorage::occur(uint32_t /*what*/, uint64_t a, uint64_t /*b*/) {
     const Slot slot = std::exchange(slots_[a], Slot{});
     free_slots_.push_back(a);
     if (slot.file != nullptr) {
-        SimFileSystem::Medium& medium = *files_.find(slot.file->file);
+        SimFileSystem::Medium& medium = *find(slot.file->file);
         slot.file->status = execute(*slot.file, medium);
         timeline_.trace(slot.file->offset_bytes ^ static_cast<uint64_t>(slot.file->op));
         timeline_.trace(static_cast<uint64_t>(slot.file->status.error().code));
@@ -59,7 +100,7 @@ void SimStorage::occur(uint32_t /*what*/, uint64_t a, uint64_t /*b*/) {
         ready_.push_back(&slot.file->done);
         return;
     }
-    SimFileSystem::Medium& medium = *files_.find(slot.passthrough->device);
+    SimFileSystem::Medium& medium = *find(slot.passthrough->device);
     if (medium.nvme == nullptr) {
         slot.passthrough->status = Error(Errc::kNotSupported);
     } else {
@@ -131,7 +172,7 @@ uint32_t SimStorage::poll(Reactor& here) {
 
 void SimStorage::abandon(const Slot& slot, bool tear) {
     if (slot.file != nullptr) {
-        SimFileSystem::Medium* medium = files_.find(slot.file->file);
+        SimFileSystem::Medium* medium = find(slot.file->file);
         const FileRequest& request = *slot.file;
         const bool is_write =
             request.op == FileRequest::Op::kWrite || request.op == FileRequest::Op::kWriteDurable;
@@ -143,7 +184,7 @@ void SimStorage::abandon(const Slot& slot, bool tear) {
         }
     }
     if (slot.passthrough != nullptr) {
-        SimFileSystem::Medium* medium = files_.find(slot.passthrough->device);
+        SimFileSystem::Medium* medium = find(slot.passthrough->device);
         if (medium->nvme != nullptr && tear) {
             medium->nvme->tear(*slot.passthrough);
         }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -23,6 +24,9 @@ class SimStorage final : public Storage, public TimelineTarget {
     void submit(FileRequest& request) override;
     void submit(PassthroughRequest& request) override;
     void register_memory(std::span<std::byte> /*memory*/) override {}
+    /// The table is small, so that some files find it full.
+    [[nodiscard]] FileHandle register_file(FileHandle file) override;
+    void unregister_file(FileHandle registered) override;
 
     /// Runs the completions that are there. Returns how many.
     uint32_t poll(Reactor& here);
@@ -41,7 +45,11 @@ class SimStorage final : public Storage, public TimelineTarget {
         PassthroughRequest* passthrough = nullptr;
     };
 
+    static constexpr size_t kFilesMax = 3;
+
     void start(const Slot& slot, FileHandle handle);
+    /// The medium behind a handle, which may be registered here.
+    [[nodiscard]] SimFileSystem::Medium* find(FileHandle handle);
     [[nodiscard]] Status execute(const FileRequest& request, SimFileSystem::Medium& medium);
     void abandon(const Slot& slot, bool tear);
 
@@ -49,6 +57,7 @@ class SimStorage final : public Storage, public TimelineTarget {
     SimFileSystem& files_;
     std::vector<Slot> slots_;  // Waiting for their instant.
     std::vector<uint64_t> free_slots_;
+    std::array<FileHandle, kFilesMax> registered_;
     std::vector<Event*> ready_;
     std::vector<Event*> running_;
     uint32_t in_flight_ = 0;

@@ -34,6 +34,8 @@ class PlainFiles final : public IoDriver, public Storage, public FileSystem {
     void submit(FileRequest& request) override { queue_.push_back(&request); }
     void submit(PassthroughRequest&) override { BASALT_ASSERT(false); }
     void register_memory(std::span<std::byte>) override {}
+    [[nodiscard]] FileHandle register_file(FileHandle file) override { return file; }
+    void unregister_file(FileHandle) override {}
 
     uint32_t poll() override {
         const std::vector<FileRequest*> ready = std::exchange(queue_, {});

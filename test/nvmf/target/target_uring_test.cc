@@ -170,9 +170,7 @@ class TargetUring : public testing::Test {
     }
     void expect_ok(Task<Status> task) { BASALT_ASSERT(run(std::move(task)).has_value()); }
 
-    [[nodiscard]] uint64_t fixed_transfers() {
-        return static_cast<UringStorage&>(driver_->storage()).fixed_transfers();
-    }
+    [[nodiscard]] UringStorage& storage() { return static_cast<UringStorage&>(driver_->storage()); }
     static Sqe transfer(uint8_t opcode, uint16_t cid, uint32_t bytes) {
         Sqe sqe = make_command(opcode, CommandId(cid), Nsid(1));
         set_range(sqe, Lba(8), BlockCount(bytes / kBlockBytes));
@@ -193,7 +191,7 @@ class TargetUring : public testing::Test {
     SocketAddress address_;
 };
 
-TEST_F(TargetUring, MovesDataBetweenSocketAndFileThroughRegisteredMemory) {
+TEST_F(TargetUring, MovesDataBetweenSocketAndFileThroughRegisteredMemoryAndFiles) {
     Host admin(reactor_, address_);
     const auto cntlid = static_cast<uint16_t>(admin.connect(kAdminQueueId, 0xffff).dw0.get());
     admin.send_command(make_property_set(CommandId(2), NVME_REG_CC, 0x00460001));
@@ -223,7 +221,10 @@ TEST_F(TargetUring, MovesDataBetweenSocketAndFileThroughRegisteredMemory) {
         EXPECT_EQ(found, data);
         ASSERT_TRUE(io.next<CapsuleResp>().cqe.status().ok());
         transfers += 2;
-        EXPECT_EQ(fixed_transfers(), features_.registered_memory ? transfers : 0U) << bytes;
+        EXPECT_EQ(storage().fixed_transfers(), features_.registered_memory ? transfers : 0U)
+            << bytes;
+        EXPECT_EQ(storage().fixed_file_requests(), features_.registered_files ? transfers : 0U)
+            << bytes;
     }
 }
 

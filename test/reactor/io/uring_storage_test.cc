@@ -95,11 +95,12 @@ class UringStorageTest : public testing::TestWithParam<test::Kernel> {
 
     /// Runs one request to its end.
     Status run(TestRequest& request) {
+        const uint32_t others = driver_->in_flight();
         request.file = file_.handle;
         request.is_done = false;
         reactor_->storage().submit(request);
         EXPECT_FALSE(request.is_done) << "done inside submit";
-        EXPECT_EQ(driver_->in_flight(), 1U);
+        EXPECT_EQ(driver_->in_flight(), others + 1);
         EXPECT_TRUE(poll([&] { return request.is_done; }));
         EXPECT_EQ(request.ran_on, reactor_.get());
         return request.status;
@@ -214,6 +215,93 @@ TEST_P(UringStorageTest, UsesRegisteredMemoryWhereItMay) {
     EXPECT_EQ(std::memcmp(arena(), other, kBlockBytes), 0);
     std::free(other);
     EXPECT_EQ(storage().fixed_transfers(), may_use ? 2U : 0U);
+}
+
+TEST_P(UringStorageTest, FindsARegisteredFileInTheTableWhereItMay) {
+    open();
+    const bool may_use = test::kernel_has(GetParam()).registered_files;
+    const FileHandle plain = file_.handle;
+    const FileHandle registered = reactor_->storage().register_file(plain);
+    EXPECT_EQ(registered != plain, may_use);
+    file_.handle = registered;
+    fill(0, 3 * kBlockBytes);
+    EXPECT_TRUE(transfer(FileRequest::Op::kWriteDurable, 0, {{arena(), kBlockBytes}}));
+    EXPECT_TRUE(
+        transfer(FileRequest::Op::kWrite,
+                 kBlockBytes,
+                 {{arena() + kBlockBytes, kBlockBytes}, {arena() + 2 * kBlockBytes, kBlockBytes}}));
+    EXPECT_TRUE(change(FileRequest::Op::kFlush, 0, 0));
+    EXPECT_TRUE(change(FileRequest::Op::kPunchHole, 65536, 4096));
+    EXPECT_TRUE(file_holds_stream(0, 3 * kBlockBytes));
+    EXPECT_EQ(storage().fixed_file_requests(), may_use ? 4U : 0U);
+
+    // Really by the table: it finds the file also when there is no such descriptor any more.
+    files_.close(plain);
+    const Status status = transfer(FileRequest::Op::kRead, 0, {{arena(), kBlockBytes}});
+    EXPECT_EQ(status.has_value(), may_use);
+    reactor_->storage().unregister_file(registered);
+    file_.handle = {};
+    // And is not held by it any longer than wanted: nobody has the lock.
+    auto again = files_.open(path_, {});
+    ASSERT_TRUE(again) << describe(again.error().code);
+    files_.close(again->handle);
+}
+
+TEST_P(UringStorageTest, AFileTakenOutIsLetGoWhileAnotherOneIsAtWork) {
+    open();
+    const FileHandle registered = reactor_->storage().register_file(file_.handle);
+    std::array<int, 2> pipe{};
+    ASSERT_EQ(::pipe(pipe.data()), 0);
+    const FileHandle waiting = reactor_->storage().register_file(FileHandle{pipe[0]});
+    const iovec piece{arena(), 1};
+    TestRequest request;
+    request.file = waiting;
+    request.length_bytes = 1;
+    request.pieces = &piece;
+    request.piece_count = 1;
+    reactor_->storage().submit(request);
+    reactor_->poll_once();
+    ASSERT_FALSE(request.is_done);
+    file_.handle = registered;
+    EXPECT_TRUE(transfer(FileRequest::Op::kRead, 0, {{arena(), kBlockBytes}}));
+    reactor_->storage().unregister_file(registered);
+    files_.close(FileHandle{registered.id & INT32_MAX});
+    file_.handle = {};
+    auto again = files_.open(path_, {});
+    ASSERT_TRUE(again) << describe(again.error().code);
+    files_.close(again->handle);
+    ASSERT_EQ(write(pipe[1], "x", 1), 1);
+    ASSERT_TRUE(poll([&] { return request.is_done; }));
+    EXPECT_TRUE(request.status);
+    reactor_->storage().unregister_file(waiting);
+    ::close(pipe[0]);
+    ::close(pipe[1]);
+}
+
+TEST_P(UringStorageTest, AFileThatFindsTheTableFullIsUsedAllTheSame) {
+    open();
+    const FileHandle plain = file_.handle;
+    std::vector<FileHandle> handles;
+    for (uint32_t i = 0; i <= UringStorage::kFilesMax; ++i) {
+        handles.push_back(reactor_->storage().register_file(plain));
+    }
+    EXPECT_EQ(handles.back(), plain);
+    fill(0, kBlockBytes);
+    file_.handle = handles.back();
+    EXPECT_TRUE(transfer(FileRequest::Op::kWrite, 0, {{arena(), kBlockBytes}}));
+    EXPECT_EQ(storage().fixed_file_requests(), 0U);
+    file_.handle = handles[UringStorage::kFilesMax - 1];
+    EXPECT_TRUE(transfer(FileRequest::Op::kRead, 0, {{arena(), kBlockBytes}}));
+
+    // A place that was given back is used again.
+    reactor_->storage().unregister_file(handles[7]);
+    const FileHandle again = reactor_->storage().register_file(plain);
+    EXPECT_EQ(again, handles[7]);
+    EXPECT_EQ(reactor_->storage().register_file(plain), plain);
+    for (const FileHandle handle : handles) {
+        reactor_->storage().unregister_file(handle);
+    }
+    file_.handle = plain;
 }
 
 TEST_P(UringStorageTest, APunchedHoleReadsAsZeroesAndGivesTheSpaceBack) {

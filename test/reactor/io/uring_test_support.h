@@ -36,17 +36,25 @@ inline std::vector<Kernel> kernels() {
         {"NoMultishotReceive", {.multishot_receive = false}},
         {"NoBufferRing", {.buffer_ring = false}},
         {"NoRegisteredMemory", {.registered_memory = false}},
+        {"NoRegisteredFiles", {.registered_files = false}},
         {"Bare",
          {.defer_taskrun = false,
           .multishot_accept = false,
           .multishot_receive = false,
           .buffer_ring = false,
-          .registered_memory = false}},
+          .registered_memory = false,
+          .registered_files = false}},
     };
 }
 
 inline std::string kernel_name(const testing::TestParamInfo<Kernel>& info) {
     return info.param.name;
+}
+
+/// What is left of this machine's kernel when it is pretended to be that one.
+inline UringFeatures kernel_has(const Kernel& kernel) {
+    const auto probed = UringFeatures::probe();
+    return probed ? kernel.allowed & *probed : UringFeatures{};
 }
 
 inline TscClock& test_clock() {

@@ -108,6 +108,39 @@ TEST_F(StorageTest, ReadsWhatWasWrittenAndZeroesElsewhere) {
     EXPECT_EQ(drive_.allocated_bytes(), kBlock);
 }
 
+TEST_F(StorageTest, ARegisteredFileIsTheSameOneUntilTheTableIsFull) {
+    const FileHandle plain = info_.handle;
+    std::vector<FileHandle> handles;
+    do {
+        handles.push_back(reactor_->storage().register_file(plain));
+        info_.handle = handles.back();
+        EXPECT_TRUE(write(3, static_cast<uint8_t>(handles.size())));
+        info_.handle = plain;
+        EXPECT_EQ(units(3), all(static_cast<int>(handles.size())));
+    } while (handles.back() != plain);
+    EXPECT_GT(handles.size(), 2U);
+    for (const FileHandle handle : handles) {
+        reactor_->storage().unregister_file(handle);
+    }
+    EXPECT_NE(reactor_->storage().register_file(plain), plain);
+    crash_and_restart();
+    EXPECT_NE(reactor_->storage().register_file(info_.handle), info_.handle);
+}
+
+TEST_F(StorageTest, ARegisteredFileIsOfItsCoreAloneAndNotClosed) {
+    const FileHandle plain = info_.handle;
+    info_.handle = reactor_->storage().register_file(plain);
+    EXPECT_DEATH(world_.file_system(node_).close(plain), "registered");
+    EXPECT_DEATH(world_.file_system(node_).close(info_.handle), "");
+    Reactor& own = *reactor_;
+    reactor_ = &world_.add_reactor(node_);
+    EXPECT_DEATH(static_cast<void>(flush()), "registered");
+    reactor_ = &own;
+    own.storage().unregister_file(info_.handle);
+    EXPECT_DEATH(static_cast<void>(flush()), "registered");
+    world_.file_system(node_).close(plain);
+}
+
 TEST_F(StorageTest, FlushedAndDurableWritesSurviveEveryPowerLoss) {
     world_.faults().crash_loss_ppm = 1'000'000;
     EXPECT_TRUE(write(1, 0x11));
