@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -233,3 +234,18 @@ def interleave(targets, runs, measure):
             finally:
                 target.pause()
     return results
+
+
+def come_forward():
+    """Builds and tests that go on meanwhile disturb less: a scheduling group of our own, in
+    front."""
+    if os.getsid(0) != os.getpid():
+        child = os.fork()  # The leader of a process group may not begin a session.
+        if child != 0:
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        os.setsid()
+    try:
+        Path("/proc/self/autogroup").write_text("-20", encoding="ascii")
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+    except OSError as error:
+        print(f"without priority: {error}", file=sys.stderr)
