@@ -17,6 +17,10 @@ constexpr uint32_t kSlotIos = 512;
 
 }  // namespace
 
+uint64_t Engine::scratch_bytes(const PoolLayout& layout) {
+    return (uint64_t{layout.checkpoint_blocks} + kLogMemoryBlocks + kWriteBlocksMax) * kBlockBytes;
+}
+
 Engine::Engine(Reactor& here,
                BdevChannel& channel,
                const BdevInfo& info,
@@ -291,6 +295,24 @@ void Engine::begin(Slot& slot) {
         finish(slot, Errc::kReadOnly);
     } else {
         lock(slot);
+    }
+}
+
+Task<void> Engine::begin_care() {
+    while (is_caring_) {
+        co_await changed_.wait();
+    }
+    is_caring_ = true;
+}
+
+/// Runs what the spare slot says, to its end: its operation, node and range.
+Task<void> Engine::run_spare_slot() {
+    Slot& slot = slots_[options_.requests];
+    slot.is_change = true;
+    slot.state = Slot::State::kBegun;
+    here_.defer(slot.start);
+    while (slot.state != Slot::State::kFree) {
+        co_await care_done_.wait();
     }
 }
 

@@ -17,8 +17,9 @@ namespace basalt::bdev::store {
 /// What a Partition is made of, and does; partition.h says what for. Its code lies in several
 /// files: engine.cc (life, nodes, slots), engine_read.cc, engine_change.cc (writes and unmaps, from
 /// the lock to the acknowledgement), engine_apply.cc (what a record does to the maps, when it is
-/// acknowledged and when it is replayed), engine_checkpoint.cc, engine_recovery.cc, engine_sweep.cc
-/// and engine_check.cc.
+/// acknowledged and when it is replayed), engine_checkpoint.cc, engine_recovery.cc,
+/// engine_replay.cc and, going over maps, engine_sweep.cc, engine_check.cc, engine_compare.cc,
+/// engine_flatten.cc.
 ///
 /// A change waits at the *gate* until all that it may need is there (room in the log, pages,
 /// frames, blocks), so that nothing behind it can fail for lack of something. A checkpoint closes
@@ -31,15 +32,8 @@ class Engine final : private LogObserver {
     /// Blocks of the log that recovery reads in one go.
     static constexpr uint32_t kLogMemoryBlocks = 64;
 
-    struct Parts {
-        std::unique_ptr<Space> space;
-        std::unique_ptr<PageCache> cache;
-        std::span<std::byte> scratch;  ///< scratch_bytes(), of AnonymousMemory.
-    };
-    [[nodiscard]] static uint64_t scratch_bytes(const PoolLayout& layout) {
-        return (uint64_t{layout.checkpoint_blocks} + kLogMemoryBlocks + kWriteBlocksMax) *
-               kBlockBytes;
-    }
+    using Parts = EngineParts;
+    [[nodiscard]] static uint64_t scratch_bytes(const PoolLayout& layout);
 
     Engine(Reactor& here,
            BdevChannel& channel,
@@ -68,12 +62,15 @@ class Engine final : private LogObserver {
     [[nodiscard]] Task<Result<CheckReport>> check();
     [[nodiscard]] Task<Result<ScrubStep>> scrub(uint32_t id, uint64_t from);
     [[nodiscard]] Task<Result<ChangedStep>> changed(uint32_t older, uint32_t newer, uint64_t from);
+    [[nodiscard]] Task<Result<FlattenStep>> flatten(uint32_t id, uint32_t keep, uint64_t from);
     [[nodiscard]] PartitionStats stats() const;
 
   private:
-    enum class Gate : uint8_t { kOpen, kWait, kNoSpace };
-    struct WantCheckpoint : Event {
-        Engine* engine = nullptr;
+    /// Blocks that were looked for, and where to go on.
+    struct Found {
+        BlockRange range;
+        uint64_t next = 0;
+        uint64_t before = 0;  ///< Pages on the way to it were verified; UINT64_MAX: none.
     };
     struct PageRun;
     using PageRuns = std::unique_ptr<PageRun[], void (*)(PageRun*)>;
@@ -91,7 +88,9 @@ class Engine final : private LogObserver {
     void wait_for_page(Slot& slot, const TreeWalk& walk);
     void page_is_there(Slot& slot);
     void fail_for_page(Slot& slot);
+    [[nodiscard]] Task<void> begin_care();
     void end_care();
+    [[nodiscard]] Task<void> run_spare_slot();
     void fence(Error error, const char* what);
     void damaged(const DamagedBlock& block);
     void on_log_progress() override;
@@ -184,6 +183,7 @@ class Engine final : private LogObserver {
     [[nodiscard]] Task<Status> settle_nodes();
 
     // engine_sweep.cc
+    [[nodiscard]] Task<Result<bool>> sweep_step(uint32_t id);
     [[nodiscard]] Node* heir_of(uint32_t id, uint32_t& count);
     [[nodiscard]] Difference next_difference(const Node& node, Node* heir, uint64_t from);
     void run_hollow(Slot& slot);
@@ -191,28 +191,33 @@ class Engine final : private LogObserver {
     void run_drop(Slot& slot);
     void mark_freed(const Node& node, const Node* heir, HollowRecord& record);
 
-    // engine_check.cc and engine_compare.cc
-    [[nodiscard]] Task<Status> fetch(Pointer pointer);
+    // engine_check.cc, engine_compare.cc and engine_flatten.cc
+    [[nodiscard]] Task<Status> fetch(Pointer pointer, DamagedBlock where = {});
     [[nodiscard]] Task<void> close_gate();
     void open_gate();
     [[nodiscard]] bool see_page(Census& census, const Pointer& pointer);
     void see_data(Census& census, const Pointer& pointer, uint64_t index);
     [[nodiscard]] Task<uint64_t> count_map(Census& census, TreeRoot root);
     [[nodiscard]] Task<void> count_tree(Census& census, const PageTree& tree, TreeRoot root);
-    [[nodiscard]] Task<Result<bool>> own_range(uint32_t id,
-                                               uint64_t from,
-                                               BlockRange& range,
-                                               uint64_t& next);
-    [[nodiscard]] TreeWalk own_page(const Node& node,
+    [[nodiscard]] Task<Result<bool>> own_range(uint32_t id, uint64_t from, Found& found);
+    [[nodiscard]] Task<Result<bool>> scrub_range(uint32_t id, uint64_t from, ScrubStep& step);
+    [[nodiscard]] Task<void> scrub_pages(uint32_t id, uint64_t index, ScrubStep& step);
+    [[nodiscard]] Task<void> scrub_data(uint32_t id, ScrubStep& step);
+    [[nodiscard]] TreeWalk own_page(const TreeRoot& root,
                                     uint64_t index,
                                     uint32_t floor,
                                     uint64_t& next);
+    [[nodiscard]] bool own_part(const TreeWalk& leaf, uint64_t from, uint32_t floor, Found& found);
     [[nodiscard]] TreeWalk find_in_children(uint32_t id, uint64_t index, bool& is_shared);
     [[nodiscard]] TreeWalk compare(const TreeRoot& before,
                                    const TreeRoot& after,
                                    uint64_t index,
                                    uint64_t& next,
-                                   std::vector<BlockRange>& ranges);
+                                   std::vector<ChangedRange>& ranges);
+    [[nodiscard]] Task<Result<bool>> inherited_range(uint32_t id, uint32_t keep, Found& found);
+    [[nodiscard]] bool is_foreign(const TreeRoot& root, uint64_t index, uint32_t floor);
+    [[nodiscard]] Task<Status> copy_range(uint32_t id, BlockRange range);
+    void run_adopt(Slot& slot);
 
     [[nodiscard]] std::span<std::byte> image_memory() const {
         return scratch_.first(size_t{place_.layout.checkpoint_blocks} * kBlockBytes);
@@ -243,7 +248,7 @@ class Engine final : private LogObserver {
     std::unordered_map<uint32_t, Node> nodes_;
     std::vector<uint32_t> gone_nodes_;  // Changed, and then removed: a checkpoint strikes them out.
 
-    std::unique_ptr<Slot[]> slots_;  // The last one is the sweep's.
+    std::unique_ptr<Slot[]> slots_;  // The last one is for care (run_spare_slot).
     Slot* free_slots_ = nullptr;
     std::unique_ptr<SlotIo[]> ios_;
     SlotIo* free_ios_ = nullptr;
@@ -267,7 +272,7 @@ class Engine final : private LogObserver {
     bool is_gate_stuck_ = false;
     bool is_retrying_ = false;
     bool is_checkpointing_ = false;  // Or checking.
-    bool is_caring_ = false;         // Sweeps, checks, scrubs or compares.
+    bool is_caring_ = false;         // Between begin_care() and end_care().
     Error failure_{Errc::kIo};
 
     Signal care_done_;
@@ -287,7 +292,8 @@ class Engine final : private LogObserver {
     uint32_t replay_pin_count_ = 0;
     std::array<Extent, kWriteExtentsMax> replay_extents_{};
     std::array<uint32_t, kWriteBlocksMax> replay_crcs_{};
-    bool is_scrubbed_ = false;
+    Found found_;                                      // By what cares, for now.
+    std::array<Pointer, kWriteBlocksMax> expected_{};  // Of what is being copied.
     PartitionStats counters_;
 };
 

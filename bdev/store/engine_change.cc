@@ -104,6 +104,7 @@ void Engine::run_change(Slot& slot) {
         case SlotOp::kHollow: run_hollow(slot); break;
         case SlotOp::kMove: run_move(slot); break;
         case SlotOp::kDrop: run_drop(slot); break;
+        case SlotOp::kAdopt: run_adopt(slot); break;
         case SlotOp::kRead: BASALT_ASSERT(false);
     }
 }
@@ -115,6 +116,12 @@ void Engine::run_write(Slot& slot) {
         const TreeWalk walk = maps_.find(root, index, 0);
         if (!walk.is_complete()) {
             wait_for_page(slot, walk);
+            return;
+        }
+    }
+    for (uint64_t index = slot.first; slot.io->expected != nullptr && index < slot.end; ++index) {
+        if (maps_.find(root, index, 0).pointer != slot.io->expected[index - slot.first]) {
+            end_change(slot, Errc::kTryAgain);
             return;
         }
     }
@@ -231,7 +238,7 @@ uint64_t Engine::checkpoint_pages() const {
            kPagesOfRoots;
 }
 
-Engine::Gate Engine::judge(const Needs& needs) {
+Gate Engine::judge(const Needs& needs) {
     if (log_.depth() > log_.capacity() / 2) {
         want_checkpoint();
     }
@@ -386,6 +393,7 @@ bool Engine::apply(Slot& slot) {
         }
         case SlotOp::kHollow: return apply_hollow(*find_node(slot.hollow.node), slot.hollow, freer);
         case SlotOp::kMove:
+        case SlotOp::kAdopt:
         case SlotOp::kDrop: return true;  // Done when it was logged.
         case SlotOp::kRead: break;
     }

@@ -35,12 +35,14 @@ struct Engine::Census {
     uint64_t missing_data = 0;
 };
 
-Task<Status> Engine::fetch(Pointer pointer) {
+Task<Status> Engine::fetch(Pointer pointer, DamagedBlock where) {
     while (cache_->get(pointer.block()) == nullptr) {
         // A named value: GCC 12 puts the frame of a sequence without one in the wrong place.
         const bool is_loaded = co_await PageWait(loader_, pointer);
         if (!is_loaded) {
-            damaged({.device_block = loader_.last_damaged(), .is_page = true});
+            where.device_block = loader_.last_damaged();
+            where.is_page = true;
+            damaged(where);
             co_return Errc::kMediaError;
         }
     }
@@ -66,9 +68,7 @@ void Engine::open_gate() {
 }
 
 Task<Result<CheckReport>> Engine::check() {
-    if (std::exchange(is_caring_, true)) {
-        co_return Errc::kBusy;
-    }
+    co_await begin_care();
     co_await close_gate();
     Census census;
     std::vector<uint32_t> ids;

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -17,9 +18,9 @@ namespace basalt::bdev::store {
 
 class Engine;
 
-/// What a slot does. Reads and writes are a PartitionIo's; kUnmap is one page of one; the others
-/// are steps of a sweep.
-enum class SlotOp : uint8_t { kRead, kWrite, kUnmap, kHollow, kMove, kDrop };
+/// What a slot does. Reads and writes are a PartitionIo's; kUnmap is one page of one; kHollow,
+/// kMove and kDrop are steps of a sweep; kAdopt gives a node a map of its own.
+enum class SlotOp : uint8_t { kRead, kWrite, kUnmap, kHollow, kMove, kDrop, kAdopt };
 
 /// One request under way. All changes of maps go the same way, so that locking, logging and
 /// checkpoints know one thing only:
@@ -52,7 +53,7 @@ struct Slot {
     static constexpr uint32_t kPinsMax = 2 * (kTreeHeightMax + 1);
 
     Engine* engine = nullptr;
-    PartitionIo* io = nullptr;  ///< Null for steps of a sweep.
+    PartitionIo* io = nullptr;  ///< Null for those that no request is behind.
     SlotOp op = SlotOp::kRead;
     State state = State::kFree;
     bool is_change = false;
@@ -150,6 +151,21 @@ class Quarantine {
     size_t first_ = 0;
     size_t size_ = 0;
 };
+
+/// What an engine is given.
+struct EngineParts {
+    std::unique_ptr<Space> space;
+    std::unique_ptr<PageCache> cache;
+    std::span<std::byte> scratch;  ///< Engine::scratch_bytes(), of AnonymousMemory.
+};
+
+/// An event that wants a checkpoint.
+struct WantCheckpoint : Event {
+    Engine* engine = nullptr;
+};
+
+/// Whether a change may pass.
+enum class Gate : uint8_t { kOpen, kWait, kNoSpace };
 
 /// What a change at the gate needs, besides pages.
 struct Needs {

@@ -71,6 +71,13 @@ Difference Engine::next_difference(const Node& node, Node* heir, uint64_t from) 
 }
 
 Task<Result<bool>> Engine::sweep(uint32_t id) {
+    co_await begin_care();
+    const Result<bool> swept = co_await sweep_step(id);
+    end_care();
+    co_return swept;
+}
+
+Task<Result<bool>> Engine::sweep_step(uint32_t id) {
     Node* node = find_node(id);
     if (node == nullptr || !node->entry.is_hidden) {
         co_return Errc::kNotFound;
@@ -89,14 +96,12 @@ Task<Result<bool>> Engine::sweep(uint32_t id) {
         node = heir;
         heir = heir_of(node->entry.id, children);
     }
-    if (is_caring_ || children > 1) {
+    if (children > 1) {
         co_return Errc::kBusy;
     }
     const bool is_of_heir = node->entry.id != id;
     id = node->entry.id;
-    is_caring_ = true;
     Slot& slot = slots_[options_.requests];
-    slot.is_change = true;
     slot.hollow = {.node = id};
     if (heir != nullptr && !heir->has_map) {
         slot.op = SlotOp::kMove;
@@ -109,7 +114,6 @@ Task<Result<bool>> Engine::sweep(uint32_t id) {
             const bool is_loaded = co_await PageWait(loader_, found.walk.missing);
             if (!is_loaded) {
                 damaged({id, node->cursor, loader_.last_damaged(), true});
-                end_care();
                 co_return Errc::kMediaError;
             }
             found = next_difference(*node, heir, node->cursor);
@@ -119,12 +123,7 @@ Task<Result<bool>> Engine::sweep(uint32_t id) {
         slot.first = found.is_end ? 0 : found.index;
         slot.end = found.is_end ? UINT64_MAX : found.index + blocks_below(found.level);
     }
-    slot.state = Slot::State::kBegun;
-    here_.defer(slot.start);
-    while (slot.state != Slot::State::kFree) {
-        co_await care_done_.wait();
-    }
-    end_care();
+    co_await run_spare_slot();
     if (!slot.status) {
         co_return slot.status.error();
     }

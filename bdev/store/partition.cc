@@ -76,6 +76,10 @@ void Partition::submit(PartitionIo& io) {
     engine_->submit(io);
 }
 
+Task<Result<FlattenStep>> Partition::flatten(uint32_t node, uint32_t keep, uint64_t from) {
+    return engine_->flatten(node, keep, from);
+}
+
 Task<Status> Partition::checkpoint() {
     return engine_->checkpoint();
 }

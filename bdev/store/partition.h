@@ -41,6 +41,7 @@ struct DamagedBlock {
     uint64_t block = 0;         ///< Of the volume; of a page: the first that it leads to.
     uint64_t device_block = 0;  ///< Where it should be.
     bool is_page = false;       ///< It belongs to the mapping, not to the data.
+    uint64_t count = 1;         ///< Of the volume; of a page, if it is known: all it leads to.
 };
 
 /// What a partition counts. Blocks are of 4096 bytes; counters are since it was opened.
@@ -97,8 +98,9 @@ struct CheckReport {
 struct ScrubStep {
     uint64_t next = 0;  ///< Where the next step goes on, in blocks of the volume.
     bool is_end = false;
-    uint64_t blocks_read = 0;
-    uint64_t blocks_damaged = 0;
+    uint64_t blocks_read = 0;  ///< Of data.
+    uint64_t pages_read = 0;   ///< Of the mapping.
+    std::vector<DamagedBlock> damaged;
 };
 
 /// Blocks of a volume.
@@ -109,11 +111,28 @@ struct BlockRange {
     bool operator==(const BlockRange&) const = default;
 };
 
+/// Blocks of a volume that are different in a newer node.
+struct ChangedRange {
+    uint64_t first = 0;
+    uint64_t count = 0;
+    bool is_hole = false;  ///< They hold nothing in the newer one: they read as zeroes.
+
+    [[nodiscard]] uint64_t end() const { return first + count; }
+    bool operator==(const ChangedRange&) const = default;
+};
+
 /// Where two nodes differ, as far as one step looked.
 struct ChangedStep {
     uint64_t next = 0;  ///< Where the next step goes on.
     bool is_end = false;
-    std::vector<BlockRange> ranges;  ///< In order; those that hold nothing in the newer node too.
+    std::vector<ChangedRange> ranges;  ///< In order.
+};
+
+/// What one step of flattening did.
+struct FlattenStep {
+    uint64_t next = 0;  ///< Where the next step goes on, in blocks of the volume.
+    bool is_end = false;
+    uint64_t blocks_copied = 0;
 };
 
 /// One core's share of a pool: its log, its maps, its slabs. Everything below the pool's
@@ -128,8 +147,8 @@ struct ChangedStep {
 /// written to there.
 ///
 /// Owner: the pool. Core: that of `here`, for everything; the pool visits it with messages. Tasks
-/// may wait for the device; at most one of sweep, check, scrub and changed runs at a time
-/// (kBusy otherwise). Invariant: destroyed with no request under way, or after its (simulated)
+/// may wait for the device; sweep, check, scrub, changed, flatten and exclusive_blocks run one
+/// after the other. Invariant: destroyed with no request under way, or after its (simulated)
 /// machine has lost its power.
 class Partition {
   public:
@@ -186,16 +205,22 @@ class Partition {
     [[nodiscard]] uint64_t mapped_blocks(uint32_t node) const;
 
     /// Blocks that would be free if the node were deleted now: what only it holds. Reads the pages
-    /// in which it differs from its parent. Errors: kNotFound, kMediaError, kBusy.
+    /// in which it differs from its parent. Errors: kNotFound, kMediaError.
     [[nodiscard]] Task<Result<uint64_t>> exclusive_blocks(uint32_t node);
 
     /// One bounded step (about a page of the map, at most 256 blocks freed) of the removal of what
     /// only `node` holds. The node is hidden and frozen, has no child or exactly one, and stays so
     /// until the sweep has ended. True: there is nothing left of it here, durably. When all
     /// partitions say so the catalogue may forget it, and its child gets its parent. One node at a
-    /// time. May be stopped and begun again at any time. Errors: kNotFound, kMediaError, kIo,
-    /// kBusy.
+    /// time. May be stopped and begun again at any time. Errors: kNotFound, kMediaError, kIo;
+    /// kBusy: others than one child have grown out of it.
     [[nodiscard]] Task<Result<bool>> sweep(uint32_t node);
+
+    /// One bounded step (at most 256 blocks) that gives a head blocks and pages of its own instead
+    /// of those that it has from ancestors younger than `keep` (0: from all), from `from` on. When
+    /// a run from 0 on has ended, its parent may be `keep`. Writes of others may come between.
+    /// Errors: kNotFound; kReadOnly (it is no head any more), kMediaError, kNoSpace, kIo.
+    [[nodiscard]] Task<Result<FlattenStep>> flatten(uint32_t node, uint32_t keep, uint64_t from);
 
     // ---- I/O
 
@@ -209,16 +234,17 @@ class Partition {
 
     /// Recomputes from the maps what is in use and compares. Writes are held meanwhile. Needs
     /// memory for a bit and a word of 32 bits for each block of the partition's slabs. Errors:
-    /// kIo, kBusy.
+    /// kIo.
     [[nodiscard]] Task<Result<CheckReport>> check();
 
-    /// Reads and verifies blocks that `node` does not share with its parent, from `from` on, at
-    /// most 256. To scrub all: each node, each from 0 to the end. Errors: kNotFound, kBusy.
+    /// Reads and verifies blocks that `node` does not share with its parent, and the pages that
+    /// lead to them, from `from` on: at most 256 of each. To scrub all: each node, each from 0 to
+    /// the end. What is beneath a page that can't be read is left out. Errors: kNotFound.
     [[nodiscard]] Task<Result<ScrubStep>> scrub(uint32_t node, uint64_t from);
 
     /// Compares two nodes, of which the older is an ancestor of the newer (or 0: nothing), from
-    /// `from` on: at most 256 ranges. What differs costs, what they share is skipped. Errors:
-    /// kNotFound, kMediaError, kBusy.
+    /// `from` on: pages of the map for about 256 ranges, at most 256 pages. What differs costs,
+    /// what they share is skipped. Errors: kNotFound, kMediaError.
     [[nodiscard]] Task<Result<ChangedStep>> changed(uint32_t older, uint32_t newer, uint64_t from);
 
     [[nodiscard]] PartitionStats stats() const;

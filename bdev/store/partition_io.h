@@ -1,5 +1,6 @@
 #pragma once
 
+#include <coroutine>
 #include <cstdint>
 
 #include <sys/uio.h>
@@ -42,11 +43,15 @@ class PartitionIo {
     /// bytes and aligned as the device asks (BdevInfo::memory_alignment_bytes).
     const iovec* pieces = nullptr;
     uint32_t piece_count = 0;
+    /// kWrite: if not null, what the map must lead to, for each block. Then the write takes place
+    /// only if nobody has changed it.
+    const Pointer* expected = nullptr;
 
     /// kMediaError: a block is not readable or not what was written; which one is in the log and in
-    /// PartitionStats. kNoSpace: nothing of it was written. kNotFound: no such node. kReadOnly: the
-    /// node is frozen. kIo: the device failed; after a failed write or flush no more writes are
-    /// taken, since nobody knows what is on the medium (PartitionStats::is_failed).
+    /// PartitionStats. kTryAgain: the map leads elsewhere than `expected`. kNoSpace: nothing of it
+    /// was written. kNotFound: no such node. kReadOnly: the node is frozen. kIo: the device failed;
+    /// after a failed write or flush no more writes are taken, since nobody knows what is on the
+    /// medium (PartitionStats::is_failed).
     Status status;
 
     Complete complete = nullptr;
@@ -56,5 +61,27 @@ class PartitionIo {
 };
 
 using PartitionIoList = IntrusiveList<PartitionIo, &PartitionIo::hold_link>;
+
+/// `co_await PartitionCall(partition, io)`: goes on, on the partition's core, when the partition
+/// has completed it. Takes the request's completion. For rare sequences.
+template <typename Taker>
+class [[nodiscard]] PartitionCall {
+  public:
+    PartitionCall(Taker& taker, PartitionIo& io) : taker_(taker), io_(io) {}
+
+    [[nodiscard]] bool await_ready() const { return false; }
+    void await_suspend(std::coroutine_handle<> awaiter) {
+        io_.context = awaiter.address();
+        io_.complete = [](PartitionIo&, void* frame) {
+            std::coroutine_handle<>::from_address(frame).resume();
+        };
+        taker_.submit(io_);
+    }
+    void await_resume() const {}
+
+  private:
+    Taker& taker_;
+    PartitionIo& io_;
+};
 
 }  // namespace basalt::bdev::store

@@ -1,6 +1,5 @@
 // Volumes of a pool: made, renamed, resized, deleted.
 #include <algorithm>
-#include <coroutine>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,30 +11,6 @@
 #include "reactor/base/log.h"
 
 namespace basalt::bdev::store {
-
-namespace {
-
-/// `co_await Unmapped(partition, io)`: goes on when the partition has completed it, on its core.
-class [[nodiscard]] Unmapped {
-  public:
-    Unmapped(Partition& partition, PartitionIo& io) : partition_(partition), io_(io) {}
-
-    [[nodiscard]] bool await_ready() const { return false; }
-    void await_suspend(std::coroutine_handle<> awaiter) {
-        io_.context = awaiter.address();
-        io_.complete = [](PartitionIo&, void* frame) {
-            std::coroutine_handle<>::from_address(frame).resume();
-        };
-        partition_.submit(io_);
-    }
-    void await_resume() const {}
-
-  private:
-    Partition& partition_;
-    PartitionIo& io_;
-};
-
-}  // namespace
 
 // ---- devices
 
@@ -335,7 +310,7 @@ Task<Status> Pool::unmap_beyond(VolumeEntry volume, uint64_t size_blocks) {
                     io.node = beyond.volume.seat(visit.index).node;
                     io.first = first;
                     io.count = end - first;
-                    co_await Unmapped(visit.partition(), io);
+                    co_await PartitionCall(visit.partition(), io);
                     visit.status = io.status;
                 }
                 first = end;

@@ -183,7 +183,9 @@ TEST_F(PartitionTest, AFlippedBitIsAMediaErrorOfThatBlockAndNeverData) {
     const auto step = node_.wait(node_.partition->scrub(1, 0));
     ASSERT_TRUE(step.has_value());
     EXPECT_EQ(step->blocks_read, 8U);
-    EXPECT_EQ(step->blocks_damaged, 1U);
+    ASSERT_EQ(step->damaged.size(), 1U);
+    EXPECT_EQ(step->damaged[0].block, 5U);
+    EXPECT_EQ(step->damaged[0].device_block, place);
     EXPECT_EQ(node_.write(1, 5, 1, 55), Errc::kOk);
     EXPECT_EQ(node_.read(1, 5), 55U);
 }
@@ -194,13 +196,21 @@ TEST_F(PartitionTest, SaysWhatIsDifferentBetweenTwoNodes) {
     EXPECT_EQ(node_.write(2, 50, 10, 500), Errc::kOk);
     EXPECT_EQ(node_.write(2, 70000, 1, 600), Errc::kOk);
     EXPECT_EQ(node_.unmap(2, 0, 2), Errc::kOk);
-    const auto step = node_.wait(node_.partition->changed(1, 2, 0));
-    ASSERT_TRUE(step.has_value());
-    EXPECT_TRUE(step->is_end);
-    const std::vector<BlockRange> expected{{0, 2}, {50, 10}, {70000, 1}};
-    EXPECT_EQ(step->ranges, expected);
+    const std::vector<ChangedRange> expected{{0, 2, true}, {50, 10}, {70000, 1}};
+    std::vector<ChangedRange> found;
+    uint64_t from = 0;
+    uint32_t steps = 0;
+    for (bool is_end = false; !is_end; ++steps) {
+        const auto step = node_.wait(node_.partition->changed(1, 2, from));
+        ASSERT_TRUE(step.has_value());
+        found.insert(found.end(), step->ranges.begin(), step->ranges.end());
+        from = step->next;
+        is_end = step->is_end;
+    }
+    EXPECT_EQ(found, expected);
+    EXPECT_EQ(steps, 2U);  // One looks at 256 pages at most.
     const auto all = node_.wait(node_.partition->changed(0, 1, 0));
-    const std::vector<BlockRange> everything{{0, 100}};
+    const std::vector<ChangedRange> everything{{0, 100}};
     EXPECT_EQ(all->ranges, everything);
     EXPECT_TRUE(node_.wait(node_.partition->changed(2, 2, 0))->ranges.empty());
 }
