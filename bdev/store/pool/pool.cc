@@ -42,7 +42,11 @@ Place other(Place place) {
 }  // namespace
 
 Pool::Pool(PoolHome home, Device& device)
-    : home_(home), device_(device), changes_(home.control), sweep_turn_(home.control) {}
+    : home_(home),
+      device_(device),
+      changes_(home.control),
+      sweep_turn_(home.control),
+      scrub_turn_(home.control) {}
 
 Pool::~Pool() {
     BASALT_ASSERT(seats_.empty() || home_.control.is_abandoned());
@@ -140,6 +144,7 @@ Task<Status> Pool::close() {
         co_return Errc::kBusy;
     }
     is_closing_ = true;
+    co_await stop_scrub();
     co_await swept();  // Before it is our turn: its end is a change.
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);

@@ -13,6 +13,7 @@
 #include "bdev/store/catalogue.h"
 #include "bdev/store/catalogue_file.h"
 #include "bdev/store/partition.h"
+#include "bdev/store/pool/care_reports.h"
 #include "bdev/store/pool/volume_bdev.h"
 #include "bdev/store/slab_table.h"
 #include "bdev/store/superblock.h"
@@ -142,6 +143,30 @@ class Pool {
     [[nodiscard]] Task<Result<uint64_t>> exclusive_blocks(std::string name);
     /// Ends when all that was deleted has been given back, or can't be for now.
     [[nodiscard]] Task<void> swept();
+    /// Begins to read and verify all data and mapping that volumes and snapshots hold now, in the
+    /// background. Errors: kBusy (a scrub is running).
+    [[nodiscard]] Status start_scrub(ScrubOptions options);
+    /// Ends when no scrub is running. A pool that closes stops it too.
+    [[nodiscard]] Task<void> stop_scrub();
+    [[nodiscard]] const ScrubReport& scrub_report() const { return scrub_; }
+    /// Where a volume or snapshot is different from a snapshot that it has grown out of ("": where
+    /// it holds anything), from `from` on: at most `ranges_max` ranges, and perhaps none though
+    /// there are more: until `is_end`. A volume is looked at as it is meanwhile. Errors: kNotFound;
+    /// kInvalidArgument (it has not grown out of `older`); kMediaError, kBusy.
+    [[nodiscard]] Task<Result<ChangedStep>> changed(std::string older,
+                                                    std::string newer,
+                                                    uint64_t from,
+                                                    size_t ranges_max);
+    /// Copies what a volume has in common with its parent, or with all ancestors, so that it does
+    /// not depend on them; then it takes space of its own. Hosts may use it. Errors: kNotFound;
+    /// kInvalidArgument (kParent, and it has none); kBusy: it is being flattened, or a snapshot of
+    /// it was taken meanwhile; kCancelled, kMediaError, kNoSpace, kIo: it is as it was, but for
+    /// the space that copies take, and may be begun again.
+    [[nodiscard]] Task<Status> flatten(std::string name, FlattenFrom from);
+    /// Volumes that are being flattened.
+    [[nodiscard]] const std::map<Uuid, FlattenReport>& flattening() const { return flattening_; }
+    /// The process is about to end: what takes long gives up (kCancelled).
+    void cancel_work() { is_cancelled_ = true; }
 
     [[nodiscard]] const Catalogue& catalogue() const { return catalogue_; }
     [[nodiscard]] const PoolIdentity& identity() const { return identity_; }
@@ -156,6 +181,9 @@ class Pool {
         std::unique_ptr<Partition> partition;
     };
     struct Making;
+    struct ScrubRound;
+    struct Comparison;
+    struct Flattening;
     template <typename Argument>
     struct Visit;
     /// Keeps the pool open while somebody looks at its partitions.
@@ -219,6 +247,18 @@ class Pool {
     [[nodiscard]] Task<Status> sweep_node(NodeEntry node);
     [[nodiscard]] const NodeEntry* next_to_sweep() const;
 
+    // The scrub (pool_scrub.cc).
+    [[nodiscard]] Task<std::vector<PartitionStats>> all_stats();
+    [[nodiscard]] Task<void> scrub(ScrubOptions options);
+    [[nodiscard]] Task<void> scrub_node(uint32_t node, ScrubOptions options);
+    void add_finding(const DamagedBlock& damaged);
+    [[nodiscard]] std::string name_of_node(uint32_t node) const;
+
+    // Differences and flattening (pool_changes.cc).
+    [[nodiscard]] bool is_ancestor(uint32_t older, uint32_t newer) const;
+    [[nodiscard]] Task<Status> flatten_once(Uuid uuid, FlattenFrom from);
+    [[nodiscard]] Task<Status> flatten_all(Uuid uuid, Flattening& all);
+
     /// Runs `run` for each partition on its core, all at once; the first error there was.
     template <typename Argument>
     [[nodiscard]] Task<Status> on_seats(Argument& argument,
@@ -240,6 +280,11 @@ class Pool {
     AsyncMutex sweep_turn_;
     bool is_sweeping_ = false;
     std::set<uint32_t> unswept_;  // Nodes that could not be swept since the pool was opened.
+    AsyncMutex scrub_turn_;
+    ScrubReport scrub_;
+    bool is_scrub_stopped_ = false;
+    std::map<Uuid, FlattenReport> flattening_;
+    bool is_cancelled_ = false;
     bool is_closing_ = false;
     uint32_t looks_ = 0;  // Under way from the outside: checks and statistics; see Look.
 };

@@ -47,6 +47,12 @@ Task<std::vector<PartitionStats>> Pool::stats() {
         co_return All();
     }
     const Look look(*this);
+    All all = co_await all_stats();
+    co_return all;
+}
+
+Task<std::vector<PartitionStats>> Pool::all_stats() {
+    using All = std::vector<PartitionStats>;
     All all(seats_.size());
     const auto read = [](Reactor&, Visit<All>& visit) -> Task<void> {
         visit.argument[visit.index] = visit.partition().stats();

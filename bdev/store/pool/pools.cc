@@ -72,6 +72,12 @@ Task<Status> Pools::destroy(Pool& pool) {
     co_return co_await Pool::erase(home_, device);
 }
 
+void Pools::cancel_work() {
+    for (const auto& pool : pools_) {
+        pool->cancel_work();
+    }
+}
+
 Task<void> Pools::close_all() {
     while (!pools_.empty()) {
         Pool& pool = *pools_.back();

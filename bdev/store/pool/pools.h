@@ -39,6 +39,9 @@ class Pools {
     /// of the device.
     [[nodiscard]] Task<Status> destroy(Pool& pool);
 
+    /// Before the end of the process: calls that take long give up.
+    void cancel_work();
+
     /// At the end of the process: nobody uses a volume any more.
     [[nodiscard]] Task<void> close_all();
 
