@@ -119,6 +119,7 @@ Daemon::Daemon(Config config,
       bdev_qos_handlers_(context_),
       bdev_lvol_handlers_(context_),
       bdev_store_handlers_(context_),
+      bdev_store_care_handlers_(context_),
       keyring_handlers_(context_),
       nvmf_path_handlers_(context_),
       nvmf_subsystem_handlers_(context_),
@@ -133,6 +134,7 @@ Daemon::Daemon(Config config,
     bdev_qos_handlers_.add_to(table_);
     bdev_lvol_handlers_.add_to(table_);
     bdev_store_handlers_.add_to(table_);
+    bdev_store_care_handlers_.add_to(table_);
     keyring_handlers_.add_to(table_);
     nvmf_path_handlers_.add_to(table_);
     nvmf_subsystem_handlers_.add_to(table_);
@@ -241,6 +243,7 @@ void Daemon::request_stop() {
         return;
     }
     context_.is_stopping = true;
+    pools_.cancel_work();
     // Before that, begin() notices by itself.
     if (has_begun_) {
         end().detach();

@@ -16,6 +16,7 @@
 #include "control/handlers/bdev_lvol_handlers.h"
 #include "control/handlers/bdev_nvme_handlers.h"
 #include "control/handlers/bdev_qos_handlers.h"
+#include "control/handlers/bdev_store_care_handlers.h"
 #include "control/handlers/bdev_store_handlers.h"
 #include "control/handlers/config_handlers.h"
 #include "control/handlers/context.h"
@@ -127,6 +128,7 @@ class Daemon final : private Stopper {
     BdevQosHandlers bdev_qos_handlers_;
     BdevLvolHandlers bdev_lvol_handlers_;
     BdevStoreHandlers bdev_store_handlers_;
+    BdevStoreCareHandlers bdev_store_care_handlers_;
     KeyringHandlers keyring_handlers_;
     NvmfPathHandlers nvmf_path_handlers_;
     NvmfSubsystemHandlers nvmf_subsystem_handlers_;

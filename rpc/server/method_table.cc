@@ -8,6 +8,7 @@
 #include "rpc/proto/bdev.pb.h"
 #include "rpc/proto/bdev_lvol.pb.h"
 #include "rpc/proto/bdev_nvme.pb.h"
+#include "rpc/proto/bdev_store.pb.h"
 #include "rpc/proto/keyring.pb.h"
 #include "rpc/proto/nvmf.pb.h"
 #include "rpc/proto/nvmf_paths.pb.h"
@@ -53,6 +54,7 @@ MethodTable::MethodTable() {
     const std::array files = {v1::Done::descriptor()->file(),
                               v1::BdevInfo::descriptor()->file(),
                               v1::LvolInfo::descriptor()->file(),
+                              v1::StoreScrub::descriptor()->file(),
                               v1::NvmeTransportId::descriptor()->file(),
                               v1::KeyringKey::descriptor()->file(),
                               v1::ListenAddress::descriptor()->file(),

@@ -109,6 +109,42 @@ TEST_F(PoolCalls, GroupsRollBackAndWhatOnlyASnapshotHolds) {
     }
 }
 
+TEST_F(PoolCalls, ScrubsAndTellsWhatItFound) {
+    make_pool();
+    static_cast<void>(make_volume("v"));
+    EXPECT_EQ(result("bdev_store_get_progress", {{"lvs_name", "p"}})["scrub"]["state"], "none");
+    EXPECT_EQ(result("bdev_store_scrub", {{"lvs_name", "p"}, {"mbytes_per_sec", 0}}), true);
+    Json scrub;
+    for (int i = 0; i < 1000 && scrub["state"] != "done"; ++i) {
+        scrub = result("bdev_store_get_progress", {{"lvs_name", "p"}})["scrub"];
+    }
+    EXPECT_EQ(scrub["state"], "done") << scrub;
+    EXPECT_EQ(scrub["damaged_blocks"], 0);
+    EXPECT_EQ(result("bdev_store_stop_scrub", {{"lvs_name", "p"}}), true);
+    EXPECT_EQ(code("bdev_store_scrub", {{"lvs_name", "none"}}), -19);
+}
+
+TEST_F(PoolCalls, TellsWhatIsDifferentAndInflates) {
+    make_pool();
+    static_cast<void>(make_volume("v"));
+    EXPECT_TRUE(
+        result("bdev_lvol_snapshot", {{"lvol_name", "p/v"}, {"snapshot_name", "s"}}).is_string());
+    EXPECT_TRUE(
+        result("bdev_lvol_clone", {{"snapshot_name", "p/s"}, {"clone_name", "c"}}).is_string());
+    const Json ranges =
+        result("bdev_store_get_changed_ranges", {{"name", "p/v"}, {"since", "p/s"}});
+    EXPECT_EQ(ranges["ranges"].size(), 0U);
+    EXPECT_FALSE(ranges.contains("next_offset"));
+    EXPECT_EQ(code("bdev_store_get_changed_ranges", {{"name", "p/v"}, {"since", "p/c"}}), -32602);
+    EXPECT_EQ(code("bdev_store_get_changed_ranges", {{"name", "p/v"}, {"offset", 512}}), -32602);
+    EXPECT_EQ(code("bdev_store_get_changed_ranges", {{"name", "p/none"}}), -19);
+    EXPECT_EQ(result("bdev_lvol_inflate", {{"name", "p/c"}}), true);
+    EXPECT_EQ(code("bdev_lvol_decouple_parent", {{"name", "p/c"}}), -32602);
+    EXPECT_EQ(result("bdev_lvol_decouple_parent", {{"name", "p/v"}}), true);
+    EXPECT_EQ(result("bdev_lvol_delete", {{"name", "p/s"}, {"refuse_with_clones", true}}), true);
+    EXPECT_EQ(result("bdev_store_check", {{"lvs_name", "p"}})["clean"], true);
+}
+
 TEST_F(PoolCalls, WhatIsServedIsNotTakenAway) {
     make_pool();
     static_cast<void>(make_volume("v"));
