@@ -307,6 +307,30 @@ void TlsSocket::send(std::span<const iovec> pieces) {
     pump();
 }
 
+// In clear nothing is lost by standing in between.
+void TlsSocket::send_at_once(std::span<const iovec> pieces) {
+    if (state_ != State::kClear) {
+        send(pieces);
+        return;
+    }
+    BASALT_ASSERT(!is_user_sending_);
+    is_user_sending_ = true;
+    below_->send_at_once(pieces);
+}
+
+std::optional<KeptMemory> TlsSocket::keep_received() {
+    return state_ == State::kClear ? below_->keep_received() : std::nullopt;
+}
+
+std::span<std::byte> TlsSocket::receive_memory() {
+    return state_ == State::kClear ? handler_.receive_memory() : std::span<std::byte>();
+}
+
+void TlsSocket::on_received(size_t size_bytes) {
+    BASALT_ASSERT(state_ == State::kClear);  // Only then is there memory.
+    handler_.on_received(size_bytes);
+}
+
 void TlsSocket::pump() {
     if (state_ == State::kClear) {
         if (!pieces_.empty()) {

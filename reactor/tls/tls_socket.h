@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -58,7 +59,7 @@ class TlsSocket final : public Socket, private SocketHandler {
         kConnecting,   ///< The socket below, when it is connected.
         kHandshaking,  ///< OpenSSL, or the timer.
         kOpen,         ///< Either side, by closing.
-        kClear,        ///< Either side, by closing. Bytes just pass.
+        kClear,        ///< Either side, by closing. Bytes just pass, by all shortcuts of below.
         kClosing,      ///< The socket below, when it has sent our last record; or the timer.
         kEnding,       ///< The socket below, in its on_closed().
         kDraining,     ///< The user, by taking the last plaintext; the socket below is gone.
@@ -89,6 +90,8 @@ class TlsSocket final : public Socket, private SocketHandler {
     ~TlsSocket() override;
 
     void send(std::span<const iovec> pieces) override;
+    void send_at_once(std::span<const iovec> pieces) override;
+    [[nodiscard]] std::optional<KeptMemory> keep_received() override;
     void resume_receive() override;
     void close() override;
     [[nodiscard]] SocketAddress local_address() const override { return local_; }
@@ -113,6 +116,8 @@ class TlsSocket final : public Socket, private SocketHandler {
     // SocketHandler, for the socket below.
     void on_connected() override;
     size_t on_receive(std::span<const std::byte> data) override;
+    [[nodiscard]] std::span<std::byte> receive_memory() override;
+    void on_received(size_t size_bytes) override;
     void on_sent() override;
     void on_closed(Error reason) override;
 
