@@ -195,6 +195,15 @@ Transport read_transport(TableReader& top, uint16_t port) {
         put(params, "in_capsule_data_size", table->number("in_capsule_data_size", 0, 8192));
         put(params, "max_io_size", table->size_bytes("max_io_size"));
         put(params, "c2h_success", table->flag("c2h_success"));
+        for (const char* time : {"handshake_timeout_ms", "authentication_timeout_ms"}) {
+            put(params, time, table->number(time, 100, 600'000));
+        }
+        for (const char* bound : {"max_opening_connections",
+                                  "max_opening_per_address",
+                                  "max_connections_per_host",
+                                  "max_controllers_per_host"}) {
+            put(params, bound, table->number(bound, 1, UINT16_MAX));
+        }
         static_cast<void>(table->number("discovery_port", 0, UINT16_MAX));
         transport.listen = endpoints(*table, "listen", port);
         table->finish();

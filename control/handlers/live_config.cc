@@ -67,7 +67,13 @@ SavedCall transport_call(const nvmf::TransportOptions& options) {
                               {"c2h_success", options.c2h_success},
                               {"max_aq_depth", options.admin_queue_entries_max},
                               {"sock_priority", options.socket_priority},
-                              {"abort_timeout_sec", options.abort_patience_ms / 1000}}};
+                              {"abort_timeout_sec", options.abort_patience_ms / 1000},
+                              {"handshake_timeout_ms", options.handshake_timeout_ms},
+                              {"authentication_timeout_ms", options.authentication_timeout_ms},
+                              {"max_opening_connections", options.opening_max},
+                              {"max_opening_per_address", options.opening_per_address_max},
+                              {"max_connections_per_host", options.host_connections_max},
+                              {"max_controllers_per_host", options.host_controllers_max}}};
     if (options.shared_buffers != 0) {
         call.params["num_shared_buffers"] = options.shared_buffers;
     }

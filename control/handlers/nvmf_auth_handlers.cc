@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "control/handlers/host_tls.h"
 #include "control/handlers/target_calls.h"
 
 namespace basalt::control {
@@ -30,6 +31,24 @@ bool find_key(Keyring& keyring, const std::string& name, KeyReference& out, std:
     }
     out = std::move(*key);
     return true;
+}
+
+// Gives a host other keys, of both kinds or one.
+Task<Status> replace_keys(Context& context,
+                          std::string nqn,
+                          std::string host,
+                          std::optional<nvmf::HostKeys> keys,
+                          std::optional<nvmf::HostTls> tls) {
+    Status replaced;
+    if (keys) {
+        auto replacing = context.target.set_host_keys(nqn, host, std::move(*keys));
+        replaced = co_await replacing;
+    }
+    if (replaced && tls) {
+        auto replacing = context.target.set_host_tls(nqn, std::move(*tls));
+        replaced = co_await replacing;
+    }
+    co_return replaced;
 }
 
 // Nothing, and `problem` says why, if a name is unknown.
@@ -107,10 +126,24 @@ void NvmfAuthHandlers::set_keys(const v1::NvmfSubsystemSetKeysRequest& request,
         reply.fail(RpcError(RpcCode::kInvalidParams, problem));
         return;
     }
-    answer_with(context_,
-                context_.target.set_host_keys(request.nqn(), request.host(), std::move(*keys)),
-                "host '" + request.host() + "' of " + subsystem_words(request.nqn()),
-                std::move(reply))
+    std::optional<nvmf::HostTls> tls;
+    if (!request.psk().empty()) {
+        const nvmf::TlsPair pair{request.host(), request.nqn()};
+        Result<nvmf::HostTls> read = read_host_tls(context_.keyring, request.psk(), pair, problem);
+        if (!read) {
+            reply.fail(RpcError(RpcCode::kInvalidParams, problem));
+            return;
+        }
+        tls = std::move(*read);
+        if (!keys->dhchap) {
+            keys.reset();  // Given alone.
+        }
+    }
+    answer_with(
+        context_,
+        replace_keys(context_, request.nqn(), request.host(), std::move(keys), std::move(tls)),
+        "host '" + request.host() + "' of " + subsystem_words(request.nqn()),
+        std::move(reply))
         .detach();
 }
 

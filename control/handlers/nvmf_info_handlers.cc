@@ -121,6 +121,12 @@ void NvmfInfoHandlers::get_transports(const v1::NvmfGetTransportsRequest& reques
         out.set_c2h_success(options->c2h_success);
         out.set_sock_priority(options->socket_priority);
         out.set_abort_timeout_sec(options->abort_patience_ms / 1000);
+        out.set_handshake_timeout_ms(options->handshake_timeout_ms);
+        out.set_authentication_timeout_ms(options->authentication_timeout_ms);
+        out.set_max_opening_connections(options->opening_max);
+        out.set_max_opening_per_address(options->opening_per_address_max);
+        out.set_max_connections_per_host(options->host_connections_max);
+        out.set_max_controllers_per_host(options->host_controllers_max);
     }
     reply.send();
 }
@@ -268,6 +274,12 @@ Task<void> NvmfInfoHandlers::read_stats(Reply<v1::NvmfGetStatsResponse> reply) {
         out.set_current_admin_qpairs(groups[i].admin_queues);
         out.set_current_io_qpairs(groups[i].io_queues);
         out.set_completed_nvme_io(groups[i].completed_io);
+        const nvmf::AdmissionStats& admission = groups[i].admission;
+        out.set_refused_connections(admission.refused_connections);
+        out.set_expired_connections(admission.expired_connections);
+        out.set_evicted_connections(admission.evicted_connections);
+        out.set_refused_connects(admission.refused_connects);
+        out.set_failed_authentications(admission.failed_authentications);
         out.add_transports()->set_trtype("TCP");
     }
     reply.send();

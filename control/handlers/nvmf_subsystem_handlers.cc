@@ -23,6 +23,30 @@ using rpc::Reply;
 using rpc::RpcCode;
 using rpc::RpcError;
 
+void read_limits(const v1::NvmfCreateTransportRequest& request, nvmf::TransportOptions& options) {
+    const auto read = [](bool is_given, uint32_t given, uint32_t& option) {
+        option = is_given ? given : option;
+    };
+    read(request.has_handshake_timeout_ms(),
+         request.handshake_timeout_ms(),
+         options.handshake_timeout_ms);
+    read(request.has_authentication_timeout_ms(),
+         request.authentication_timeout_ms(),
+         options.authentication_timeout_ms);
+    read(request.has_max_opening_connections(),
+         request.max_opening_connections(),
+         options.opening_max);
+    read(request.has_max_opening_per_address(),
+         request.max_opening_per_address(),
+         options.opening_per_address_max);
+    read(request.has_max_connections_per_host(),
+         request.max_connections_per_host(),
+         options.host_connections_max);
+    read(request.has_max_controllers_per_host(),
+         request.max_controllers_per_host(),
+         options.host_controllers_max);
+}
+
 nvmf::TransportOptions to_options(const v1::NvmfCreateTransportRequest& request,
                                   const Context& context) {
     nvmf::TransportOptions options;
@@ -52,6 +76,7 @@ nvmf::TransportOptions to_options(const v1::NvmfCreateTransportRequest& request,
     if (request.has_abort_timeout_sec()) {
         options.abort_patience_ms = request.abort_timeout_sec() * 1000;
     }
+    read_limits(request, options);
     return options;
 }
 

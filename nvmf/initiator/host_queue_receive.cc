@@ -367,7 +367,7 @@ void HostQueue::on_violation(const Violation& violation, std::span<const std::by
     phase_ = Phase::kTerminating;
     reactor_.stop_timer(phase_timer_);
     reactor_.stop_timer(age_timer_);
-    reactor_.start_timer(phase_timer_, kTerminateTimeoutNs);
+    reactor_.start_timer(phase_timer_, kHostTerminateTimeoutNs);
     output_.drop_waiting();
     output_.queue_control([&](std::span<std::byte> out) {
         return encode_term_req(out, Side::kHost, violation, header);

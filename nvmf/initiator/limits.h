@@ -44,7 +44,7 @@ inline constexpr uint64_t kHostAuthenticationTimeoutNs = 30 * kNsPerSecond;
 
 /// How long the peer may take to accept our terminate request before the connection is closed
 /// without.
-inline constexpr uint64_t kTerminateTimeoutNs = kNsPerSecond;
+inline constexpr uint64_t kHostTerminateTimeoutNs = kNsPerSecond;
 
 /// How often CSTS is looked at while the controller becomes ready or shuts down.
 inline constexpr uint64_t kReadyPollNs = 10 * kNsPerMs;

@@ -1,5 +1,7 @@
 #include "nvmf/target/authenticator.h"
 
+#include <utility>
+
 #include "reactor/base/assert.h"
 
 namespace basalt::nvmf {
@@ -30,11 +32,30 @@ void Authenticator::work() {
         secrets = secrets_.secrets_of(job.subsystem, job.exchange->names().host_nqn);
     }
     job.exchange->apply(job.message, {algorithms_, secrets, next_sequence(), random_});
-    job.set_run(job.return_run);
-    control_.post(job.home, job);
+    Secret psk = job.exchange->take_generated_psk();
+    if (psk.empty()) {
+        send_home(job);
+    } else {
+        publish(job, std::move(psk)).detach();
+    }
     if (!jobs_.empty()) {
         control_.start_timer(timer_, 0);
     }
+}
+
+void Authenticator::send_home(AuthJob& job) {
+    job.set_run(job.return_run);
+    control_.post(job.home, job);
+}
+
+// The host hears of its success when every reactor knows the key, since its next connection may go
+// to any of them.
+// tidy: allow(coroutine): the job's group waits for it
+Task<void> Authenticator::publish(AuthJob& job, Secret psk) {
+    auto publishing =
+        secrets_.publish_psk(job.subsystem, job.exchange->names().host_nqn, std::move(psk));
+    co_await publishing;
+    send_home(job);
 }
 
 // Goes up from a number that nobody can foresee; never 0 (section 8.13.5.3 of the NVMe Base

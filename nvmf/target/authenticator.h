@@ -1,10 +1,12 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "nvmf/auth/target_exchange.h"
 #include "nvmf/target/options.h"
 #include "reactor/reactor.h"
+#include "reactor/task.h"
 
 namespace basalt::nvmf {
 
@@ -15,6 +17,10 @@ class HostSecrets {
     /// What is configured for the host at this moment; empty for what is not, or can't be read.
     [[nodiscard]] virtual TargetSecrets secrets_of(SubsystemId subsystem,
                                                    std::string_view host_nqn) = 0;
+    /// Makes a key for TLS that an authentication has given known to all reactors.
+    [[nodiscard]] virtual Task<void> publish_psk(SubsystemId subsystem,
+                                                 std::string host_nqn,
+                                                 Secret psk) = 0;
 };
 
 /// A message of a host, on its way to the control thread and back. Owner: who sends it; a poll
@@ -50,6 +56,8 @@ class Authenticator {
 
   private:
     void work();
+    void send_home(AuthJob& job);
+    [[nodiscard]] Task<void> publish(AuthJob& job, Secret psk);
     [[nodiscard]] uint32_t next_sequence();
 
     Reactor& control_;

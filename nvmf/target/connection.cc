@@ -72,7 +72,8 @@ Status Connection::start(AcceptedSocket accepted) {
     tls_ = adopted->tls;
     peer_ = socket_->peer_address();
     local_ = socket_->local_address();
-    group_->reactor().start_timer(connect_timer_, kConnectTimeoutNs);
+    group_->reactor().start_timer(connect_timer_,
+                                  group_->options().handshake_timeout_ms * kNsPerMs);
     return kOk;
 }
 
@@ -100,12 +101,15 @@ Request* Connection::next_request() {
 
 void Connection::go_live(uint32_t queue_entries, bool disables_sq_flow_control) {
     BASALT_ASSERT(phase_ == Phase::kAwaitingConnect || phase_ == Phase::kConnecting);
-    if (link.subsystem->config().requires_authentication(link.host_nqn)) {
+    // Who has a key that an authentication has made has authenticated.
+    if (link.subsystem->config().requires_authentication(link.host_nqn) &&
+        !is_generated_identity(tls_identity())) {
         phase_ = Phase::kAuthenticating;
-        restart_timer(kAuthenticationTimeoutNs);
+        restart_timer(group_->options().authentication_timeout_ms * kNsPerMs);
     } else {
         phase_ = Phase::kLive;
         group_->reactor().stop_timer(connect_timer_);
+        group_->admission().settle(beginner);
     }
     queue_entries_ = queue_entries;
     has_sq_flow_control_ = !disables_sq_flow_control;
@@ -130,6 +134,7 @@ void Connection::authenticated() {
     phase_ = Phase::kLive;
     choose_sources();
     group_->reactor().stop_timer(connect_timer_);
+    group_->admission().settle(beginner);
 }
 
 void Connection::authentication_failed() {
@@ -141,7 +146,7 @@ void Connection::authentication_failed() {
 
 void Connection::watch_authentication() {
     if (is_live()) {
-        restart_timer(kAuthenticationTimeoutNs);
+        restart_timer(group_->options().authentication_timeout_ms * kNsPerMs);
     }
 }
 
@@ -151,6 +156,9 @@ void Connection::restart_timer(uint64_t delay_ns) {
 }
 
 void Connection::on_timer() {
+    if (!is_live() && !is_closing() && !authentication_.has_failed()) {
+        ++group_->admission().stats().expired_connections;
+    }
     if (is_live()) {
         authentication_.give_up();
     } else if (is_authenticating()) {
@@ -387,14 +395,17 @@ void Connection::close(std::string_view why) {
     if (phase_ >= Phase::kClosing) {
         return;
     }
-    BASALT_LOG(kInfo,
-               "nvmf",
-               "connection {} from {}, queue {}: closing: {}",
-               id_,
-               peer_.to_string(),
-               link.qid.raw(),
-               why);
+    if (!why.empty()) {
+        BASALT_LOG(kInfo,
+                   "nvmf",
+                   "connection {} from {}, queue {}: closing: {}",
+                   id_,
+                   peer_.to_string(),
+                   link.qid.raw(),
+                   why);
+    }
     phase_ = Phase::kClosing;
+    group_->admission().settle(beginner);
     receiver_.stop();
     group_->reactor().stop_timer(connect_timer_);
     group_->reactor().stop_timer(data_timer_);
@@ -420,6 +431,7 @@ void Connection::on_closed(Error reason) {
                    describe(reason.code));
     }
     phase_ = Phase::kClosed;
+    group_->admission().settle(beginner);
     receiver_.stop();
     group_->reactor().stop_timer(connect_timer_);
     group_->reactor().stop_timer(data_timer_);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "nvmf/target/abort.h"
+#include "nvmf/target/admission.h"
 #include "nvmf/target/connection_move.h"
 #include "nvmf/target/controller_link.h"
 #include "nvmf/target/error_report.h"
@@ -79,20 +80,17 @@ class Connection final : public SocketHandler, private PduHandler {
 
     /// Ends the request with `status`; its response follows all that were queued before.
     void complete(Request& request, NvmeStatus status);
-
     /// Ends an executing request without a word to the host.
     void drop(Request& request);
 
     /// Ends the command that `waiter` names with Command Abort Requested, if no device, controller
     /// or response has it yet. The waiter hears at once or later.
     void abort(AbortWaiter& waiter);
-    /// `waiter`, which waits, no longer does: the command goes its way, unless others want it to
-    /// end.
+    /// `waiter` no longer waits: the command goes its way, unless others want it to end.
     void forget_abort(AbortWaiter& waiter);
 
     /// The failures that it had sent to its controller are there.
     void errors_reported();
-
     /// Hands a request that was refused its buffer for lack of one what it waited for.
     void buffer_granted(Request& request, Buffer buffer);
 
@@ -127,7 +125,7 @@ class Connection final : public SocketHandler, private PduHandler {
         }
     }
 
-    /// Closes without ceremony; `why` goes to the log.
+    /// Closes without ceremony; `why` goes to the log. Empty: it is told otherwise.
     void close(std::string_view why);
     /// The controller's last I/O queue has ended: an admin queue that is closing may go.
     void close_socket();
@@ -154,6 +152,8 @@ class Connection final : public SocketHandler, private PduHandler {
 
     /// The end of an I/O queue's or admin queue's membership in a controller.
     ControllerLink link;
+    HostPlace place;           ///< Among its host's connections, from Connect on.
+    Beginner beginner{*this};  ///< Until it is live.
 
     /// The fused pair whose first half has come and whose second is next, or null.
     FusedPair* half_pair = nullptr;

@@ -277,7 +277,7 @@ void Connection::on_violation(const Violation& violation, std::span<const std::b
     group_->reactor().stop_timer(move_.patience);
     receiving_ = nullptr;
     stop_waiting();
-    restart_timer(kConnectTimeoutNs);
+    restart_timer(kTerminateTimeoutNs);
     output_.queue_control([&](std::span<std::byte> out) {
         return encode_term_req(out, Side::kController, violation, header);
     });

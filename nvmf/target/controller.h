@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "nvmf/target/admission.h"
 #include "nvmf/target/error_log.h"
 #include "nvmf/target/features.h"
 #include "nvmf/target/health.h"
@@ -70,6 +71,8 @@ class Controller {
     [[nodiscard]] uint64_t now_ns() const;
     /// Null when the admin connection is gone.
     [[nodiscard]] Connection* admin() { return admin_; }
+
+    HostPlace place;  ///< Among its host's controllers.
 
     // --- Properties (NVMe over Fabrics, Property Get and Set).
     [[nodiscard]] uint64_t capabilities() const;

@@ -45,6 +45,19 @@ void refuse(Request& request, NvmeStatus status, uint32_t where, const char* why
     connection.complete(request, status.with_dnr());
 }
 
+/// As refuse(), for a host that has all that one may have: it may come again when it has less.
+void refuse_busy(Request& request, const char* why) {
+    Connection& connection = request.connection;
+    ++connection.group().admission().stats().refused_connects;
+    BASALT_LOG(kWarn,
+               "nvmf",
+               "connection {} from {}: Connect refused for now: {}",
+               connection.id(),
+               connection.peer().to_string(),
+               why);
+    connection.complete(request, status::kConnectControllerBusy);
+}
+
 struct ConnectNames {
     std::string_view subsystem;
     std::string_view host;
@@ -68,6 +81,12 @@ void connect_admin_queue(Request& request,
         refuse(request, status::kConnectInvalidParameters, kOffsetSqsize, "bad admin queue size");
         return;
     }
+    HostPlace place = connection.group().admission().take_connection(names.host);
+    HostPlace controller_place = connection.group().admission().take_controller(names.host);
+    if (!place || !controller_place) {
+        refuse_busy(request, "the host has as many connections or controllers as one may have");
+        return;
+    }
     Controller::Identity identity;
     identity.host_nqn = names.host;
     std::memcpy(identity.host_id.data(), data.hostid, identity.host_id.size());
@@ -78,6 +97,8 @@ void connect_admin_queue(Request& request,
         refuse(request, status::kConnectControllerBusy, 0, "no controller id is free");
         return;
     }
+    controller->place = std::move(controller_place);
+    connection.place = std::move(place);
     connection.link.controller = controller;
     connection.link.home = connection.group().reactor().core();
     connection.link.cntlid = controller->id();
@@ -120,6 +141,11 @@ void connect_io_queue(Request& request,
         refuse(request, status::kConnectInvalidParameters, kOffsetCntlid, "no such controller");
         return;
     }
+    connection.place = connection.group().admission().take_connection(names.host);
+    if (!connection.place) {
+        refuse_busy(request, "the host has as many connections as one may have");
+        return;
+    }
     connection.link.home = *home;
     connection.link.cntlid = cntlid;
     connection.link.qid = command.qid();
@@ -133,7 +159,10 @@ void connect_io_queue(Request& request,
 /// Whether the connection is as secure as host and address want it, with the key of this host and
 /// this subsystem; if not, refuses Connect.
 bool is_secure_enough(Request& request, const SubsystemConfig& config, std::string_view host_nqn) {
-    const Connection& connection = request.connection;
+    Connection& connection = request.connection;
+    if (connection.group().tls().is_generated(config.id, host_nqn, connection.tls_identity())) {
+        return true;
+    }
     switch (judge_tls(
         config, config.find_listener(connection.listener()), host_nqn, connection.tls_identity())) {
         case TlsVerdict::kAllowed: return true;

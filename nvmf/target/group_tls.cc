@@ -10,7 +10,9 @@ ListenerTls GroupTls::listener_tls(ListenerId listener) const {
     bool has_keys = false;
     for (const auto& subsystem : group_.subsystems()) {
         const SubsystemConfig& config = subsystem->config();
-        has_keys = has_keys || (config.listens_on(listener) && !config.tls_hosts.empty());
+        // A host that authenticates may ask for a key, and come back with it.
+        has_keys = has_keys || (config.listens_on(listener) &&
+                                (!config.tls_hosts.empty() || !config.dhchap_hosts.empty()));
         if (const ListenerConfig* at = config.find_listener(listener)) {
             ++users;
             strict += at->requires_tls ? 1 : 0;
@@ -42,6 +44,7 @@ Result<GroupSocket> GroupTls::adopt(AcceptedSocket accepted,
     }
     tls::ServerOptions server;
     server.allows_clear = wanted == ListenerTls::kPossible;
+    server.handshake_timeout_ns = group_.options().handshake_timeout_ms * kNsPerMs;
     BASALT_TRY(std::unique_ptr<tls::TlsSocket> socket,
                tls::TlsSocket::adopt(*context_, accepted, options, server, *this, handler));
     tls::TlsSocket* tls = socket.get();
@@ -57,7 +60,26 @@ const tls::Psk* GroupTls::find(std::string_view identity) {
             return &found->psk;
         }
     }
+    for (const GeneratedKey& key : generated_) {
+        if (key.credential.identity == identity) {
+            return &key.credential.psk;
+        }
+    }
     return nullptr;
+}
+
+void GroupTls::remove(std::string_view identity) {
+    std::erase_if(generated_,
+                  [&](const GeneratedKey& key) { return key.credential.identity == identity; });
+}
+
+bool GroupTls::is_generated(SubsystemId subsystem,
+                            std::string_view host_nqn,
+                            std::string_view identity) const {
+    return std::any_of(generated_.begin(), generated_.end(), [&](const GeneratedKey& key) {
+        return key.subsystem == subsystem && key.host_nqn == host_nqn &&
+               key.credential.identity == identity;
+    });
 }
 
 }  // namespace basalt::nvmf

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <memory>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "nvmf/target/options.h"
 #include "nvmf/target/tls_access.h"
@@ -10,6 +13,13 @@
 namespace basalt::nvmf {
 
 class PollGroup;
+
+/// A key for TLS that an authentication has made for a host and a subsystem. A value.
+struct GeneratedKey {
+    SubsystemId subsystem;
+    std::string host_nqn{};
+    TlsCredential credential{};
+};
 
 /// A new connection's socket; `tls` is the same one if it speaks TLS or may.
 struct GroupSocket {
@@ -38,8 +48,16 @@ class GroupTls final : public tls::PskSource {
     /// Also those of subsystems that listen elsewhere: Connect tells them.
     [[nodiscard]] const tls::Psk* find(std::string_view identity) override;
 
+    /// Keys that authentications have made: GeneratedKeys has the same ones on every reactor.
+    void add(const GeneratedKey& key) { generated_.push_back(key); }
+    void remove(std::string_view identity);
+    [[nodiscard]] bool is_generated(SubsystemId subsystem,
+                                    std::string_view host_nqn,
+                                    std::string_view identity) const;
+
   private:
     PollGroup& group_;
+    std::vector<GeneratedKey> generated_;
     std::unique_ptr<tls::Context> context_;  // From the first connection on that may speak TLS.
 };
 

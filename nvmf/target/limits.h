@@ -121,12 +121,23 @@ inline constexpr uint32_t kDiscoverySessionMs = 120'000;
 inline constexpr uint16_t kRetryDelayShort = 1;
 inline constexpr uint16_t kRetryDelayLong = 10;
 
-/// How long a fresh connection may take to send ICReq and Connect, and a terminated one to close.
-inline constexpr uint64_t kConnectTimeoutNs = 10 * kNsPerSecond;
+/// How long a terminated connection may take to close.
+inline constexpr uint64_t kTerminateTimeoutNs = 10 * kNsPerSecond;
 
-/// How long a connected queue may take to authenticate, all messages together. With ffdhe8192 and a
-/// hundred queues the target alone needs some seconds; an emulated host, too.
-inline constexpr uint64_t kAuthenticationTimeoutNs = 30 * kNsPerSecond;
+/// The least and the most that a host may be given for its handshake or its authentication. With
+/// ffdhe8192 and a hundred queues the target alone needs some seconds; an emulated host, too.
+inline constexpr uint32_t kOpeningTimeoutMsMin = 100;
+inline constexpr uint32_t kOpeningTimeoutMsMax = 600'000;
+
+/// Keys for TLS that one host's authentications have made for one subsystem and that are kept: one
+/// an association. One more makes the oldest useless for new connections.
+inline constexpr uint32_t kGeneratedKeysPerHost = 32;
+/// They are forgotten when no connection has used them for as long as this, up to twice: a host
+/// that has just made one connects at once.
+inline constexpr uint64_t kGeneratedKeyIdleNs = 60 * kNsPerSecond;
+
+/// How often a group tells at most that it refuses connections.
+inline constexpr uint64_t kRefusalLogNs = kNsPerSecond;
 
 /// How long a connection stays after its authentication has failed, so that the host can receive
 /// the reason. As long as with SPDK.

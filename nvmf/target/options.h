@@ -39,6 +39,14 @@ struct TransportOptions {
     uint32_t medium_buffers = 256;  ///< 32 KiB I/O buffers a reactor.
     uint32_t large_buffers = 128;   ///< 128 KiB I/O buffers a reactor.
     uint32_t capsule_buffers = 1024;  ///< 4 KiB buffers for in-capsule data a reactor.
+    // What hosts may take, each for itself of each reactor (see Admission).
+    uint32_t handshake_timeout_ms =
+        10'000;  ///< From accept to Connect's answer: TLS, ICReq, Connect.
+    uint32_t authentication_timeout_ms = 30'000;  ///< DH-HMAC-CHAP of one queue, all messages.
+    uint32_t opening_max = 1024;                  ///< Connections that are not live yet.
+    uint32_t opening_per_address_max = 256;       ///< The same, from one address.
+    uint32_t host_connections_max = 4096;         ///< Connections of one host NQN.
+    uint32_t host_controllers_max = 512;          ///< Controllers of one host NQN.
 };
 
 /// What a reactor's I/O buffers take by default, in units of the largest, 128 KiB.

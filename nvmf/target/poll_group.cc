@@ -72,7 +72,8 @@ PollGroup::~PollGroup() {
 
 void PollGroup::accept(AcceptedSocket accepted, ListenerId listener) {
     if (connection_count_ >= kConnectionsPerGroupMax) {
-        BASALT_LOG(kWarn, "nvmf", "connection refused: {} are open", connection_count_);
+        ++admission_.stats().refused_connections;
+        tell_refusal("as many as may be are open");
         reactor_.network().discard(std::move(accepted));
         return;
     }
@@ -87,12 +88,37 @@ void PollGroup::accept(AcceptedSocket accepted, ListenerId listener) {
                    describe(started.error().code));
         return;
     }
-    add(*connection.release());  // Owned through the list from here: forget().
+    Connection& begun = *connection.release();  // Owned through the list from here: forget().
+    add(begun);
+    switch (admission_.begin(begun.beginner, begun.peer())) {
+        case Admittance::kAdmitted: break;
+        case Admittance::kInPlaceOfAnother:
+            tell_refusal("of all that have begun and are not live, the oldest go");
+            break;
+        case Admittance::kRefused:
+            tell_refusal("too many from " + begun.peer().host() + " have begun and are not live");
+            begun.close({});
+            break;
+    }
 }
 
 void PollGroup::add(Connection& connection) {
     connections_.push_back(connection);
     ++connection_count_;
+}
+
+/// Who sends thousands gets a line a second for all of them.
+void PollGroup::tell_refusal(std::string_view why) {
+    if (refusal_told_ns_ != 0 && reactor_.now_ns() - refusal_told_ns_ < kRefusalLogNs) {
+        return;
+    }
+    refusal_told_ns_ = reactor_.now_ns();
+    BASALT_LOG(kWarn,
+               "nvmf",
+               "connections refused: {} ({} refused and {} given up until now)",
+               why,
+               admission_.stats().refused_connections,
+               admission_.stats().evicted_connections);
 }
 
 void PollGroup::remove(Connection& connection) {
@@ -307,6 +333,7 @@ void PollGroup::attach_done(const AttachEvent& event) {
     } else if (!connection.is_closing()) {
         part(connection);
         connection.link = {};
+        connection.place = {};
         connection.set_connecting(false);
         BASALT_LOG(kWarn,
                    "nvmf",

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "nvmf/target/admission.h"
 #include "nvmf/target/authenticator.h"
 #include "nvmf/target/connection.h"
 #include "nvmf/target/io/fused_pair.h"
@@ -26,6 +27,7 @@ struct PollGroupStats {
     uint32_t io_queues = 0;
     uint64_t completed_admin = 0;
     uint64_t completed_io = 0;
+    AdmissionStats admission{};
 };
 
 /// The hosts for whom the discovery log has changed; none given: all.
@@ -77,7 +79,12 @@ class PollGroup {
     [[nodiscard]] StepJobs& steps() { return steps_; }
     /// All groups by core.
     [[nodiscard]] std::span<PollGroup* const> peers() const { return peers_; }
-    [[nodiscard]] const PollGroupStats& stats() const { return stats_; }
+    [[nodiscard]] PollGroupStats stats() const {
+        PollGroupStats all = stats_;
+        all.admission = admission_.stats();
+        return all;
+    }
+    [[nodiscard]] Admission& admission() { return admission_; }
     [[nodiscard]] GroupTls& tls() { return tls_; }
 
     // --- Visits of the control thread.
@@ -218,6 +225,7 @@ class PollGroup {
     };
 
     void accept(AcceptedSocket accepted, ListenerId listener);
+    void tell_refusal(std::string_view why);
     [[nodiscard]] CoreId place_for_next();
     [[nodiscard]] Connection* find_connection(uint64_t id);
     void add(Connection& connection);
@@ -249,6 +257,8 @@ class PollGroup {
     const std::span<PollGroup* const> peers_;
     Authenticator& authenticator_;
     const TransportOptions options_;
+    Admission admission_{options_};  // Connections and controllers have places in it.
+    uint64_t refusal_told_ns_ = 0;
     GroupTls tls_{*this};
     QueuePools io_pools_;
     QueuePools admin_pools_;

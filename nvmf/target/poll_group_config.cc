@@ -119,7 +119,8 @@ std::string_view PollGroup::judge_queue(const Subsystem& subsystem, const Connec
     if (!is_secure && requires_tls(config, listener, host_nqn)) {
         return "its host must use TLS from now on";
     }
-    if (is_secure && find_host_tls(config, host_nqn) == nullptr) {
+    if (is_secure && !is_generated_identity(connection.tls_identity()) &&
+        find_host_tls(config, host_nqn) == nullptr) {
         return "its host has no key any more";
     }
     return {};

@@ -70,6 +70,8 @@ void PollGroup::send_away(Connection& connection, AcceptedSocket released, CoreI
 void PollGroup::receive(MoveEvent& event) {
     Connection& connection = *event.connection.release();  // Owned through the list again.
     add(connection);
+    // One that moves is not refused: without a place it is not counted here.
+    connection.place = admission_.take_connection(connection.link.host_nqn);
     ++stats_.io_queues;
     Subsystem* subsystem = find_subsystem(event.subsystem);
     if (subsystem == nullptr || subsystem->is_closing() || is_ending_) {
@@ -89,6 +91,7 @@ void PollGroup::MoveEvent::send(PollGroup& from,
                                 CoreId to,
                                 std::unique_ptr<Connection> connection,
                                 AcceptedSocket released) {
+    connection->place = {};  // It is this core's.
     auto event = std::make_unique<MoveEvent>();
     event->origin = &from;
     event->receiver = from.peers_[to.raw()];

@@ -17,6 +17,21 @@ bool is_over(const TargetExchange& exchange) {
            exchange.state() == TargetExchange::State::kFailed;
 }
 
+/// Which key for TLS the host may ask for: one on an admin queue in clear, where TLS is possible;
+/// another one where it has such a key.
+SecureChannel channel_offered(Connection& connection) {
+    if (!connection.is_admin_queue()) {
+        return SecureChannel::kNone;
+    }
+    if (!connection.tls_identity().empty()) {
+        return is_generated_identity(connection.tls_identity()) ? SecureChannel::kReplacePsk
+                                                                : SecureChannel::kNone;
+    }
+    const bool is_possible =
+        connection.group().tls().listener_tls(connection.listener()) != ListenerTls::kNone;
+    return is_possible ? SecureChannel::kNewPsk : SecureChannel::kNone;
+}
+
 }  // namespace
 
 NvmeStatus QueueAuthentication::check(Request& request) {
@@ -44,7 +59,8 @@ void QueueAuthentication::execute(Request& request) {
             return;
         }
         exchange_ = std::make_unique<TargetExchange>(
-            AuthNames{.host_nqn = link.host_nqn, .subsystem_nqn = config.nqn});
+            AuthNames{.host_nqn = link.host_nqn, .subsystem_nqn = config.nqn},
+            channel_offered(connection_));
         connection_.watch_authentication();
     }
     if (request.sqe.data_direction() == DataDirection::kHostToController) {
@@ -122,6 +138,7 @@ void QueueAuthentication::succeed() {
 }
 
 void QueueAuthentication::fail() {
+    ++connection_.group().admission().stats().failed_authentications;
     BASALT_LOG(kWarn,
                "nvmf",
                "connection {} from {}, queue {}: {} did not authenticate: {}",

@@ -17,6 +17,10 @@ bool is_printable(std::string_view text) {
     return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c <= 0x7e; });
 }
 
+bool is_opening_time(uint32_t ms) {
+    return ms >= kOpeningTimeoutMsMin && ms <= kOpeningTimeoutMsMax;
+}
+
 bool is_valid(const TransportOptions& options) {
     return options.queue_entries_max >= 16 && options.queue_entries_max <= 4096 &&
            options.io_queues_max >= 1 && options.io_queues_max <= 1024 &&
@@ -27,7 +31,11 @@ bool is_valid(const TransportOptions& options) {
            options.admin_queue_entries_max <= 4096 && options.small_buffers >= kBuffersOfASizeMin &&
            options.medium_buffers >= kBuffersOfASizeMin &&
            options.large_buffers >= kBuffersOfASizeMin && options.capsule_buffers >= 16 &&
-           options.socket_priority <= 6 && options.abort_patience_ms >= 1;
+           options.socket_priority <= 6 && options.abort_patience_ms >= 1 &&
+           is_opening_time(options.handshake_timeout_ms) &&
+           is_opening_time(options.authentication_timeout_ms) && options.opening_max >= 1 &&
+           options.opening_per_address_max >= 1 && options.host_connections_max >= 1 &&
+           options.host_controllers_max >= 1;
 }
 
 /// The hosts that hear of what happens to a namespace; null: all.
@@ -264,6 +272,7 @@ Task<void> Target::shut_down() {
         auto withdrawn = withdraw(state->config->id, static_cast<uint32_t>(groups_.size()));
         co_await withdrawn;
     }
+    co_await generated_keys_.end();
     for (uint32_t i = 0; i < groups_.size(); ++i) {
         DeleteGroup deleted{groups_[i]};
         visit<DeleteGroup> trip(control_, CoreId(i), deleted, &DeleteGroup::run);

@@ -12,6 +12,7 @@
 #include "keyring/keyring.h"
 #include "nvmf/target/authenticator.h"
 #include "nvmf/target/balance_policy.h"
+#include "nvmf/target/generated_keys.h"
 #include "nvmf/target/options.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/reservation/reservation_home.h"
@@ -219,6 +220,9 @@ class Target final : private HostSecrets {
 
     [[nodiscard]] TargetSecrets secrets_of(SubsystemId subsystem,
                                            std::string_view host_nqn) override;
+    [[nodiscard]] Task<void> publish_psk(SubsystemId subsystem,
+                                         std::string host_nqn,
+                                         Secret psk) override;
     [[nodiscard]] static Status check_keys(const HostKeys& keys);
     static void set_keys(SubsystemState& state, const std::string& host_nqn, HostKeys keys);
     [[nodiscard]] SubsystemState* find_state(std::string_view nqn);
@@ -247,6 +251,7 @@ class Target final : private HostSecrets {
     std::vector<std::unique_ptr<SubsystemState>> subsystems_;
     std::vector<SharedListener> listeners_;
     std::vector<PollGroup*> groups_;  // By core; each is owned here and lives on its core.
+    GeneratedKeys generated_keys_{control_, groups_};
     uint32_t next_subsystem_id_ = 1;
     uint32_t next_listener_id_ = 1;
     uint64_t discovery_generation_ = 0;

@@ -59,10 +59,12 @@ Task<Status> Target::set_host_tls(std::string nqn, HostTls tls) {
     std::erase_if(next->tls_hosts,
                   [&](const HostTls& host) { return host.host_nqn == tls.host_nqn; });
     const std::string host_nqn = tls.host_nqn;
+    const SubsystemId id = next->id;
     next->tls_hosts.push_back(std::move(tls));
     next->discovery_generation = ++discovery_generation_;
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
+    co_await generated_keys_.revoke(id, host_nqn);
     DiscoveryAudience audience{.allowed_by = nullptr, .host = host_nqn};
     co_await announce_discovery(audience);
     co_return outcome;
@@ -85,6 +87,7 @@ Task<Status> Target::remove_host(std::string nqn, std::string host_nqn) {
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
     state->keys.erase(host_nqn);
+    co_await generated_keys_.revoke(state->config->id, host_nqn);
     DiscoveryAudience audience{.allowed_by = nullptr, .host = host_nqn};
     co_await announce_discovery(audience);
     co_return outcome;

@@ -68,8 +68,11 @@ Task<Status> Target::set_host_keys(std::string nqn, std::string host_nqn, HostKe
     auto next = std::make_unique<SubsystemConfig>(*state->config);
     set_dhchap_host(*next, host_nqn, static_cast<bool>(keys.dhchap));
     set_keys(*state, host_nqn, std::move(keys));
+    const SubsystemId id = next->id;
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
+    // What was made with the old ones.
+    co_await generated_keys_.revoke(id, host_nqn);
     co_return outcome;
 }
 
@@ -81,6 +84,29 @@ const HostKeys* Target::host_keys(std::string_view nqn, std::string_view host_nq
         }
     }
     return nullptr;
+}
+
+Task<void> Target::publish_psk(SubsystemId subsystem, std::string host_nqn, Secret psk) {
+    const auto state = std::find_if(subsystems_.begin(), subsystems_.end(), [&](const auto& each) {
+        return each->config->id == subsystem;
+    });
+    if (state == subsystems_.end()) {
+        co_return;  // Deleted meanwhile: nobody comes in with it.
+    }
+    const TlsPair pair{host_nqn, (*state)->config->nqn};
+    Result<TlsCredential> made = derive_generated_credential(psk.bytes(), pair);
+    if (!made) {
+        BASALT_LOG(kError,
+                   "nvmf",
+                   "no TLS key can be made for {}: {}",
+                   host_nqn,
+                   describe(made.error().code));
+        co_return;
+    }
+    GeneratedKey key{subsystem, host_nqn, std::move(*made)};
+    auto adding = generated_keys_.add(std::move(key));
+    co_await adding;
+    BASALT_LOG(kInfo, "nvmf", "{} has a TLS key of its authentication", host_nqn);
 }
 
 TargetSecrets Target::secrets_of(SubsystemId subsystem, std::string_view host_nqn) {

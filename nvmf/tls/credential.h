@@ -42,4 +42,9 @@ struct TlsPair {
 [[nodiscard]] Result<TlsCredential> derive_generated_credential(
     std::span<const std::byte> generated_psk, const TlsPair& pair);
 
+/// Whether an identity is that of a key which DH-HMAC-CHAP has generated ("NVMe1G...").
+[[nodiscard]] constexpr bool is_generated_identity(std::string_view identity) {
+    return identity.starts_with("NVMe1G");
+}
+
 }  // namespace basalt::nvmf

@@ -77,6 +77,8 @@ TEST(LoadConfig, TurnsTheTablesOfAVolumeIntoCallsInTheirOrder) {
 nvme_tcp_port = 4421
 [nvmf]
 max_io_size = "64KiB"
+handshake_timeout_ms = 500
+max_connections_per_host = 20
 [[subsystem]]
 nqn = "nqn.2026-01.io.basalt:vol1"
 serial_number = "B1"
@@ -94,9 +96,13 @@ block_size = 512
     EXPECT_EQ(config.calls[0].method, "bdev_malloc_create");
     EXPECT_EQ(config.calls[0].params,
               Json({{"name", "vol1"}, {"block_size", 512}, {"num_blocks", 131072}}));
-    EXPECT_EQ(config.calls[0].origin, "b.toml:12: bdev");
+    EXPECT_EQ(config.calls[0].origin, "b.toml:14: bdev");
     EXPECT_EQ(config.calls[1].method, "nvmf_create_transport");
-    EXPECT_EQ(config.calls[1].params, Json({{"trtype", "TCP"}, {"max_io_size", 65536}}));
+    EXPECT_EQ(config.calls[1].params,
+              Json({{"trtype", "TCP"},
+                    {"max_io_size", 65536},
+                    {"handshake_timeout_ms", 500},
+                    {"max_connections_per_host", 20}}));
     EXPECT_EQ(config.calls[2].method, "nvmf_create_subsystem");
     EXPECT_EQ(config.calls[2].params,
               Json({{"nqn", "nqn.2026-01.io.basalt:vol1"},

@@ -13,6 +13,8 @@ using Json = nlohmann::json;
 constexpr const char* kNqn = "nqn.2026-01.io.basalt:remote";
 constexpr const char* kHost = "nqn.2026-01.io.basalt:host";
 constexpr const char* kPsk = "NVMeTLSkey-1:01:VRLbtnN9AQb2WXW3c9+wEf/DRLz0QuLdbYvEhwtdWwNf9LrZ:\n";
+constexpr const char* kOtherPsk =
+    "NVMeTLSkey-1:01:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAl7OaH:\n";
 // Made by `nvme gen-dhchap-key`.
 constexpr const char* kHostKey = "DHHC-1:00:7T3DybjvCi4LwfXOL1sb1bK3s/G31axaK2o/CuNqLxG7QNt1:\n";
 constexpr const char* kControllerKey =
@@ -260,6 +262,58 @@ TEST_F(BdevNvmeTest, TlsWithAKeyOfTheRing) {
     EXPECT_EQ(client_.result("bdev_nvme_attach_controller", params), Json::array({"Nvme0n1"}));
     const Json calls = client_.result("framework_get_config", {{"name", "bdev"}});
     EXPECT_EQ(calls[0]["params"]["psk"], "psk");
+}
+
+TEST_F(BdevNvmeTest, AnAuthenticationMakesTheKeyForTls) {
+    add_key(server_, "h", kHostKey);
+    add_key(server_, "other", kOtherKey);
+    make(server_, "nvmf_subsystem_add_host", {{"nqn", kNqn}, {"host", kHost}, {"dhchap_key", "h"}});
+    add_key(client_, "mine", kHostKey);
+    add_key(client_, "other", kOtherKey);
+    make(client_, "bdev_nvme_set_options", {{"dhchap_dhgroups", Json::array({"ffdhe2048"})}});
+    Json params = attaching(0);
+    params["hostnqn"] = kHost;
+    params["concat"] = true;
+    params["dhchap_key"] = "other";
+    EXPECT_EQ(code("bdev_nvme_attach_controller", params), -13);
+    params["dhchap_key"] = "mine";
+    EXPECT_EQ(client_.result("bdev_nvme_attach_controller", params), Json::array({"Nvme0n1"}));
+    EXPECT_NE(server_.output().find("has a TLS key of its authentication"), std::string::npos);
+    EXPECT_EQ(client_.result("framework_get_config", {{"name", "bdev"}})[1]["params"]["concat"],
+              true);
+    const Json stats = server_.result("nvmf_get_stats")["poll_groups"][0];
+    EXPECT_EQ(stats["failed_authentications"], 1);
+    // Other keys: the connections stay, and a new association needs what is new.
+    make(server_,
+         "nvmf_subsystem_set_keys",
+         {{"nqn", kNqn}, {"host", kHost}, {"dhchap_key", "other"}});
+    EXPECT_EQ(client_.result("bdev_get_bdevs", {{"name", "Nvme0n1"}}).size(), 1U);
+    Json again = params;
+    again["name"] = "Nvme1";
+    again["multipath"] = "disable";
+    EXPECT_NE(code("bdev_nvme_attach_controller", again), 0);
+    EXPECT_EQ(client_.result("bdev_nvme_detach_controller", {{"name", "Nvme0"}}), true);
+    EXPECT_EQ(code("bdev_nvme_attach_controller", params), -13);
+    params["dhchap_key"] = "other";
+    EXPECT_EQ(client_.result("bdev_nvme_attach_controller", params), Json::array({"Nvme0n1"}));
+}
+
+TEST_F(BdevNvmeTest, ATlsKeyIsReplacedOnALiveTarget) {
+    add_key(server_, "psk", kPsk);
+    add_key(server_, "new", kOtherPsk);
+    make(server_, "nvmf_subsystem_add_host", {{"nqn", kNqn}, {"host", kHost}, {"psk", "psk"}});
+    add_key(client_, "psk", kPsk);
+    add_key(client_, "new", kOtherPsk);
+    Json params = attaching(0);
+    params["hostnqn"] = kHost;
+    params["psk"] = "psk";
+    EXPECT_EQ(client_.result("bdev_nvme_attach_controller", params), Json::array({"Nvme0n1"}));
+    make(server_, "nvmf_subsystem_set_keys", {{"nqn", kNqn}, {"host", kHost}, {"psk", "new"}});
+    EXPECT_EQ(client_.result("bdev_nvme_get_controllers")[0]["ctrlrs"][0]["state"], "enabled");
+    EXPECT_EQ(client_.result("bdev_nvme_detach_controller", {{"name", "Nvme0"}}), true);
+    EXPECT_NE(code("bdev_nvme_attach_controller", params), 0) << "with the old key";
+    params["psk"] = "new";
+    EXPECT_EQ(client_.result("bdev_nvme_attach_controller", params), Json::array({"Nvme0n1"}));
 }
 
 TEST_F(BdevNvmeTest, TheDaemonEndsInOrderWhileItsTargetIsGone) {

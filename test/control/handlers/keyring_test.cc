@@ -14,6 +14,8 @@ using Json = nlohmann::json;
 constexpr const char* kNqn = "nqn.2026-01.io.basalt:t";
 constexpr const char* kHost = "nqn.2026-01.io.basalt:host";
 constexpr const char* kKey = "NVMeTLSkey-1:01:VRLbtnN9AQb2WXW3c9+wEf/DRLz0QuLdbYvEhwtdWwNf9LrZ:\n";
+constexpr const char* kOtherKey =
+    "NVMeTLSkey-1:01:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAl7OaH:\n";
 
 // Made by `nvme gen-dhchap-key`.
 constexpr const char* kDhchapKey = "DHHC-1:00:7T3DybjvCi4LwfXOL1sb1bK3s/G31axaK2o/CuNqLxG7QNt1:\n";
@@ -140,6 +142,35 @@ TEST_F(KeyringCalls, GiveAHostDhchapKeysReplaceThemAndSaveTheirNames) {
     ASSERT_TRUE(second.wait_until_ready());
     EXPECT_EQ(second.result("save_config")["subsystems"], saved["subsystems"]);
     EXPECT_EQ(daemon_.output().find("DHHC"), std::string::npos);
+}
+
+TEST_F(KeyringCalls, ReplaceATlsKeyAloneOrWithTheOthers) {
+    add_subsystem();
+    for (const auto& [name, text] : {std::pair("tls", kKey),
+                                     {"other-tls", kOtherKey},
+                                     {"dh", kDhchapKey},
+                                     {"other-dh", kOtherDhchapKey}}) {
+        const std::string path = key_file(std::string(name) + ".key", text);
+        EXPECT_EQ(result("keyring_file_add_key", {{"name", name}, {"path", path}}), true);
+    }
+    const auto set = [&](Json keys) {
+        keys.update({{"nqn", kNqn}, {"host", kHost}});
+        return daemon_.error("nvmf_subsystem_set_keys", keys);
+    };
+    const auto shown = [&] {
+        return result("nvmf_get_subsystems", {{"nqn", kNqn}})[0]["hosts"][0];
+    };
+    EXPECT_NE(set({{"psk", "tls"}}), "") << "no such host yet";
+    EXPECT_EQ(result("nvmf_subsystem_add_host",
+                     {{"nqn", kNqn}, {"host", kHost}, {"psk", "tls"}, {"dhchap_key", "dh"}}),
+              true);
+    EXPECT_NE(set({{"psk", "dh"}}).find("no TLS key"), std::string::npos);
+    EXPECT_EQ(set({{"psk", "other-tls"}}), "");
+    EXPECT_EQ(shown(), (Json{{"nqn", kHost}, {"psk", "other-tls"}, {"dhchap_key", "dh"}}));
+    EXPECT_EQ(set({{"psk", "tls"}, {"dhchap_key", "other-dh"}}), "");
+    EXPECT_EQ(shown(), (Json{{"nqn", kHost}, {"psk", "tls"}, {"dhchap_key", "other-dh"}}));
+    EXPECT_EQ(set({{"dhchap_key", "dh"}}), "");
+    EXPECT_EQ(shown(), (Json{{"nqn", kHost}, {"psk", "tls"}, {"dhchap_key", "dh"}}));
 }
 
 TEST_F(KeyringCalls, RefuseKeysThatAreNoTlsKeys) {

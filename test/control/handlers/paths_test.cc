@@ -221,7 +221,13 @@ TEST(TransportCalls, HonourWhatTheTransportIsGiven) {
                      {"max_aq_depth", 64},
                      {"num_shared_buffers", 100},
                      {"sock_priority", 3},
-                     {"abort_timeout_sec", 2}};
+                     {"abort_timeout_sec", 2},
+                     {"handshake_timeout_ms", 2000},
+                     {"authentication_timeout_ms", 3000},
+                     {"max_opening_connections", 400},
+                     {"max_opening_per_address", 50},
+                     {"max_connections_per_host", 600},
+                     {"max_controllers_per_host", 70}};
     EXPECT_EQ(daemon.result("nvmf_create_transport", given), true);
     const Json saved = daemon.result("save_config");
     DaemonProcess second;

@@ -186,5 +186,143 @@ TEST(SimAuth, ConnectionsThatBreakAnywhereLeaveNothingBehind) {
     }
 }
 
+// --- Secure channel concatenation.
+// ----------------------------------------------------------------
+
+/// A controller that a host connects with a key that its authentication makes.
+class ConcatTest : public testing::Test {
+  protected:
+    HostOptions options() {
+        HostOptions how = at.options(&at.with_dh);
+        how.concatenates = true;
+        return how;
+    }
+    bool is_alive(HostController& controller) {
+        return at.run(controller.identify_namespace(Nsid(1))).has_value();
+    }
+    /// Connects so many I/O queues, over both reactors, and ends them.
+    uint32_t count_queues(HostController& controller, uint32_t wanted) {
+        uint32_t connected = 0;
+        for (uint32_t i = 1; i <= wanted; ++i) {
+            HostQueue queue(*at.host,
+                            controller.io_queue_options(QueueId(static_cast<uint16_t>(i)), 32));
+            connected += at.run(queue.connect()) ? 1U : 0U;
+            at.run(AuthWorld::end(queue));
+        }
+        return connected;
+    }
+
+    AuthWorld at{5};
+};
+
+TEST_F(ConcatTest, AllQueuesUseTlsWithTheKeyOfTheAuthentication) {
+    at.add_host();
+    for (const bool is_mutual : {false, true}) {
+        at.use_keys(is_mutual);
+        HostController controller(*at.host, options(), nullptr);
+        ASSERT_TRUE(at.run(controller.connect()));
+        EXPECT_TRUE(is_generated_identity(controller.admin().options().host.tls.identity));
+        EXPECT_TRUE(is_alive(controller));
+        EXPECT_EQ(count_queues(controller, 4), 4U);
+        at.run(AuthWorld::end(controller));
+    }
+}
+
+TEST_F(ConcatTest, NobodyElseGetsInWithTheKeyOfAnother) {
+    at.add_host();
+    at.use_keys(false);
+    HostController controller(*at.host, options(), nullptr);
+    ASSERT_TRUE(at.run(controller.connect()));
+    HostOptions impostor = at.options(nullptr);
+    impostor.tls = controller.admin().options().host.tls;
+    impostor.host_nqn = "nqn.2026-11.io.basalt:other";  // Whom allow_any_host would let in.
+    HostController other(*at.host, impostor, nullptr);
+    EXPECT_FALSE(at.run(other.connect()));
+    at.run(AuthWorld::end(other));
+    impostor.host_nqn = kHost;
+    impostor.subsystem_nqn = "nqn.2014-08.org.nvmexpress.discovery";
+    HostController elsewhere(*at.host, impostor, nullptr);
+    EXPECT_FALSE(at.run(elsewhere.connect()));
+    at.run(AuthWorld::end(elsewhere));
+    at.run(AuthWorld::end(controller));
+}
+
+TEST_F(ConcatTest, AKeyLastsAsLongAsItIsUsed) {
+    at.add_host();
+    at.use_keys(false);
+    HostController controller(*at.host, options(), nullptr);
+    ASSERT_TRUE(at.run(controller.connect()));
+    at.world.run_for(600 * kNsPerSecond);
+    EXPECT_EQ(count_queues(controller, 4), 4U);
+    const HostQueueOptions queue = controller.io_queue_options(QueueId(1), 32);
+    at.run(AuthWorld::end(controller));
+    at.world.run_for(200 * kNsPerSecond);
+    HostOptions late = at.options(nullptr);
+    late.tls = queue.host.tls;
+    HostController again(*at.host, late, nullptr);
+    EXPECT_EQ(at.run(again.connect()).error().code, Errc::kPermissionDenied);
+    at.run(AuthWorld::end(again));
+}
+
+TEST_F(ConcatTest, NewKeysOfTheHostMakeItUselessForNewConnections) {
+    at.add_host();
+    at.use_keys(false);
+    HostController controller(*at.host, options(), nullptr);
+    ASSERT_TRUE(at.run(controller.connect()));
+    HostKeys theirs;
+    theirs.dhchap = at.key("target-controller");
+    at.expect_ok(at.target->set_host_keys(std::string(AuthWorld::kNqn), kHost, std::move(theirs)));
+    EXPECT_TRUE(is_alive(controller)) << "connections stay";
+    EXPECT_EQ(count_queues(controller, 2), 0U);
+    at.run(AuthWorld::end(controller));
+    HostController old_key(*at.host, options(), nullptr);
+    EXPECT_EQ(at.run(old_key.connect()).error().code, Errc::kPermissionDenied);
+    at.run(AuthWorld::end(old_key));
+    at.put("host-", "host", kControllerSecret);
+    HostController new_key(*at.host, options(), nullptr);
+    EXPECT_TRUE(at.run(new_key.connect()));
+    at.run(AuthWorld::end(new_key));
+}
+
+TEST_F(ConcatTest, ManyAssociationsLeaveNoMoreKeysThanAreAllowed) {
+    at.add_host();
+    at.use_keys(false);
+    HostController first(*at.host, options(), nullptr);
+    ASSERT_TRUE(at.run(first.connect()));
+    for (uint32_t i = 0; i < 32; ++i) {
+        HostController another(*at.host, options(), nullptr);
+        ASSERT_TRUE(at.run(another.connect()));
+        at.run(AuthWorld::end(another));
+    }
+    EXPECT_TRUE(is_alive(first));
+    EXPECT_EQ(count_queues(first, 1), 0U) << "the oldest key is gone";
+    at.run(AuthWorld::end(first));
+}
+
+TEST_F(ConcatTest, WhereNoKeyIsKnownThereIsNone) {
+    at.use_keys(false);  // The target does not ask this host.
+    HostController controller(*at.host, options(), nullptr);
+    EXPECT_EQ(at.run(controller.connect()).error().code, Errc::kPermissionDenied);
+    at.run(AuthWorld::end(controller));
+}
+
+TEST_F(ConcatTest, ALiveAdminQueueMayMakeAnotherKey) {
+    at.add_host();
+    at.use_keys(false);
+    HostController controller(*at.host, options(), nullptr);
+    ASSERT_TRUE(at.run(controller.connect()));
+    const HostAuthWish wish{.is_required = true, .channel = SecureChannel::kReplacePsk};
+    const Result<Secret> psk = at.run(authenticate(controller.admin(), at.with_dh, wish));
+    ASSERT_TRUE(psk);
+    HostOptions how = at.options(nullptr);
+    how.tls = derive_generated_credential(psk->bytes(), {kHost, AuthWorld::kNqn}).value();
+    HostController replaced(*at.host, how, nullptr);
+    EXPECT_TRUE(at.run(replaced.connect()));
+    at.run(AuthWorld::end(replaced));
+    const HostAuthWish wrong{.is_required = true, .channel = SecureChannel::kNewPsk};
+    EXPECT_FALSE(at.run(authenticate(controller.admin(), at.with_dh, wrong)));
+    at.run(AuthWorld::end(controller));
+}
+
 }  // namespace
 }  // namespace basalt::nvmf
