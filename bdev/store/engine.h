@@ -113,7 +113,7 @@ class Engine final : private LogObserver {
     void run_write(Slot& slot);
     void run_unmap(Slot& slot);
     void give_map(Node& node);
-    void pin(Slot& slot, const TreeRoot& root, uint64_t index);
+    void pin(Slot& slot, const TreeRoot& root, uint64_t index, uint32_t level);
     [[nodiscard]] bool pass_gate(Slot& slot, const Needs& needs);
     [[nodiscard]] uint64_t checkpoint_pages() const;
     [[nodiscard]] Gate judge(const Needs& needs);

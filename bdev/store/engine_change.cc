@@ -154,8 +154,8 @@ void Engine::run_write(Slot& slot) {
     ++counters_.writes;
     counters_.blocks_written += blocks;
     counters_.free_runs += slot.extent_count;
-    pin(slot, node.root, slot.first);
-    pin(slot, node.root, slot.end - 1);
+    pin(slot, node.root, slot.first, 0);
+    pin(slot, node.root, slot.end - 1, 0);
     enter_device(slot);
     issue(slot);
 }
@@ -194,7 +194,7 @@ void Engine::run_unmap(Slot& slot) {
     const bool fits = log_.block_for(sizeof(LogUnmap)).append(record);
     BASALT_ASSERT(fits);
     ++counters_.unmaps;
-    pin(slot, node.root, slot.first);
+    pin(slot, node.root, slot.first, 0);
     slot.is_data_done = true;
     enter_device(slot);
 }
@@ -209,8 +209,8 @@ void Engine::give_map(Node& node) {
     apply_adopt(node, node.source);  // It holds what it held, so there is nothing to wait for.
 }
 
-void Engine::pin(Slot& slot, const TreeRoot& root, uint64_t index) {
-    slot.pin_count += maps_.pin_path(root, index, slot.pins.data() + slot.pin_count);
+void Engine::pin(Slot& slot, const TreeRoot& root, uint64_t index, uint32_t level) {
+    slot.pin_count += maps_.pin_path(root, index, level, slot.pins.data() + slot.pin_count);
     BASALT_ASSERT(slot.pin_count <= Slot::kPinsMax);
 }
 

@@ -140,8 +140,8 @@ Task<Status> Engine::pin_for_replay(Node& node, uint64_t first, uint64_t last) {
         }
         if (maps_.find(node.root, first, 0).is_complete()) {
             uint32_t* const pins = replay_pins_.data();
-            replay_pin_count_ = maps_.pin_path(node.root, first, pins);
-            replay_pin_count_ += maps_.pin_path(node.root, last, pins + replay_pin_count_);
+            replay_pin_count_ = maps_.pin_path(node.root, first, 0, pins);
+            replay_pin_count_ += maps_.pin_path(node.root, last, 0, pins + replay_pin_count_);
             co_return kOk;
         }
     }

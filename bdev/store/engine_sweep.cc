@@ -162,7 +162,8 @@ void Engine::run_hollow(Slot& slot) {
     }
     const bool fits = log_.block_for(sizeof(LogHollow)).append(record);
     BASALT_ASSERT(fits);
-    pin(slot, node.root, found.index);
+    // What lies below a shared page is not looked at, and need not be here.
+    pin(slot, node.root, found.index, found.is_shared ? found.level : 0);
     slot.is_data_done = true;
     enter_device(slot);
 }

@@ -47,7 +47,10 @@ TreeWalk PageTree::walk(const TreeRoot& root,
     return found;
 }
 
-uint32_t PageTree::pin_path(const TreeRoot& root, uint64_t index, uint32_t* pins) const {
+uint32_t PageTree::pin_path(const TreeRoot& root,
+                            uint64_t index,
+                            uint32_t level,
+                            uint32_t* pins) const {
     uint32_t count = 0;
     if (root.height == 0 || index >= blocks_below(root.height)) {
         // The tree grows above its root, which is then on the way to everything.
@@ -61,7 +64,7 @@ uint32_t PageTree::pin_path(const TreeRoot& root, uint64_t index, uint32_t* pins
         return count;
     }
     Pointer pointer = root.pointer;
-    for (uint32_t at = root.height; at > 0 && !pointer.is_hole(); --at) {
+    for (uint32_t at = root.height; at > level && !pointer.is_hole(); --at) {
         const uint32_t frame = cache_.find(pointer.block());
         BASALT_ASSERT(frame != PageCache::kNone);
         cache_.pin(frame);

@@ -58,9 +58,9 @@ class PageTree {
                                 uint32_t level,
                                 uint64_t& next) const;
 
-    /// Pins the pages on the way to the leaf page of `index`, all of which are here. Returns how
-    /// many, put into `pins`.
-    uint32_t pin_path(const TreeRoot& root, uint64_t index, uint32_t* pins) const;
+    /// Pins the pages on the way to the pointer at `level` that leads towards `index`, all of which
+    /// are here. Returns how many, put into `pins`.
+    uint32_t pin_path(const TreeRoot& root, uint64_t index, uint32_t level, uint32_t* pins) const;
 
     /// The leaf page of `index`, to be changed: copied if it has to be, made if there is none.
     /// The path is in the cache, and there are frames and free pages (kPagesAChange).

@@ -108,6 +108,22 @@ TEST_F(PartitionTest, SweepingASnapshotFreesWhatOnlyItHeld) {
     EXPECT_EQ(node_.partition->stats().data_blocks_used, 0U);
 }
 
+TEST_F(PartitionTest, SweepingDoesNotNeedThePagesBelowOneThatTheHeadHasToo) {
+    // Two chunks, of which the head changes the second: it shares the first's page of level 2.
+    EXPECT_EQ(node_.write(1, 0, 10, 100), Errc::kOk);
+    EXPECT_EQ(node_.write(1, 70000, 10, 3000), Errc::kOk);
+    node_.snapshot(1, 0, 2);
+    EXPECT_EQ(node_.write(2, 70000, 1, 9000), Errc::kOk);
+    // Nothing is in memory afterwards.
+    EXPECT_EQ(node_.code(node_.partition->close()), Errc::kOk);
+    reopen({{.id = 1, .is_frozen = true, .is_hidden = true}, {.id = 2, .parent = 1}});
+    EXPECT_EQ(node_.sweep(1), Errc::kOk);
+    EXPECT_EQ(node_.partition->stats().data_blocks_used, 20U);
+    EXPECT_EQ(node_.read(2, 5), 105U);
+    EXPECT_EQ(node_.read(2, 70000), 9000U);
+    node_.check();
+}
+
 TEST_F(PartitionTest, ANodeWithoutAMapTakesItsParentsWhenThatIsSwept) {
     EXPECT_EQ(node_.write(1, 0, 200, 100), Errc::kOk);
     node_.snapshot(1, 0, 2);
