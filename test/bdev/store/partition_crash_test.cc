@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <chrono>
-#include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
@@ -10,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "test/bdev/store/crash_runs.h"
 #include "test/bdev/store/partition_node.h"
 #include "test/reactor/may_leak.h"
 
@@ -118,7 +117,6 @@ class CrashRun {
         settle();
         verify();
         node_.check();
-        ++crashes;
     }
 
     /// Everything that was begun ends.
@@ -135,8 +133,6 @@ class CrashRun {
 
     [[nodiscard]] PartitionNode& machine() { return node_; }
     [[nodiscard]] Model& model() { return model_; }
-
-    uint64_t crashes = 0;
 
   private:
     static constexpr uint64_t kDriveBytes = uint64_t{20} << 20U;
@@ -422,60 +418,29 @@ void CrashRun::verify() {
     }
 }
 
-class Clock {
-  public:
-    explicit Clock(double seconds)
-        : end_(std::chrono::steady_clock::now() +
-               std::chrono::milliseconds(int64_t(seconds * 1000))) {}
-    [[nodiscard]] bool is_over() const { return std::chrono::steady_clock::now() > end_; }
-
-  private:
-    std::chrono::steady_clock::time_point end_;
-};
-
-/// BASALT_SOAK_SECONDS makes the runs longer, BASALT_SOAK_SEED begins them elsewhere.
-double seconds(double usual) {
-    const char* wanted = std::getenv("BASALT_SOAK_SECONDS");
-    return wanted == nullptr ? usual : std::strtod(wanted, nullptr);
-}
-uint64_t first_seed() {
-    const char* wanted = std::getenv("BASALT_SOAK_SEED");
-    return wanted == nullptr ? 100 : std::strtoull(wanted, nullptr, 10);
-}
-
 TEST(PartitionCrash, AtEveryWriteToTheDeviceInTurn) {
-    const Clock clock(seconds(8));
-    uint64_t crashes = 0;
-    for (uint64_t seed = 1; seed <= 6 && !clock.is_over(); ++seed) {
-        for (uint64_t at = 1; at <= 160 && !clock.is_over(); ++at) {
+    for (uint64_t seed = 1; seed <= 6; ++seed) {
+        for (uint64_t at = 1; at <= 160; ++at) {
             SCOPED_TRACE("seed " + std::to_string(seed) + " write " + std::to_string(at));
-            CrashRun run(seed, {.blocks = 300, .max_count = 64, .queue = 6});
+            CrashRun run(seed, {.blocks = 150, .max_count = 64, .queue = 6});
             run.work(at);
             run.crash_and_verify();
-            crashes += run.crashes;
             ASSERT_FALSE(testing::Test::HasFailure());
         }
     }
-    std::printf("%llu crashes\n", static_cast<unsigned long long>(crashes));
-    RecordProperty("crashes", static_cast<int>(crashes));
 }
 
 TEST(PartitionCrash, AtRandomMomentsOfLongRuns) {
-    const Clock clock(seconds(10));
-    uint64_t crashes = 0;
-    for (uint64_t seed = first_seed(); !clock.is_over(); ++seed) {
-        SCOPED_TRACE("seed " + std::to_string(seed));
+    test::for_crash_runs(20, [](uint64_t seed) {
         CrashRun run(seed, {}, seed % 4 != 0);
-        for (uint32_t i = 0; i < 30 && !clock.is_over(); ++i) {
-            SCOPED_TRACE("crash " + std::to_string(i));
-            run.work(1 + run.model().random.below(i % 5 == 0 ? 600 : 90));
+        uint64_t crashes = 0;
+        for (; crashes < 30 && !testing::Test::HasFailure(); ++crashes) {
+            SCOPED_TRACE("crash " + std::to_string(crashes));
+            run.work(1 + run.model().random.below(crashes % 5 == 0 ? 600 : 90));
             run.crash_and_verify();
-            ASSERT_FALSE(testing::Test::HasFailure());
         }
-        crashes += run.crashes;
-    }
-    std::printf("%llu crashes\n", static_cast<unsigned long long>(crashes));
-    RecordProperty("crashes", static_cast<int>(crashes));
+        return crashes;
+    });
 }
 
 TEST(PartitionCrash, WithoutACrashTheSameWorkComesToTheSame) {

@@ -53,9 +53,9 @@ class TestPartitionIo {
         if (op == PartitionOp::kUnmap) {
             return;
         }
-        storage_.resize((count + 1) * kBlockBytes);
-        const auto address = reinterpret_cast<uintptr_t>(storage_.data());
-        data = storage_.data() + (kBlockBytes - address % kBlockBytes) % kBlockBytes;
+        storage_ = std::make_unique_for_overwrite<std::byte[]>((count + 1) * kBlockBytes);
+        const auto address = reinterpret_cast<uintptr_t>(storage_.get());
+        data = storage_.get() + (kBlockBytes - address % kBlockBytes) % kBlockBytes;
         for (uint64_t done = 0; done < count;) {
             const bool is_last = pieces_.size() + 1 == pieces_wanted;
             const uint64_t blocks = is_last ? count - done : std::max<uint64_t>(1, count / 3);
@@ -112,7 +112,7 @@ class TestPartitionIo {
     Errc code = Errc::kOk;
 
   private:
-    std::vector<std::byte> storage_;
+    std::unique_ptr<std::byte[]> storage_;
     std::vector<iovec> pieces_;
     bool is_submitting_ = false;
 };
