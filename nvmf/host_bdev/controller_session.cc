@@ -21,6 +21,10 @@ constexpr uint32_t kNoticeType = 2;
 constexpr uint32_t kNamespaceChanged = 0;
 constexpr uint32_t kAnaChanged = 3;
 constexpr uint8_t kCmicAna = 1U << 3U;
+// Since that version a namespace may say that it has no volatile cache, whatever the controller
+// says (NSFEAT of CNS 08h: VWCNP).
+constexpr uint32_t kVersion2 = 0x20000;
+constexpr uint8_t kNoVolatileCache = 1U << 5U;
 
 struct ConnectVisit {
     bdev::PerCore<std::unique_ptr<CorePaths>>& paths;
@@ -261,6 +265,11 @@ Task<Result<SessionNamespace>> ControllerSession::identify(Nsid nsid) {
     space.identity = bdev::parse_identify(
         identity_, id, described ? std::span<const std::byte>(descriptors) : list.first(0));
     space.identity.nsid = nsid.raw();
+    if (space.identity.has_volatile_cache && identity_.ver >= kVersion2) {
+        nvme_id_independent_id_ns common{};
+        const Status told = co_await controller_->identify_common(nsid, common);
+        space.identity.has_volatile_cache = !told || (common.nsfeat & kNoVolatileCache) == 0;
+    }
     space.ana_group = id.anagrpid;
     co_return space;
 }

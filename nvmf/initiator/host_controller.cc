@@ -268,6 +268,12 @@ Task<Status> HostController::identify_raw(Nsid nsid, nvme_id_ns& id) {
     co_return co_await read(sqe, data);
 }
 
+Task<Status> HostController::identify_common(Nsid nsid, nvme_id_independent_id_ns& id) {
+    const Sqe sqe = make_identify(CommandId(0), NVME_IDENTIFY_CNS_CSI_INDEPENDENT_ID_NS, nsid);
+    const std::span<std::byte> data = std::as_writable_bytes(std::span(&id, 1));
+    co_return co_await read(sqe, data);
+}
+
 Task<Result<std::vector<Nsid>>> HostController::list_namespaces() {
     std::vector<uint32_t> list(kNamespaceListEntries);
     const Sqe sqe = make_identify(CommandId(0), NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, Nsid(0));

@@ -66,7 +66,11 @@ class HostController {
     /// of a command.
     [[nodiscard]] Task<Status> identify_raw(Nsid nsid, nvme_id_ns& id);
 
-    /// The active namespaces' numbers, at most 1024. Errors: those of a command.
+    /// What is told of a namespace for all command sets (CNS 08h). Errors: those of a command.
+    [[nodiscard]] Task<Status> identify_common(Nsid nsid, nvme_id_independent_id_ns& id);
+
+    /// The active namespaces' numbers, at most kHostNamespacesMax, in order. Errors: kProtocol
+    /// (they are not in order), those of a command.
     [[nodiscard]] Task<Result<std::vector<Nsid>>> list_namespaces();
 
     /// The discovery log of a discovery controller, read until it did not change meanwhile. Errors:

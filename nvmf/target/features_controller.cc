@@ -114,29 +114,12 @@ NvmeStatus set_error_recovery(Request& request) {
     return take(request, &FeatureValues::error_recovery, value_of(request) & 0xffffU);
 }
 
-namespace {
-
-/// Without a cache there is nothing to say about it (NVMe Base Specification, "Volatile Write
-/// Cache").
-bool has_volatile_cache(const Request& request) {
-    const auto& namespaces = request.connection.link.subsystem->namespaces();
-    return std::any_of(namespaces.begin(), namespaces.end(), [](const auto& each) {
-        return each != nullptr && each->info().has_volatile_cache;
-    });
-}
-
-}  // namespace
-
 NvmeStatus get_volatile_write_cache(Request& request, bool wants_default) {
-    return has_volatile_cache(request)
-               ? give(request, wants_default, &FeatureValues::volatile_write_cache)
-               : status::kInvalidField.with_dnr();
+    return give(request, wants_default, &FeatureValues::volatile_write_cache);
 }
 
 NvmeStatus set_volatile_write_cache(Request& request) {
-    return has_volatile_cache(request)
-               ? take(request, &FeatureValues::volatile_write_cache, value_of(request) & 1U)
-               : status::kInvalidField.with_dnr();
+    return take(request, &FeatureValues::volatile_write_cache, value_of(request) & 1U);
 }
 
 NvmeStatus get_write_atomicity(Request& request, bool wants_default) {

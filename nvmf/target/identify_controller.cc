@@ -17,8 +17,6 @@ namespace basalt::nvmf {
 
 namespace {
 
-using bdev::IoOp;
-
 constexpr uint32_t kSglsSupported = 0x1;              // SGLS 1:0: supported, no alignment wanted.
 constexpr uint32_t kSglsOffsetInCapsule = 1U << 20U;  // SGLS: address as an offset.
 constexpr uint32_t kPageBytes = 4096;                 // CAP.MPSMIN: what MDTS counts in.
@@ -32,12 +30,6 @@ void put_text(std::span<char> field, std::string_view text) {
     std::copy_n(text.begin(), std::min(text.size(), field.size()), field.begin());
 }
 
-bool any_namespace(const Subsystem& subsystem, bool (*has)(const bdev::BdevInfo&)) {
-    return std::any_of(subsystem.namespaces().begin(),
-                       subsystem.namespaces().end(),
-                       [has](const auto& each) { return each != nullptr && has(each->info()); });
-}
-
 void describe_ana(nvme_id_ctrl& data, const SubsystemConfig& config) {
     data.cmic = static_cast<uint8_t>(data.cmic | NVME_CTRL_CMIC_MULTI_ANA_REPORTING);
     data.oaes |= 1U << 11U;  // ANA change notices.
@@ -49,8 +41,15 @@ void describe_ana(nvme_id_ctrl& data, const SubsystemConfig& config) {
     data.nanagrpid = config.namespaces_max;
 }
 
-/// MDTS: the longest transfer that every device takes at once. 0 would mean no limit, so two pages
-/// are the least that it can say; the rest is split.
+/// The longest that the ANA log may become: as hosts work it out.
+uint64_t ana_log_bytes_max(const SubsystemConfig& config) {
+    const uint64_t each = sizeof(nvme_ana_group_desc) + sizeof(uint32_t);
+    return config.ana_reporting ? sizeof(nvme_ana_log) + config.namespaces_max * each : 0;
+}
+
+/// MDTS: the longest transfer that every device takes at once; what is longer is split. 0 would
+/// mean no limit, so two pages are the least that it can say, and a host that could not read the
+/// ANA log at once (Linux) would do without ANA.
 uint8_t transfer_size_log2(const Subsystem& subsystem, const TransportOptions& options) {
     uint64_t bytes = options.io_bytes_max;
     for (const auto& each : subsystem.namespaces()) {
@@ -59,7 +58,10 @@ uint8_t transfer_size_log2(const Subsystem& subsystem, const TransportOptions& o
             bytes = std::min(bytes, info.transfer_max.raw() * info.block_size_bytes);
         }
     }
-    const uint64_t pages = std::max<uint64_t>(bytes / kPageBytes, 2);
+    const uint64_t log_pages =
+        std::bit_ceil((ana_log_bytes_max(subsystem.config()) + kPageBytes - 1) / kPageBytes);
+    const uint64_t log_fits = std::min<uint64_t>(log_pages, options.io_bytes_max / kPageBytes);
+    const uint64_t pages = std::max<uint64_t>({bytes / kPageBytes, log_fits, 2});
     return static_cast<uint8_t>(std::bit_width(pages) - 1);
 }
 
@@ -81,20 +83,18 @@ void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, Poll
     data.cqes = 0x44;
     data.nn = subsystem.config().namespaces_max;
     data.mnan = subsystem.config().namespaces_max;
-    const auto can_unmap = [](const bdev::BdevInfo& info) { return info.can(IoOp::kUnmap); };
-    const auto is_volatile = [](const bdev::BdevInfo& info) { return info.has_volatile_cache; };
-    data.oncs = static_cast<uint16_t>(
-        NVME_CTRL_ONCS_RESERVATIONS |
-        NVME_CTRL_ONCS_SAVE_FEATURES |  // Select of Get Features; nothing can be saved.
-        NVME_CTRL_ONCS_COMPARE | NVME_CTRL_ONCS_WRITE_ZEROES | NVME_CTRL_ONCS_VERIFY |
-        NVME_CTRL_ONCS_COPY | (any_namespace(subsystem, can_unmap) ? NVME_CTRL_ONCS_DSM : 0));
+    // Hosts read this once, and namespaces of any kind may come later: so nothing in it follows
+    // from those that there are now. A host that has heard of no cache would never flush.
+    data.oncs = NVME_CTRL_ONCS_RESERVATIONS |
+                NVME_CTRL_ONCS_SAVE_FEATURES |  // Select of Get Features; nothing can be saved.
+                NVME_CTRL_ONCS_COMPARE | NVME_CTRL_ONCS_WRITE_ZEROES | NVME_CTRL_ONCS_VERIFY |
+                NVME_CTRL_ONCS_COPY | NVME_CTRL_ONCS_DSM;
     data.ocfs = kCopyFormats;
     data.nwpc = NVME_CTRL_NWPC_WRITE_PROTECT | NVME_CTRL_NWPC_WRITE_PROTECT_POWER_CYCLE;
     data.fuses = 1;  // Compare and Write.
     data.acwu = static_cast<uint16_t>(
         std::min(kFusedBytesMax, options.io_bytes_max) / bdev::kBlockBytesMax - 1);
-    // Bits 2:1 = 11b: Flush of all namespaces (NSID FFFFFFFFh) works.
-    data.vwc = static_cast<uint8_t>(0x6U | (any_namespace(subsystem, is_volatile) ? 1U : 0U));
+    data.vwc = 0x7;   // There may be a cache; bits 2:1, Flush of all namespaces works.
     data.cmic = 0x3;  // More than one port and controller may belong to the subsystem.
     data.ioccsz = (uint32_t{sizeof(Sqe)} + options.capsule_data_bytes) / 16;
     data.iorcsz = uint32_t{sizeof(Cqe)} / 16;
@@ -140,11 +140,8 @@ NvmeStatus identify_controller(Request& request) {
 
 NvmeStatus identify_nvm_controller(Request& request) {
     nvme_id_ctrl_nvm data{};
-    if (any_namespace(*request.connection.link.subsystem,
-                      [](const bdev::BdevInfo& info) { return info.can(IoOp::kUnmap); })) {
-        data.dmrl = kDsmRangesMax - 1;  // A byte: 255 is the most it can say.
-        data.dmrsl = UINT32_MAX;
-    }
+    data.dmrl = kDsmRangesMax - 1;  // A byte: 255 is the most it can say.
+    data.dmrsl = UINT32_MAX;
     put_identify_data(request, data);
     return status::kSuccess;
 }

@@ -18,6 +18,8 @@ namespace {
 constexpr uint8_t kThinProvisioned = 1U << 0U;
 constexpr uint8_t kOwnAtomicity = 1U << 1U;        // NSABP: NAWUN and its kin count.
 constexpr uint8_t kOptimalPerformance = 1U << 4U;  // OPTPERF: NPWG and its kin count.
+// NSFEAT of the structure that is the same for all command sets.
+constexpr uint8_t kNoVolatileCache = 1U << 5U;  // VWCNP: whatever VWC says of the controller.
 
 /// A number of blocks in a 0's based field; 0 blocks, which nobody has said, are one.
 uint16_t zero_based(uint64_t blocks) {
@@ -165,6 +167,7 @@ NvmeStatus identify_independent_namespace(Request& request) {
         return status::kInvalidNamespace.with_dnr();
     }
     nvme_id_independent_id_ns data{};
+    data.nsfeat = found->info().has_volatile_cache ? 0 : kNoVolatileCache;
     data.nmic = 1;
     data.anagrpid = ana_group_of(*found, request);
     data.rescap = reservation_capabilities(found->config());

@@ -68,7 +68,8 @@ class TargetSession : public testing::Test {
         ASSERT_TRUE(io.handshake());
         ASSERT_TRUE(io.connect(QueueId(qid), admin.cntlid).status().ok());
     }
-    Nsid add_watched() {
+    /// Neither registered nor a namespace yet.
+    void make_watched() {
         bdev::MallocOptions options;
         options.name = "Watched0";
         options.block_count = BlockCount(TargetWorld::kBlocks);
@@ -77,6 +78,9 @@ class TargetSession : public testing::Test {
             std::make_unique<WatchedBdev>(bdev::MallocBdev::make(options, world.memory).value());
         watched = made.get();
         BASALT_ASSERT(world.registry->add(std::move(made)).has_value());
+    }
+    Nsid add_watched() {
+        make_watched();
         return world.add_namespace("Watched0");
     }
     static NvmeStatus write(ScriptedHost& io, Nsid nsid) {
@@ -95,6 +99,48 @@ class TargetSession : public testing::Test {
     TargetWorld world{7};
     WatchedBdev* watched = nullptr;
 };
+
+// --- What hosts read once ------------------------------------------------------------------------
+
+TEST_F(TargetSession, TellsOfACacheThatMayComeLater) {
+    AdminHost admin(world);
+    const auto before = admin.identify<nvme_id_ctrl>(NVME_IDENTIFY_CNS_CTRL);
+    EXPECT_EQ(before.vwc, 7) << "a host that hears of none never flushes what is added later";
+    EXPECT_NE(before.oncs & NVME_CTRL_ONCS_DSM, 0);
+    const Nsid nsid = add_watched();
+    const auto after = admin.identify<nvme_id_ctrl>(NVME_IDENTIFY_CNS_CTRL);
+    EXPECT_EQ(before.vwc, after.vwc);
+    EXPECT_EQ(before.oncs, after.oncs);
+    constexpr uint8_t kNoVolatileCache = 1U << 5U;
+    const auto has_none = [&](Nsid space) {
+        constexpr uint8_t kCns = NVME_IDENTIFY_CNS_CSI_INDEPENDENT_ID_NS;
+        const auto data = admin.identify<nvme_id_independent_id_ns>(kCns, space.raw());
+        return (data.nsfeat & kNoVolatileCache) != 0;
+    };
+    EXPECT_TRUE(has_none(Nsid(1)));
+    EXPECT_FALSE(has_none(nsid));
+}
+
+TEST_F(TargetSession, TakesTransfersAsLongAsItsAnaLog) {
+    constexpr std::string_view kMany = "nqn.2026-11.io.basalt:many";
+    SubsystemOptions options;
+    options.nqn = kMany;
+    options.allow_any_host = true;
+    options.ana_reporting = true;
+    options.namespaces_max = 1024;
+    world.expect_ok(world.target->create_subsystem(options));
+    make_watched();
+    world.add_namespace(kMany, "Watched0", {});
+    const SocketAddress address =
+        world
+            .run(world.target->add_listener(std::string(kMany),
+                                            sim::World::address(world.server, 4420)))
+            .value();
+    EXPECT_EQ(address, world.address);
+    AdminHost admin(world, kMany);
+    const auto data = admin.identify<nvme_id_ctrl>(NVME_IDENTIFY_CNS_CTRL);
+    EXPECT_EQ(data.mdts, 4) << "the device takes 32 KiB, and the log has 36,880 bytes";
+}
 
 // --- Reset ---------------------------------------------------------------------------------------
 
@@ -305,8 +351,6 @@ TEST_F(TargetSession, KeepsAHostAliveWhileAnotherAddressIsTakenAway) {
 
 TEST_F(TargetSession, MakesEveryWriteDurableWhileTheCacheIsSwitchedOff) {
     AdminHost admin(world);
-    EXPECT_TRUE(admin.set_feature(NVME_FEAT_FID_VOLATILE_WC, 0).is(status::kInvalidField))
-        << "nothing here has a cache";
     const Nsid nsid = add_watched();
     ScriptedHost first(world);
     ScriptedHost second(world);
@@ -390,8 +434,7 @@ TEST_F(TargetSession, TellsTheEffectsOfWhatItHasAndOfNothingElse) {
         admin.log<nvme_fid_supported_effects_log>(NVME_LOG_LID_FID_SUPPORTED_EFFECTS);
     for (uint32_t fid = 0; fid < 256; ++fid) {
         const bool is_known = (features.fid_support[fid] & 1U) != 0;
-        if (fid != NVME_FEAT_FID_VOLATILE_WC && fid != NVME_FEAT_FID_HOST_ID &&
-            fid < NVME_FEAT_FID_SW_PROGRESS) {
+        if (fid != NVME_FEAT_FID_HOST_ID && fid < NVME_FEAT_FID_SW_PROGRESS) {
             const auto id = static_cast<uint8_t>(fid);
             const Cqe asked = admin.get_feature(id, AdminHost::Select::kCurrent, 0, 512);
             EXPECT_EQ(asked.status().ok(), is_known) << "feature " << fid;
