@@ -1,6 +1,7 @@
 #include "control/config/volume_tables.h"
 
 #include <array>
+#include <iterator>
 #include <string>
 
 #include "control/config/endpoint.h"
@@ -287,10 +288,12 @@ void read_referrals(TableReader& top, std::vector<StartupCall>& calls) {
     }
 }
 
+// Listeners go to a list of their own, to come after all subsystems.
 void read_subsystem(TableReader table,
                     const Transport& transport,
                     uint16_t port,
-                    std::vector<StartupCall>& calls) {
+                    std::vector<StartupCall>& calls,
+                    std::vector<StartupCall>& listeners) {
     const std::string nqn = required_text(table, "nqn");
     const std::vector<std::string> hosts = table.texts("hosts");
     const std::optional<bool> allow_any_host = table.flag("allow_any_host");
@@ -318,7 +321,7 @@ void read_subsystem(TableReader table,
         Json listener{{"nqn", nqn}, {"listen_address", listen_address(address)}};
         put(listener, "secure_channel", secure_channel);
         put(listener, "ana_state", ana_state);
-        add_call(calls, table.origin(), "nvmf_subsystem_add_listener", std::move(listener));
+        add_call(listeners, table.origin(), "nvmf_subsystem_add_listener", std::move(listener));
     }
     table.finish();
 }
@@ -351,10 +354,16 @@ std::vector<StartupCall> read_volume_tables(TableReader& top, uint16_t nvme_tcp_
     if (top.has("nvmf") || !subsystems.empty()) {
         calls.push_back(transport.call);
     }
+    // Subsystems share addresses: a host that came by the first one's while another subsystem was
+    // still missing would be told that there is no such thing.
+    std::vector<StartupCall> listeners;
     for (const TableReader& each : subsystems) {
-        read_subsystem(each, transport, nvme_tcp_port, calls);
+        read_subsystem(each, transport, nvme_tcp_port, calls, listeners);
     }
     read_referrals(top, calls);
+    calls.insert(calls.end(),
+                 std::make_move_iterator(listeners.begin()),
+                 std::make_move_iterator(listeners.end()));
     return calls;
 }
 

@@ -185,10 +185,6 @@ void add_subsystem(const nvmf::Target& target,
         add_hosts(target, config, calls);
         add_namespaces(config, calls);
     }
-    // Last, so that no host finds the subsystem half made.
-    for (const nvmf::ListenerConfig& listener : config.listeners) {
-        add_listener(config, listener, calls);
-    }
 }
 
 void add_limits(const Context& context, const bdev::Device& device, std::vector<SavedCall>& calls) {
@@ -253,6 +249,13 @@ std::vector<SavedCall> nvmf_calls(const Context& context) {
     }
     for (const nvmf::SubsystemConfig* config : context.target.subsystems()) {
         add_subsystem(context.target, *config, calls);
+    }
+    // Last, so that no host finds a subsystem half made, or one that it uses missing, since they
+    // share addresses.
+    for (const nvmf::SubsystemConfig* config : context.target.subsystems()) {
+        for (const nvmf::ListenerConfig& listener : config->listeners) {
+            add_listener(*config, listener, calls);
+        }
     }
     return calls;
 }

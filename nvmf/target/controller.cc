@@ -175,9 +175,9 @@ NvmeStatus Controller::attach(QueueId qid, const QueueMember& member) {
     if (admin_ == nullptr || admin_->is_closing() || !is_ready()) {
         return status::kConnectInvalidParameters.with_dnr();
     }
-    if (qid.raw() == 0 || qid.raw() > io_queues_allowed_ || qid.raw() >= members_.size() ||
-        attached_.test(qid.raw())) {
-        return status::kConnectInvalidParameters.with_dnr();
+    // All of that may be otherwise in a moment: a queue that is there may be about to end.
+    if (admin_ == nullptr || admin_->is_closing() || !is_ready() || attached_.test(qid.raw())) {
+        return status::kConnectInvalidParameters;
     }
     attached_.set(qid.raw());
     members_[qid.raw()] = member;

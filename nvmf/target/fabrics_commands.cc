@@ -32,7 +32,9 @@ constexpr uint32_t kOffsetCntlid = kAttributeData | offsetof(nvmf_connect_data, 
 constexpr uint32_t kOffsetSubsysnqn = kAttributeData | offsetof(nvmf_connect_data, subsysnqn);
 constexpr uint32_t kOffsetHostnqn = kAttributeData | offsetof(nvmf_connect_data, hostnqn);
 
-/// Refuses Connect; the connection stays and the host may try again.
+/// Refuses Connect; the connection stays and the host may try again. `status` says Do Not Retry
+/// where it would never succeed: Linux takes that as the order to remove the controller for good,
+/// so what may be otherwise in a moment, while the target starts or is configured, must not say it.
 void refuse(Request& request, NvmeStatus status, uint32_t where, const char* why) {
     Connection& connection = request.connection;
     BASALT_LOG(kWarn,
@@ -42,7 +44,7 @@ void refuse(Request& request, NvmeStatus status, uint32_t where, const char* why
                connection.peer().to_string(),
                why);
     request.cqe.dw0.set(where);
-    connection.complete(request, status.with_dnr());
+    connection.complete(request, status);
 }
 
 /// As refuse(), for a host that has all that one may have: it may come again when it has less.
@@ -71,14 +73,17 @@ void connect_admin_queue(Request& request,
     const ConnectView command(request.sqe);
     if (ControllerId(data.cntlid) != kControllerIdAny) {
         refuse(request,
-               status::kConnectInvalidParameters,
+               status::kConnectInvalidParameters.with_dnr(),
                kOffsetCntlid,
                "only the dynamic controller model (CNTLID FFFFh) is offered");
         return;
     }
     if (command.queue_entries() < 2 ||
         command.queue_entries() > connection.group().options().admin_queue_entries_max) {
-        refuse(request, status::kConnectInvalidParameters, kOffsetSqsize, "bad admin queue size");
+        refuse(request,
+               status::kConnectInvalidParameters.with_dnr(),
+               kOffsetSqsize,
+               "bad admin queue size");
         return;
     }
     HostPlace place = connection.group().admission().take_connection(names.host);
@@ -126,13 +131,18 @@ void connect_io_queue(Request& request,
     Connection& connection = request.connection;
     const ConnectView command(request.sqe);
     if (subsystem.is_discovery()) {
-        refuse(
-            request, status::kConnectInvalidParameters, kOffsetQid, "discovery has no I/O queues");
+        refuse(request,
+               status::kConnectInvalidParameters.with_dnr(),
+               kOffsetQid,
+               "discovery has no I/O queues");
         return;
     }
     if (command.queue_entries() < 2 ||
         command.queue_entries() > connection.group().options().queue_entries_max) {
-        refuse(request, status::kConnectInvalidParameters, kOffsetSqsize, "bad I/O queue size");
+        refuse(request,
+               status::kConnectInvalidParameters.with_dnr(),
+               kOffsetSqsize,
+               "bad I/O queue size");
         return;
     }
     const ControllerId cntlid(data.cntlid);
@@ -167,11 +177,14 @@ bool is_secure_enough(Request& request, const SubsystemConfig& config, std::stri
         config, config.find_listener(connection.listener()), host_nqn, connection.tls_identity())) {
         case TlsVerdict::kAllowed: return true;
         case TlsVerdict::kNeedsTls:
-            refuse(request, status::kConnectInvalidHost, kOffsetHostnqn, "the host must use TLS");
+            refuse(request,
+                   status::kConnectInvalidHost.with_dnr(),
+                   kOffsetHostnqn,
+                   "the host must use TLS");
             return false;
         case TlsVerdict::kWrongIdentity:
             refuse(request,
-                   status::kConnectInvalidHost,
+                   status::kConnectInvalidHost.with_dnr(),
                    kOffsetHostnqn,
                    "the TLS key belongs to another host or subsystem");
             return false;
@@ -185,12 +198,16 @@ void execute_connect(Request& request) {
     std::memcpy(&data, request.payload().data(), sizeof(data));
     const auto subsystem_nqn = read_nqn_field(data.subsysnqn);
     if (!subsystem_nqn) {
-        refuse(request, status::kConnectInvalidParameters, kOffsetSubsysnqn, "bad subsystem NQN");
+        refuse(request,
+               status::kConnectInvalidParameters.with_dnr(),
+               kOffsetSubsysnqn,
+               "bad subsystem NQN");
         return;
     }
     const auto host_nqn = read_nqn_field(data.hostnqn);
     if (!host_nqn) {
-        refuse(request, status::kConnectInvalidParameters, kOffsetHostnqn, "bad host NQN");
+        refuse(
+            request, status::kConnectInvalidParameters.with_dnr(), kOffsetHostnqn, "bad host NQN");
         return;
     }
     Subsystem* subsystem = connection.group().find_subsystem(*subsystem_nqn);
@@ -206,7 +223,10 @@ void execute_connect(Request& request) {
         return;
     }
     if (!subsystem->config().allows(*host_nqn)) {
-        refuse(request, status::kConnectInvalidHost, kOffsetHostnqn, "the host is not allowed");
+        refuse(request,
+               status::kConnectInvalidHost.with_dnr(),
+               kOffsetHostnqn,
+               "the host is not allowed");
         return;
     }
     if (!is_secure_enough(request, subsystem->config(), *host_nqn)) {

@@ -296,7 +296,7 @@ NvmeStatus PollGroup::attach_here(AttachEvent& event) {
         subsystem == nullptr ? nullptr : subsystem->find_controller(event.cntlid);
     if (controller == nullptr || controller->identity().host_nqn != event.host_nqn ||
         controller->identity().host_id != event.host_id) {
-        return status::kConnectInvalidParameters.with_dnr();
+        return status::kConnectInvalidParameters;  // It has gone; its host makes another one.
     }
     // One path has one ANA state for a namespace, so the queues of a controller come by one path.
     const Connection* admin = controller->admin();

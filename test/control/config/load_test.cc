@@ -121,6 +121,30 @@ block_size = 512
         Json({{"trtype", "TCP"}, {"adrfam", "IPv4"}, {"traddr", "0.0.0.0"}, {"trsvcid", "4421"}}));
 }
 
+TEST(LoadConfig, ListensWhenAllSubsystemsAreThere) {
+    const Config config = parse(R"(
+[[subsystem]]
+nqn = "nqn.2026-01.io.basalt:a"
+allow_any_host = true
+[[subsystem]]
+nqn = "nqn.2026-01.io.basalt:b"
+allow_any_host = true
+[[referral]]
+address = "192.0.2.1"
+)");
+    std::vector<std::string> methods;
+    for (const StartupCall& call : config.calls) {
+        methods.push_back(call.method);
+    }
+    EXPECT_EQ(methods,
+              (std::vector<std::string>{"nvmf_create_transport",
+                                        "nvmf_create_subsystem",
+                                        "nvmf_create_subsystem",
+                                        "nvmf_discovery_add_referral",
+                                        "nvmf_subsystem_add_listener",
+                                        "nvmf_subsystem_add_listener"}));
+}
+
 TEST(LoadConfig, NamesKeysBeforeTheHostsThatHaveThem) {
     const Config config = parse(R"(
 [[subsystem]]

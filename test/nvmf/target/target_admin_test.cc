@@ -156,17 +156,22 @@ TEST_F(TargetAdmin, RefusesConnectsThatDoNotFit) {
     };
     const auto& nqn = TargetWorld::kNqn;
     const auto& host = ScriptedHost::kHostNqn;
-    EXPECT_TRUE(refusal(QueueId(0), kControllerIdAny, "nqn.2026-11.io.basalt:none", host, 32)
-                    .is(status::kConnectInvalidParameters));
-    EXPECT_TRUE(
-        refusal(QueueId(0), ControllerId(5), nqn, host, 32).is(status::kConnectInvalidParameters));
-    EXPECT_TRUE(
-        refusal(QueueId(1), ControllerId(77), nqn, host, 32).is(status::kConnectInvalidParameters));
-    EXPECT_TRUE(refusal(QueueId(1), cntlid, nqn, host, 5000).is(status::kConnectInvalidParameters));
-    EXPECT_TRUE(refusal(QueueId(500), cntlid, nqn, host, 32).is(status::kConnectInvalidParameters));
-    EXPECT_TRUE(refusal(QueueId(1), cntlid, nqn, "nqn.2026-11.io.basalt:another-host", 32)
-                    .is(status::kConnectInvalidParameters));
+    // A host that is told not to retry gives its controller up for good (Linux): that is for what
+    // will never do.
+    const NvmeStatus never = status::kConnectInvalidParameters.with_dnr();
+    const NvmeStatus not_now = status::kConnectInvalidParameters;
+    EXPECT_EQ(refusal(QueueId(0), kControllerIdAny, "nqn.2026-11.io.basalt:none", host, 32),
+              not_now);
+    EXPECT_EQ(refusal(QueueId(0), ControllerId(5), nqn, host, 32), never);
+    EXPECT_EQ(refusal(QueueId(1), ControllerId(77), nqn, host, 32), not_now);
+    EXPECT_EQ(refusal(QueueId(1), cntlid, nqn, host, 5000), never);
+    EXPECT_EQ(refusal(QueueId(500), cntlid, nqn, host, 32), never);
+    EXPECT_EQ(refusal(QueueId(1), cntlid, nqn, "nqn.2026-11.io.basalt:another-host", 32), not_now);
     EXPECT_TRUE(refusal(QueueId(1), cntlid, nqn, host, 32).ok());
+    ScriptedHost first(world);
+    EXPECT_TRUE(first.handshake());
+    EXPECT_TRUE(first.connect(QueueId(4), cntlid).status().ok());
+    EXPECT_EQ(refusal(QueueId(4), cntlid, nqn, host, 32), not_now) << "the first may be leaving";
     ScriptedHost twice(world);
     EXPECT_TRUE(twice.handshake());
     EXPECT_TRUE(twice.connect(QueueId(2), cntlid).status().ok());
