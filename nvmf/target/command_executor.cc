@@ -41,7 +41,7 @@ NvmeStatus check_command(Request& request) {
     if (request.sqe.is_fabrics()) {
         return check_fabrics_command(request);
     }
-    if (!connection.is_live()) {
+    if (!connection.is_live() || connection.link.is_disconnected) {
         return status::kCommandSequenceError.with_dnr();
     }
     return connection.is_admin_queue() ? check_admin_command(request) : check_io_command(request);

@@ -31,6 +31,7 @@ struct ControllerLink {
     NamespaceAccess access;  ///< What of the subsystem it may use.
     QueueSettings settings;
     bool is_attached = false;  ///< I/O queue: the controller counts it and must be told of its end.
+    bool is_disconnected = false;  ///< I/O queue: the host has ended it; nothing more is executed.
 };
 
 }  // namespace basalt::nvmf

@@ -335,7 +335,8 @@ void execute_fabrics_command(Request& request) {
             break;
         default:
             BASALT_ASSERT(request.sqe.fctype() == nvme_fabrics_type_disconnect);
-            // The host closes the connection when it has the response.
+            // The host closes the connection when it has the response; it is no queue any more.
+            request.connection.link.is_disconnected = true;
             request.connection.complete(request, status::kSuccess);
             break;
     }
