@@ -75,10 +75,6 @@ NvmeStatus check_admin_command(Request& request) {
 void finish_abort(Request& request, bool was_aborted) {
     if (Controller* controller = request.connection.link.controller) {
         controller->abort_done();
-        if (controller->resets() != request.scratch) {
-            request.connection.drop(request);
-            return;
-        }
     }
     request.cqe.dw0.set(was_aborted ? 0 : 1);
     request.connection.complete(request, status::kSuccess);
@@ -86,6 +82,10 @@ void finish_abort(Request& request, bool was_aborted) {
 
 void execute_admin_command(Request& request) {
     Controller& controller = *request.connection.link.controller;
+    if (controller.resets() != request.checked_version) [[unlikely]] {
+        request.connection.drop(request);  // It has waited for a buffer meanwhile.
+        return;
+    }
     controller.note_traffic();
     NvmeStatus outcome = status::kSuccess;
     switch (request.sqe.opcode) {

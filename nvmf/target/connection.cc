@@ -14,6 +14,14 @@ namespace basalt::nvmf {
 
 namespace {
 
+/// An admin command that came before its host reset the controller: the host takes it for ended,
+/// and may have given its identifier to another one.
+bool is_of_the_past(const Request& request) {
+    const Controller* controller = request.connection.link.controller;
+    return controller != nullptr && !request.sqe.is_fabrics() &&
+           controller->resets() != request.checked_version;
+}
+
 PduRules initial_rules(const TransportOptions& options) {
     PduRules rules;
     rules.side = Side::kController;
@@ -177,6 +185,9 @@ void Connection::set_connecting(bool is_connecting) {
 // --- A request's way -------------------------------------------------------------------------
 
 void Connection::begin(Request& request) {
+    if (link.controller != nullptr) {
+        request.checked_version = link.controller->resets();
+    }
     if (request.fused != nullptr) [[unlikely]] {
         request.fused->capsule_received(request);
         return;
@@ -236,6 +247,10 @@ void Connection::buffer_granted(Request& request, Buffer buffer) {
 void Connection::use_buffer(Request& request, Buffer buffer) {
     request.buffer = buffer;
     request.is_buffer_of_share = true;
+    if (is_of_the_past(request)) [[unlikely]] {
+        free_request(request);
+        return;
+    }
     request.piece = iovec{buffer.data, request.data_bytes};
     if (request.sqe.data_direction() == DataDirection::kHostToController) {
         ask_for_data(request);
@@ -276,14 +291,15 @@ void Connection::count_completion(const Request& request) {
 
 void Connection::complete(Request& request, NvmeStatus status) {
     const bool was_executing = request.state() == Request::State::kExecuting;
-    if (is_closing()) {
-        // Nobody hears it any more: a terminate request is the last that a connection says.
+    // Nobody hears it any more: a terminate request is the last that a connection says.
+    const bool is_unheard = is_closing() || is_of_the_past(request);
+    if (is_unheard) [[unlikely]] {
         free_request(request);
     }
     if (was_executing) {
         release_hold();
     }
-    if (is_closing()) {
+    if (is_unheard) [[unlikely]] {
         return;
     }
     if (!status.ok()) [[unlikely]] {

@@ -172,7 +172,7 @@ void Controller::set_default_features() {
 // --- I/O queues --------------------------------------------------------------------------------
 
 NvmeStatus Controller::attach(QueueId qid, const QueueMember& member) {
-    if (admin_ == nullptr || admin_->is_closing() || !is_ready()) {
+    if (qid.raw() == 0 || qid.raw() > io_queues_allowed_ || qid.raw() >= members_.size()) {
         return status::kConnectInvalidParameters.with_dnr();
     }
     // All of that may be otherwise in a moment: a queue that is there may be about to end.
@@ -249,7 +249,6 @@ void Controller::execute_abort(Request& request) {
         return;
     }
     ++aborts_under_way_;
-    request.scratch = resets_;
     const AbortView command(request.sqe);
     if (command.qid() == kAdminQueueId && abort_event_request(command.cid_to_abort())) {
         finish_abort(request, true);

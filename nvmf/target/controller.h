@@ -85,7 +85,8 @@ class Controller {
     /// ListenerConfig::ana_changes of its path when it was reset: the log counts from there.
     uint64_t ana_changes_at_reset = 0;
 
-    /// How often the host has reset it: what was asked before gets no answer any more.
+    /// How often the host has reset it: what was asked before gets no answer any more, see
+    /// Connection::complete().
     [[nodiscard]] uint32_t resets() const { return resets_; }
 
     // --- I/O queues.

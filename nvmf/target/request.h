@@ -80,8 +80,10 @@ class Request {
     bool completes_later = false;     ///< Admin: a function of a table has sent it on a journey.
     bool is_buffer_of_share = false;  ///< Counts in what the connection may hold.
     uint64_t asked_ns = 0;            ///< When data last came, or was asked for.
-    uint32_t checked_version = 0;     ///< Subsystem::namespaces_version when it was judged.
-    uint32_t scratch = 0;             ///< The command's own: a range index, a namespace index.
+    /// Subsystem::namespaces_version when it was judged; on an admin queue Controller::resets()
+    /// when it came.
+    uint32_t checked_version = 0;
+    uint32_t scratch = 0;  ///< The command's own: a range index, a namespace index.
 
     Buffer buffer;
     BufferSource source;             ///< Where the buffer comes from.

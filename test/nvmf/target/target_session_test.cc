@@ -166,6 +166,42 @@ TEST_F(TargetSession, SaysNothingAfterAResetOfWhatWasAskedBefore) {
     EXPECT_TRUE(admin.next_pdu(kNsPerSecond).empty()) << "there is room for all of them again";
 }
 
+TEST_F(TargetSession, SaysNothingAfterAResetOfWhatGoesFromCoreToCore) {
+    AdminHost admin(world);
+    ScriptedHost first(world);
+    ScriptedHost second(world);
+    connect_io(first, admin, 1);
+    connect_io(second, admin, 2);
+    constexpr uint16_t kReset = 77;
+    const Bytes reset = admin.capsule(make_property_set(CommandId(kReset), NVME_REG_CC, 0));
+    Sqe protect = make_set_features(CommandId(70), NVME_FEAT_FID_WRITE_PROTECT, 1);
+    protect.namespace_id.set(1);
+    const std::array asked{
+        make_set_features(CommandId(73), NVME_FEAT_FID_VOLATILE_WC, 0),  // While it has queues.
+        make_get_log_page(CommandId(71), NVME_LOG_LID_SMART, 0, 512),
+        make_identify(CommandId(72), NVME_IDENTIFY_CNS_CTRL_LIST, Nsid(0)),
+        protect};
+    for (const Sqe& sqe : asked) {
+        Bytes burst = admin.capsule(sqe);
+        burst.insert(burst.end(), reset.begin(), reset.end());
+        admin.send(burst);
+        EXPECT_EQ(admin.completion().cid(), CommandId(kReset)) << "of " << sqe.cid().raw();
+        EXPECT_TRUE(admin.next_pdu(kNsPerSecond).empty()) << "of " << sqe.cid().raw();
+        set_configuration(admin, kEnable);
+    }
+}
+
+TEST_F(TargetSession, ExecutesNothingOnAQueueThatItsHostHasEnded) {
+    AdminHost admin(world);
+    ScriptedHost io(world);
+    connect_io(io, admin);
+    EXPECT_TRUE(io.command(transfer(nvme_cmd_read, 3, 0, 1, Nsid(1))).status().ok());
+    EXPECT_TRUE(io.command(make_fabrics(nvme_fabrics_type_disconnect, CommandId(4))).status().ok());
+    EXPECT_TRUE(io.command(transfer(nvme_cmd_read, 5, 0, 1, Nsid(1)))
+                    .status()
+                    .is(status::kCommandSequenceError));
+}
+
 TEST_F(TargetSession, IsReadyUntilTheLastQueueIsGoneInAReset) {
     AdminHost admin(world);
     ScriptedHost first(world);

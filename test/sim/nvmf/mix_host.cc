@@ -11,6 +11,7 @@ namespace {
 constexpr uint32_t kBlockBytes = TargetWorld::kBlockBytes;
 constexpr uint32_t kEnable = 1U | (6U << 16U) | (4U << 20U);
 constexpr uint32_t kQueueEntries = 24;
+constexpr size_t kAdminCommandsAtOnce = 8;
 constexpr uint32_t kCommandsAtOnce = 12;  // A fused pair takes two entries of the queue.
 constexpr uint32_t kBlocksMax = 40;       // 20 KiB: some in the capsule, most by R2T.
 constexpr uint32_t kCapsuleBytes = 4096;
@@ -115,6 +116,9 @@ void MixHost::turn() {
             if (options_.network_is_exact && io_->answers.size() != io_seen_) {
                 fail("an answer after a reset");
             }
+            if (admin_->answers.back().cid() != reset_cid_) {
+                fail("an answer to an admin command after a reset");
+            }
             if (++quiet_turns_ == kQuietTurns) {
                 ++counts_.resets;
                 go_down();
@@ -163,6 +167,7 @@ void MixHost::go_down() {
     pending_.clear();
     aborts_.clear();
     aborted_.clear();
+    asked_.clear();
     for (std::optional<RawHost>* host : {&io_, &admin_}) {
         if (*host && (*host)->strays > 0) {
             fail("an answer that nobody waited for");
@@ -212,6 +217,12 @@ void MixHost::take_io_answer(const Cqe& cqe) {
 }
 
 void MixHost::take_admin_answer(const Cqe& cqe) {
+    if (asked_.erase(cqe.cid().raw()) != 0) {
+        if (!cqe.status().ok()) {
+            fail("an admin command has failed");
+        }
+        return;
+    }
     const auto found = std::find_if(
         aborts_.begin(), aborts_.end(), [&](const auto& pair) { return pair.first == cqe.cid(); });
     if (found == aborts_.end()) {
@@ -363,6 +374,10 @@ void MixHost::do_something() {
         begin_reset();
         return;
     }
+    if (random_.chance(1, 20)) {
+        ask_admin();
+        return;
+    }
     if (!pending_.empty() && random_.chance(1, 8)) {
         begin_abort();
         return;
@@ -388,7 +403,29 @@ void MixHost::begin_abort() {
     admin_->push_capsule(sqe);
 }
 
+void MixHost::ask_admin() {
+    if (asked_.size() >= kAdminCommandsAtOnce) {
+        return;
+    }
+    const CommandId cid = next_cid();
+    Sqe sqe;
+    switch (random_.below(4)) {
+        case 0: sqe = make_get_log_page(cid, NVME_LOG_LID_SMART, 0, 512); break;
+        case 1: sqe = make_identify(cid, NVME_IDENTIFY_CNS_CTRL_LIST, Nsid(0)); break;
+        case 2: sqe = make_set_features(cid, NVME_FEAT_FID_VOLATILE_WC, 1); break;
+        default:
+            sqe = make_set_features(cid, NVME_FEAT_FID_WRITE_PROTECT, 0);
+            sqe.namespace_id.set(options_.namespaces[0].raw());
+            break;
+    }
+    asked_.insert(cid.raw());
+    admin_->expect(cid);
+    admin_->push_capsule(sqe);
+    ++steps_;
+}
+
 void MixHost::begin_reset() {
+    ask_admin();
     reset_cid_ = next_cid();
     admin_->expect(reset_cid_);
     admin_->push_capsule(make_property_set(reset_cid_, NVME_REG_CC, kEnable & ~1U));

@@ -44,9 +44,10 @@ class MixModel {
     std::vector<State> states_;
 };
 
-/// A host that does all that a host may: commands of every kind at once, Aborts, resets of its
-/// controller, and connections that break off; and that knows what each answer must be. It works on
-/// an area of its own of two namespaces, so that nobody else explains what it finds.
+/// A host that does all that a host may: commands of every kind at once, Aborts, admin commands
+/// that other cores have a part in, resets of its controller, and connections that break off; and
+/// that knows what each answer must be. It works on an area of its own of two namespaces, so that
+/// nobody else explains what it finds.
 ///
 /// turn() does what is due and at most one new thing; the test lets the world run in between.
 class MixHost {
@@ -139,6 +140,7 @@ class MixHost {
     void submit(Pending pending, const Sqe& sqe);
     void begin_abort();
     void begin_reset();
+    void ask_admin();
     void finish(Pending& pending, NvmeStatus status);
     void check_data(const Pending& pending);
     [[nodiscard]] bool is_right(const Pending& pending, NvmeStatus status) const;
@@ -162,6 +164,7 @@ class MixHost {
     std::vector<std::pair<CommandId, CommandId>>
         aborts_;                  // The Abort's own identifier, its victim's.
     std::set<uint16_t> aborted_;  // Victims that have ended by it.
+    std::set<uint16_t> asked_;    // Admin commands whose answers are of no account.
     CommandId reset_cid_;
     uint32_t quiet_turns_ = 0;
     uint16_t next_cid_ = 2;
