@@ -30,14 +30,17 @@ Namespace* find_visible(Request& request) {
     return link.access.is_visible(nsid) ? link.subsystem->find_namespace(nsid) : nullptr;
 }
 
-/// What follows a change of the state: a fence around the whole namespace waits for what was let
-/// through before, a flush makes it durable, and every core tells its hosts. Rare, so allocated.
-/// Owner: itself, until the command is complete. Core: the command's.
+/// A change of the state: a fence around the whole namespace waits for what was let through before,
+/// a flush makes it durable, and only then the state changes, before anything more is let through.
+/// Then every core tells its hosts. Of two changes at once the second waits for the first one's
+/// fence, so neither is answered before it is true, and after a failed flush all is as it was.
+/// Rare, so allocated. Owner: itself, until the command is complete. Core: the command's.
 class ProtectionChange {
   public:
-    ProtectionChange(Request& request, Namespace& space)
+    ProtectionChange(Request& request, Namespace& space, WriteProtect wanted)
         : request_(request),
           space_(space),
+          wanted_(wanted),
           group_(request.connection.group()),
           fence_(
               group_,
@@ -64,8 +67,8 @@ class ProtectionChange {
     };
 
     void flush() {
-        if (!space_.info().can(bdev::IoOp::kFlush)) {
-            fence_.release();
+        if (protection().state() == wanted_ || !space_.info().can(bdev::IoOp::kFlush)) {
+            change(kOk);
             return;
         }
         bdev::IoRequest& io = request_.io;
@@ -74,15 +77,25 @@ class ProtectionChange {
         io.piece_count = 0;
         io.push_completion(
             [](bdev::IoRequest& done, void* self) {
-                ProtectionChange& change = *static_cast<ProtectionChange*>(self);
-                change.outcome_ = done.status;
-                change.fence_.release();
+                static_cast<ProtectionChange*>(self)->change(done.status);
             },
             this);
         space_.channel().submit(io);
     }
 
+    void change(Status flushed) {
+        const WriteProtect before = protection().state();
+        outcome_ = flushed ? protection().change(wanted_)
+                           : to_nvme_status(flushed.error(), MediaAccess::kWrite);
+        has_changed_ = protection().state() != before;
+        fence_.release();
+    }
+
     void announce() {
+        if (!has_changed_) {
+            end();
+            return;
+        }
         away_ = notices_.size();
         for (size_t core = 0; core < notices_.size(); ++core) {
             Notice& notice = notices_[core];
@@ -111,19 +124,21 @@ class ProtectionChange {
         const std::unique_ptr<ProtectionChange> owned(this);
         space_.release();
         group_.end_errand();
-        request_.connection.complete(
-            request_,
-            outcome_ ? status::kSuccess : to_nvme_status(outcome_.error(), MediaAccess::kWrite));
+        request_.connection.complete(request_, outcome_);
     }
+
+    [[nodiscard]] WriteProtection& protection() { return *space_.config().protection; }
 
     Request& request_;
     Namespace& space_;
+    const WriteProtect wanted_;
     PollGroup& group_;
     const SubsystemId subsystem_ = request_.connection.link.subsystem->config().id;
     RangeFence fence_;
     std::vector<Notice> notices_;  // By core.
     size_t away_ = 0;
-    Status outcome_ = kOk;
+    NvmeStatus outcome_;
+    bool has_changed_ = false;
 };
 
 }  // namespace
@@ -148,16 +163,9 @@ NvmeStatus set_write_protection(Request& request) {
     if (value > static_cast<uint32_t>(WriteProtect::kUntilPowerCycle)) {
         return status::kInvalidField.with_dnr();
     }
-    WriteProtection& protection = *found->config().protection;
     const auto wanted = static_cast<WriteProtect>(value);
-    if (protection.state() == wanted) {
-        return status::kSuccess;
-    }
-    if (const NvmeStatus changed = protection.change(wanted); !changed.ok()) {
-        return changed;
-    }
     request.completes_later = true;
-    std::make_unique<ProtectionChange>(request, *found).release()->begin();  // Owns itself.
+    std::make_unique<ProtectionChange>(request, *found, wanted).release()->begin();  // Owns itself.
     return status::kSuccess;
 }
 

@@ -49,6 +49,7 @@ class LateBdev final : public bdev::Bdev {
     Nsid nsid;
     uint64_t landed_writes = 0;  ///< Handed to the memory.
     uint64_t last_write_ns = 0;  ///< When.
+    Status flush_outcome = kOk;  ///< Of every flush.
 
     /// Requests that wait.
     [[nodiscard]] uint64_t held_count() const {
@@ -112,6 +113,13 @@ class LateBdev final : public bdev::Bdev {
             if (request.op != bdev::IoOp::kRead && request.op != bdev::IoOp::kCompare) {
                 ++owner_.landed_writes;
                 owner_.last_write_ns = here_.now_ns();
+            }
+            if (request.op == bdev::IoOp::kFlush) {
+                request.push_completion(
+                    [](bdev::IoRequest& done, void* self) {
+                        done.complete(static_cast<Channel*>(self)->owner_.flush_outcome);
+                    },
+                    this);
             }
             inner_->submit(request);
         }

@@ -1,5 +1,6 @@
 // Namespace Write Protection: who is refused, and when Set Features is answered.
 #include "bdev/leaf/file_bdev.h"
+#include "test/nvmf/target/late_bdev.h"
 #include "test/nvmf/target/target_io.h"
 
 namespace basalt::nvmf {
@@ -138,6 +139,34 @@ TEST_F(TargetWriteProtect, IsAnsweredWhenTheLastWriteIsDone) {
         EXPECT_LE(refused, kWrites);
         ASSERT_TRUE(protect(kNone, kSlow).ok());
     }
+}
+
+TEST_F(TargetWriteProtect, TellsNobodyBeforeItIsTrue) {
+    LateBdev& late = LateBdev::add(world, "Late");
+    connect();
+    ScriptedHost other(world);
+    other.become_admin();
+    admin.send(admin.capsule(set_command(kProtected, late.nsid.raw())));
+    world.world.run_for(kNsPerMs);
+    other.send(other.capsule(set_command(kProtected, late.nsid.raw())));
+    EXPECT_TRUE(other.next_pdu(kNsPerSecond).empty()) << "the first host's flush is under way";
+    EXPECT_TRUE(admin.next_pdu(kNsPerMs).empty());
+    late.release();
+    EXPECT_TRUE(admin.completion().status().ok());
+    EXPECT_TRUE(other.completion().status().ok());
+    EXPECT_EQ(state_of(late.nsid.raw()), kProtected);
+}
+
+TEST_F(TargetWriteProtect, LeavesAllAsItWasIfTheFlushFails) {
+    LateBdev& late = LateBdev::add(world, "Late");
+    late.delay_max_ns = kNsPerMs;
+    late.flush_outcome = Errc::kMediaError;
+    connect();
+    EXPECT_TRUE(protect(kProtected, late.nsid.raw()).is(status::kWriteFault));
+    EXPECT_EQ(state_of(late.nsid.raw()), kNone);
+    late.flush_outcome = kOk;
+    EXPECT_TRUE(protect(kProtected, late.nsid.raw()).ok());
+    EXPECT_EQ(state_of(late.nsid.raw()), kProtected);
 }
 
 TEST_F(TargetWriteProtect, TellsOtherHosts) {
