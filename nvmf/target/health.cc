@@ -16,6 +16,7 @@ void HealthCounters::count(const Request& request,
         is_degraded = is_degraded || outcome.error().code == Errc::kDeviceGone;
         return;
     }
+    is_degraded = false;
     switch (request.sqe.opcode) {
         case nvme_cmd_read:
         case nvme_cmd_compare:

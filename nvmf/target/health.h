@@ -20,7 +20,7 @@ struct HealthCounters {
     /// With at least one command under way. Of a sum it is the longest of its parts: cores and
     /// namespaces are busy at the same time, so the truth is no less.
     uint64_t busy_ns = 0;
-    bool is_degraded = false;  ///< A device has gone.
+    bool is_degraded = false;  ///< A device has gone, and has not answered since.
 
     void add(const HealthCounters& other) {
         read_commands += other.read_commands;

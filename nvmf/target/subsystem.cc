@@ -18,7 +18,7 @@ HealthCounters Subsystem::health(Nsid nsid) const {
     }
     for (const auto& each : namespaces_) {
         if (each != nullptr && (nsid == kNsidAll || each->config().nsid == nsid)) {
-            sum.add(each->health);
+            sum.add(each->health_now());
         }
     }
     return sum;

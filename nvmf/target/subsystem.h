@@ -69,6 +69,13 @@ class Namespace {
     }
     [[nodiscard]] uint32_t uses() const { return uses_ + gate_.inside(); }
 
+    /// What it has done on this core until now.
+    [[nodiscard]] HealthCounters health_now() const {
+        HealthCounters now = health;
+        now.busy_ns += gate_.inside() == 0 ? 0 : here_.now_ns() - busy_since_ns_;
+        return now;
+    }
+
     /// Who may do what. The view lives until another one is set here.
     [[nodiscard]] const ReservationView& reservation() const { return *reservation_; }
     [[nodiscard]] bool is_reserved() const { return is_reserved_; }
@@ -124,7 +131,10 @@ class Subsystem {
     /// What namespace `nsid` has done on this core, or all of them, those that have left included.
     [[nodiscard]] HealthCounters health(Nsid nsid) const;
     /// The namespace is leaving: takes over what it has done.
-    void retire(Namespace& leaving) { retired_.add(std::exchange(leaving.health, {})); }
+    void retire(Namespace& leaving) {
+        leaving.health.is_degraded = false;  // Whatever was wrong with it is not here any more.
+        retired_.add(std::exchange(leaving.health, {}));
+    }
 
     uint32_t namespaces_version = 0;  ///< Goes up when a namespace or who may use it changes.
     uint32_t connections = 0;         ///< Queues on this core that have connected to it.

@@ -271,13 +271,6 @@ void FusedPair::written(Status outcome) {
 
 void FusedPair::end(NvmeStatus first, NvmeStatus second) {
     const bool has_fence = !fence_.is_idle();
-    if (has_fence) {
-        const uint32_t block_bytes = namespace_->info().block_size_bytes;
-        for (const auto& [half, answer] : {std::pair(first_, first), std::pair(second_, second)}) {
-            const Status device = answer.ok() ? kOk : Status(to_error(answer));
-            namespace_->health.count(*half, device, answer, block_bytes);
-        }
-    }
     state_ = State::kDone;
     // Completing may free a request at once, which takes its half of the pair away.
     Request& one = *first_;

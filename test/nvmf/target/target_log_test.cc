@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "test/nvmf/target/admin_host.h"
+#include "test/nvmf/target/late_bdev.h"
 
 namespace basalt::nvmf {
 namespace {
@@ -15,7 +16,7 @@ uint64_t counter(const uint8_t (&field)[16]) {
     return value;
 }
 
-/// A device whose medium fails every request.
+/// A device whose medium fails every request, or whatever else a test wants.
 class BrokenBdev final : public bdev::Bdev {
   public:
     BrokenBdev() {
@@ -27,21 +28,28 @@ class BrokenBdev final : public bdev::Bdev {
     }
     const bdev::BdevInfo& info() const override { return info_; }
     Result<std::unique_ptr<bdev::BdevChannel>> open_channel(Reactor& here) override {
-        return std::unique_ptr<bdev::BdevChannel>(std::make_unique<Channel>(here));
+        return std::unique_ptr<bdev::BdevChannel>(std::make_unique<Channel>(*this, here));
     }
+
+    Status answer = Errc::kMediaError;
 
   private:
     class Channel final : public bdev::BdevChannel {
       public:
-        explicit Channel(Reactor& here) : here_(here) {}
+        Channel(const BrokenBdev& owner, Reactor& here) : owner_(owner), here_(here) {}
         void submit(bdev::IoRequest& request) override {
-            request.leaf_event.set_run([](Event& event, Reactor&) {
-                bdev::LeafEvent::request_of(event).complete(Errc::kMediaError);
-            });
+            request.push_completion(
+                [](bdev::IoRequest& done, void* self) {
+                    done.complete(static_cast<Channel*>(self)->owner_.answer);
+                },
+                this);
+            request.leaf_event.set_run(
+                [](Event& event, Reactor&) { bdev::LeafEvent::request_of(event).complete(kOk); });
             here_.defer(request.leaf_event);
         }
 
       private:
+        const BrokenBdev& owner_;
         Reactor& here_;
     };
 
@@ -180,6 +188,33 @@ TEST_F(TargetLog, CountsHoursSinceTheTargetBegan) {
     EXPECT_EQ(counter(health().power_cycles), 1U);
 }
 
+TEST_F(TargetLog, CountsBusyMinutesUnderALoadThatNeverPauses) {
+    LateBdev& stuck = LateBdev::add(world, "Stuck");
+    queues[0]->send(queues[0]->capsule(transfer(nvme_cmd_read, 7, 0, 8, stuck.nsid)));
+    world.world.run_for(uint64_t{180} * kNsPerSecond);
+    EXPECT_EQ(counter(health(stuck.nsid).ctrl_busy_time), 3U);
+    stuck.release();
+    EXPECT_TRUE(queues[0]->completion().status().ok());
+    world.world.run_for(uint64_t{180} * kNsPerSecond);
+    EXPECT_EQ(counter(health(stuck.nsid).ctrl_busy_time), 3U);
+}
+
+TEST_F(TargetLog, CountsEachHalfOfAPairOnce) {
+    const Bytes zeroes(4096);
+    Sqe compare = transfer(nvme_cmd_compare, 20, 0, 8, Nsid(1));
+    compare.flags = static_cast<uint8_t>(compare.flags | static_cast<uint8_t>(Fuse::kFirst));
+    set_in_capsule_data(compare, 4096);
+    Sqe swap = transfer(nvme_cmd_write, 21, 0, 8, Nsid(1));
+    swap.flags = static_cast<uint8_t>(swap.flags | static_cast<uint8_t>(Fuse::kSecond));
+    set_in_capsule_data(swap, 4096);
+    queues[0]->send(queues[0]->capsule(compare, zeroes));
+    queues[0]->send(queues[0]->capsule(swap, zeroes));
+    EXPECT_TRUE(queues[0]->completion().status().ok());
+    EXPECT_TRUE(queues[0]->completion().status().ok());
+    EXPECT_EQ(counter(health().host_reads), 1U);
+    EXPECT_EQ(counter(health().host_writes), 1U);
+}
+
 TEST_F(TargetLog, CountsWhatTheMediumFailed) {
     auto broken = world.registry->add(std::make_unique<BrokenBdev>());
     BASALT_ASSERT(broken.has_value());
@@ -187,6 +222,25 @@ TEST_F(TargetLog, CountsWhatTheMediumFailed) {
     EXPECT_TRUE(read(*queues[0], 0, 8, bad).status().is(status::kUnrecoveredReadError));
     EXPECT_EQ(counter(health(bad).media_errors), 1U);
     EXPECT_EQ(counter(health().media_errors), 1U);
+}
+
+TEST_F(TargetLog, WarnsOfADeviceThatHasGoneUntilItIsBackOrTakenAway) {
+    auto made = std::make_unique<BrokenBdev>();
+    BrokenBdev& device = *made;
+    BASALT_ASSERT(world.registry->add(std::move(made)).has_value());
+    const Nsid bad = world.add_namespace("Broken0");
+    const auto read_fails = [&] { return !read(*queues[0], 0, 8, bad).status().ok(); };
+    device.answer = Errc::kDeviceGone;
+    EXPECT_TRUE(read_fails());
+    EXPECT_EQ(health().critical_warning, NVME_SMART_CRIT_DEGRADED);
+    device.answer = kOk;
+    EXPECT_FALSE(read_fails());
+    EXPECT_EQ(health().critical_warning, 0);
+    device.answer = Errc::kDeviceGone;
+    EXPECT_TRUE(read_fails());
+    EXPECT_EQ(health().critical_warning, NVME_SMART_CRIT_DEGRADED);
+    world.expect_ok(world.target->remove_namespace(std::string(TargetWorld::kNqn), bad));
+    EXPECT_EQ(health().critical_warning, 0);
 }
 
 TEST_F(TargetLog, WarnsOfATemperatureBeyondTheThresholdOnce) {
