@@ -68,7 +68,7 @@ NvmeStatus write_ana_log(Request& request, PageWindow& page) {
             }
         }
     }
-    if (!command.rae()) {
+    if (!command.rae() && !page.is_missed()) {
         controller.rearm(AsyncEvent::kAnaChanged);
     }
     return status::kSuccess;

@@ -85,7 +85,7 @@ NvmeStatus write_health_log(Request& request, PageWindow& page) {
     put_counter(data.media_errors, health.media_errors);
     put_counter(data.num_err_log_entries, controller.error_log.count());
     page.add(data);
-    if (!GetLogPageView(request.sqe).rae()) {
+    if (!GetLogPageView(request.sqe).rae() && !page.is_missed()) {
         controller.rearm(AsyncEvent::kTemperature);
     }
     return status::kSuccess;
@@ -102,7 +102,9 @@ NvmeStatus write_firmware_slots(Request&, PageWindow& page) {
 NvmeStatus write_changed_namespaces(Request& request, PageWindow& page) {
     Controller& controller = *request.connection.link.controller;
     std::array<uint32_t, kChangedNamespacesMax> changed{};
-    controller.read_changed_namespaces(changed, GetLogPageView(request.sqe).rae());
+    const GetLogPageView command(request.sqe);
+    controller.read_changed_namespaces(changed,
+                                       command.rae() || command.offset() > sizeof(changed));
     page.add(changed);
     return status::kSuccess;
 }

@@ -103,7 +103,7 @@ NvmeStatus write_discovery_log(Request& request, PageWindow& page) {
     page.add(head);
     for_each_discovery_entry(connection,
                              [&](const nvmf_disc_log_entry& entry) { page.add(entry); });
-    if (!GetLogPageView(request.sqe).rae()) {
+    if (!GetLogPageView(request.sqe).rae() && !page.is_missed()) {
         connection.link.controller->rearm(AsyncEvent::kDiscoveryChanged);
     }
     return status::kSuccess;

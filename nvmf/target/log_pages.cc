@@ -43,12 +43,11 @@ const LogPage* find_page(const Request& request) {
 }
 
 NvmeStatus write_page(Request& request, const LogPage& found) {
-    const uint64_t offset = GetLogPageView(request.sqe).offset();
-    PageWindow page(request.payload(), offset);
+    PageWindow page(request.payload(), GetLogPageView(request.sqe).offset());
     if (const NvmeStatus written = found.write(request, page); !written.ok()) {
         return written;
     }
-    return offset > page.size() ? status::kInvalidField.with_dnr() : status::kSuccess;
+    return page.is_missed() ? status::kInvalidField.with_dnr() : status::kSuccess;
 }
 
 }  // namespace

@@ -37,6 +37,9 @@ class PageWindow {
     }
 
     [[nodiscard]] uint64_t size() const { return position_; }
+    /// The host asked for something behind the end: the command fails, and the page, of which it
+    /// has seen nothing, is as unread as before.
+    [[nodiscard]] bool is_missed() const { return offset_ > position_; }
 
   private:
     std::span<std::byte> out_;
@@ -45,7 +48,8 @@ class PageWindow {
 };
 
 /// Writes one page: adds all of it to `page`, which keeps what the host asked for, and re-arms the
-/// page's event unless the command says Retain. Status of the command. `request` has Get Log Page.
+/// page's event unless the command says Retain or misses the page. Status of the command. `request`
+/// has Get Log Page.
 using LogPageWriter = NvmeStatus (*)(Request& request, PageWindow& page);
 
 /// One log page of the target.

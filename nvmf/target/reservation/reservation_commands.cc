@@ -247,6 +247,9 @@ NvmeStatus write_reservation_notices(Request& request, PageWindow& page) {
     Controller& controller = *request.connection.link.controller;
     ReservationNoticeLog& log = controller.reservation_notices;
     page.add(log.oldest());
+    if (page.is_missed()) {
+        return status::kSuccess;  // It fails for that reason.
+    }
     // Who reads a page in pieces gets pieces of the same one.
     if (!log.is_empty() && command.offset() + command.length_bytes() >= page.size()) {
         log.pop();

@@ -90,6 +90,8 @@ TEST_F(TargetAdmin, TellsOfANewNamespaceOnceUntilTheLogIsRead) {
     EXPECT_EQ(event.dw0.get(), async_event_result(2, 0, NVME_LOG_LID_CHANGED_NS));
     world.expect_ok(world.target->remove_namespace(std::string(TargetWorld::kNqn), Nsid(3)));
     EXPECT_TRUE(admin.next_pdu(kNsPerSecond).empty()) << "masked until its log is read";
+    const Sqe beyond = make_get_log_page(CommandId(22), NVME_LOG_LID_CHANGED_NS, 8192, 4096);
+    EXPECT_TRUE(admin.command(beyond).status().is(status::kInvalidField)) << "reads nothing";
     const auto changed = ScriptedHost::as<std::array<uint32_t, 2>>(
         log_page(admin, NVME_LOG_LID_CHANGED_NS, 0, 4096));
     EXPECT_EQ(changed[0], 3U);
