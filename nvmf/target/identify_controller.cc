@@ -19,6 +19,7 @@ namespace {
 
 constexpr uint32_t kSglsSupported = 0x1;              // SGLS 1:0: supported, no alignment wanted.
 constexpr uint32_t kSglsOffsetInCapsule = 1U << 20U;  // SGLS: address as an offset.
+constexpr uint32_t kSglsTransportData = 1U << 21U;    // SGLS: transport SGL data blocks.
 constexpr uint32_t kPageBytes = 4096;                 // CAP.MPSMIN: what MDTS counts in.
 constexpr uint8_t kControllerTypeIo = 1;
 constexpr uint8_t kArbitrationBurstLog2 = 6;  // RAB: what Linux's target says; no wish.
@@ -124,7 +125,7 @@ NvmeStatus identify_controller(Request& request) {
     data.aerl = kAsyncEventRequestsMax - 1;
     data.kas = kKeepAliveGranularity;
     data.maxcmd = static_cast<uint16_t>(group.options().queue_entries_max);
-    data.sgls = kSglsSupported | kSglsOffsetInCapsule;
+    data.sgls = kSglsSupported | kSglsOffsetInCapsule | kSglsTransportData;
     data.msdbd = 1;
     write_nqn_field(data.subnqn, subsystem.config().nqn);
     if (subsystem.is_discovery()) {

@@ -44,7 +44,9 @@ void describe_atomicity(nvme_id_ns& data,
 
 void describe_hints(nvme_id_ns& data, const bdev::BdevInfo& info) {
     const bdev::IoHints& hints = info.hints;
-    data.noiob = static_cast<uint16_t>(std::min<uint64_t>(hints.io_boundary.raw(), 0xffff));
+    // A boundary that the field can't tell would be a wrong one: 0, none, is all that is left.
+    const bool fits = hints.io_boundary.raw() <= 0xffff;
+    data.noiob = fits ? static_cast<uint16_t>(hints.io_boundary.raw()) : uint16_t{0};
     const uint64_t physical = info.physical_block_size_bytes / info.block_size_bytes;
     data.npwg = zero_based(std::max(physical, hints.write_granularity.raw()));
     data.npwa = zero_based(std::max(physical, hints.write_alignment.raw()));
@@ -71,20 +73,23 @@ uint8_t reservation_capabilities(const NamespaceConfig& config) {
                                 (config.reservations->can_persist() ? NVME_NS_RESCAP_PTPL : 0));
 }
 
+/// The NSID may be that of a namespace. If none is active there, or this host does not see it, the
+/// structures that describe one are all zero (NVMe Base Specification, "Identify command").
+bool is_valid_nsid(const Request& request) {
+    const uint32_t nsid = request.sqe.nsid().raw();
+    return nsid != 0 && nsid <= request.connection.link.subsystem->config().namespaces_max;
+}
+
 }  // namespace
 
 NvmeStatus identify_namespace(Request& request) {
-    const Nsid nsid = request.sqe.nsid();
-    Subsystem& subsystem = *request.connection.link.subsystem;
     nvme_id_ns data{};
-    if (nsid.raw() == 0 || (nsid != kNsidAll && nsid.raw() > subsystem.config().namespaces_max)) {
+    if (!is_valid_nsid(request)) {
         return status::kInvalidNamespace.with_dnr();
     }
-    const Namespace* found =
-        nsid == kNsidAll ? nullptr
-                         : find_visible_namespace(request.connection.link, request.sqe.nsid());
+    const Namespace* found = find_visible_namespace(request.connection.link, request.sqe.nsid());
     if (found == nullptr) {
-        return nsid == kNsidAll ? status::kInvalidNamespace.with_dnr() : status::kSuccess;
+        return status::kSuccess;
     }
     const bdev::BdevInfo& info = found->info();
     const NamespaceConfig& config = found->config();
@@ -156,15 +161,16 @@ NvmeStatus identify_descriptors(Request& request) {
 
 NvmeStatus identify_nvm_namespace(Request& request) {
     // Protection information is all that there is in it, and of that there is none.
-    return find_visible_namespace(request.connection.link, request.sqe.nsid()) != nullptr
-               ? status::kSuccess
-               : status::kInvalidNamespace.with_dnr();
+    return is_valid_nsid(request) ? status::kSuccess : status::kInvalidNamespace.with_dnr();
 }
 
 NvmeStatus identify_independent_namespace(Request& request) {
+    if (!is_valid_nsid(request)) {
+        return status::kInvalidNamespace.with_dnr();
+    }
     const Namespace* found = find_visible_namespace(request.connection.link, request.sqe.nsid());
     if (found == nullptr) {
-        return status::kInvalidNamespace.with_dnr();
+        return status::kSuccess;
     }
     nvme_id_independent_id_ns data{};
     data.nsfeat = found->info().has_volatile_cache ? 0 : kNoVolatileCache;

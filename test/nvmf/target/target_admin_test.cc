@@ -56,6 +56,7 @@ TEST_F(TargetAdmin, DescribesNamespacesWithOneIdentity) {
     EXPECT_EQ(data.nsfeat, (1U << 4U) | (1U << 1U)) << "OPTPERF and NSABP";
     EXPECT_EQ(data.nacwu, 31) << "16 KiB compared and written at once";
     EXPECT_EQ(data.nawupf, 0);
+    EXPECT_EQ(data.noiob, 0);
     EXPECT_EQ(data.npdg, 127) << "memory goes back in 64 KiB";
     EXPECT_EQ(data.dlfeat, 0x9) << "zeroes when deallocated, and Write Zeroes may deallocate";
     const bdev::Uuid uuid = world.registry->find("Malloc0")->info().uuid;
@@ -69,6 +70,41 @@ TEST_F(TargetAdmin, DescribesNamespacesWithOneIdentity) {
     EXPECT_EQ(ids[0], NVME_NIDT_NGUID) << "the EUI64, all zero, is left out";
     EXPECT_EQ(ids[20], NVME_NIDT_UUID);
     EXPECT_EQ(std::memcmp(ids.data() + 24, uuid.bytes.data(), 16), 0);
+}
+
+TEST_F(TargetAdmin, TellsNoBoundaryThatItsFieldCannotSay) {
+    const auto boundary_of = [&](const std::string& name, uint64_t boundary) {
+        bdev::MallocOptions options;
+        options.name = name;
+        options.uuid = bdev::Uuid::from_name("target-admin", name);
+        options.block_count = BlockCount(128);
+        options.block_size_bytes = 512;
+        options.optimal_io_boundary = BlockCount(boundary);
+        auto made = bdev::MallocBdev::make(options, world.memory).value();
+        BASALT_ASSERT(world.registry->add(std::move(made)).has_value());
+        const Nsid nsid = world.add_namespace(name);
+        ScriptedHost admin(world);
+        admin.become_admin();
+        return identify<nvme_id_ns>(admin, NVME_IDENTIFY_CNS_NS, nsid.raw()).noiob;
+    };
+    EXPECT_EQ(boundary_of("Near", 65535), 65535);
+    EXPECT_EQ(boundary_of("Far", 65536), 0) << "65535 would be a boundary where there is none";
+}
+
+TEST_F(TargetAdmin, DescribesANamespaceThatIsNotActiveAsAllZero) {
+    ScriptedHost admin(world);
+    admin.become_admin();
+    const std::array<uint8_t, 4096> zeroes{};
+    for (const uint8_t cns : {NVME_IDENTIFY_CNS_NS,
+                              NVME_IDENTIFY_CNS_CSI_NS,
+                              NVME_IDENTIFY_CNS_CSI_INDEPENDENT_ID_NS}) {
+        EXPECT_EQ((identify<std::array<uint8_t, 4096>>(admin, cns, 3)), zeroes);
+        for (const uint32_t nsid : {0U, 0xffffffffU}) {
+            EXPECT_TRUE(admin.command(make_identify(CommandId(20), cns, Nsid(nsid)))
+                            .status()
+                            .is(status::kInvalidNamespace));
+        }
+    }
 }
 
 TEST_F(TargetAdmin, TellsOfANewNamespaceOnceUntilTheLogIsRead) {
