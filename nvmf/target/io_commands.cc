@@ -79,9 +79,14 @@ void fill_pieces(Request& request) {
     request.io.piece_count = request.io.wants_device_memory ? 0 : 1;
 }
 
+/// Between two parts of a command: nobody hears of it any more, or the host wants it to end.
+bool has_to_stop(const Request& request) {
+    return request.connection.is_closing() || request.is_abort_wanted;
+}
+
 /// A command that has waited at a fence begins again, unless its host has gone meanwhile.
 void resume_command(Request& request) {
-    if (request.connection.is_closing() || request.is_abort_wanted) {
+    if (has_to_stop(request)) {
         request.connection.complete(request, status::kAbortRequested);
     } else {
         execute_io_command(request);
@@ -96,7 +101,11 @@ void finish(Request& request, Status outcome) {
     const NvmeStatus answer = outcome ? status::kSuccess : to_nvme_status(outcome.error(), access);
     Namespace& used = *std::exchange(request.target_namespace, nullptr);
     used.health.count(request, outcome, answer, used.info().block_size_bytes);
-    request.connection.complete(request, answer);
+    if (request.is_abort_wanted && answer.is(status::kAbortRequested)) {
+        request.connection.finish_abort(request);
+    } else {
+        request.connection.complete(request, answer);
+    }
 }
 
 /// The host asked for it, or has switched the write cache off.
@@ -125,12 +134,13 @@ void transfer_done(bdev::IoRequest& io, void* context) {
         request.piece = *io.pieces;
     }
     request.scratch += static_cast<uint32_t>(io.count.raw());
-    if (io.status && request.scratch < RwView(request.sqe).nlb().raw()) {
+    const bool is_whole = request.scratch >= RwView(request.sqe).nlb().raw();
+    if (io.status && !is_whole && !has_to_stop(request)) {
         submit_part(request);
         return;
     }
     leave_gate(request);
-    finish(request, io.status);
+    finish(request, io.status && !is_whole ? Status(Errc::kCancelled) : io.status);
 }
 
 /// Submits the range from block `scratch` on, or as much of it as the device takes at once. A
@@ -298,7 +308,7 @@ void unmap_next(Request& request) {
         finish_unmap(request, kOk);
         return;
     }
-    if (request.connection.is_closing() || request.is_abort_wanted) {
+    if (has_to_stop(request)) {
         finish_unmap(request, Errc::kCancelled);
         return;
     }
@@ -464,6 +474,24 @@ void execute_io_command(Request& request) {
     }
 }
 
+namespace {
+
+/// The device has one part of the command, and does not know the next.
+bool has_parts_left(const Request& request) {
+    switch (request.sqe.opcode) {
+        case nvme_cmd_dsm: return request.scratch + 1 < DsmView(request.sqe).range_count();
+        case nvme_cmd_read:
+        case nvme_cmd_write:
+        case nvme_cmd_compare:
+        case nvme_cmd_write_zeroes:
+            return request.fused == nullptr &&
+                   request.scratch + request.io.count.raw() < RwView(request.sqe).nlb().raw();
+        default: return false;
+    }
+}
+
+}  // namespace
+
 bool stop_io_command(Request& request) {
     if (request.waiter.is_waiting()) {
         BufferPool::cancel(request.waiter);  // It waits for a step job.
@@ -471,7 +499,8 @@ bool stop_io_command(Request& request) {
         return true;
     }
     if (request.resume == nullptr) {
-        return request.job != nullptr;  // It looks before each step; a device has all others.
+        // They look before each step; a device has all of the others.
+        return request.job != nullptr || has_parts_left(request);
     }
     // It waits at a fence.
     RequestList::remove(request);

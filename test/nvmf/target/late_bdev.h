@@ -17,19 +17,22 @@ namespace basalt::nvmf {
 /// machine, so all cores may use its members.
 class LateBdev final : public bdev::Bdev {
   public:
-    explicit LateBdev(std::unique_ptr<bdev::Bdev> inner)
+    explicit LateBdev(std::unique_ptr<bdev::Bdev> inner, BlockCount transfer_max)
         : inner_(std::move(inner)), info_(inner_->info()) {
         info_.is_memory = false;
+        info_.transfer_max = transfer_max;
     }
     /// Made, registered, and a namespace of `world`.
-    static LateBdev& add(TargetWorld& world, const std::string& name) {
+    static LateBdev& add(TargetWorld& world,
+                         const std::string& name,
+                         BlockCount transfer_max = BlockCount(0)) {
         bdev::MallocOptions options;
         options.name = name;
         options.uuid = bdev::Uuid::from_name("late", name);
         options.block_count = BlockCount(TargetWorld::kBlocks);
         options.block_size_bytes = TargetWorld::kBlockBytes;
-        auto made =
-            std::make_unique<LateBdev>(bdev::MallocBdev::make(options, world.memory).value());
+        auto made = std::make_unique<LateBdev>(
+            bdev::MallocBdev::make(options, world.memory).value(), transfer_max);
         LateBdev& late = *made;
         BASALT_ASSERT(world.registry->add(std::move(made)).has_value());
         late.nsid = world.add_namespace(name);

@@ -1,11 +1,13 @@
 // Abort: what no device has yet ends, everything else ends by itself, and the answer is true.
 
+#include <array>
 #include <map>
 
 #include <gtest/gtest.h>
 
 #include "bdev/layer/delay_bdev.h"
 #include "test/nvmf/target/admin_host.h"
+#include "test/nvmf/target/late_bdev.h"
 
 namespace basalt::nvmf {
 namespace {
@@ -101,6 +103,49 @@ TEST_F(TargetAbort, LeavesWhatADeviceHas) {
     send_abort();
     EXPECT_TRUE(is_not_aborted());
     EXPECT_TRUE(io->completion().status().ok());
+}
+
+TEST_F(TargetAbort, EndsACommandOfManyRangesBetweenTwo) {
+    LateBdev& late = LateBdev::add(world, "Late");
+    std::array<nvme_dsm_range, 3> ranges{};
+    for (uint32_t i = 0; i < ranges.size(); ++i) {
+        ranges[i].slba = uint64_t{i} * 8;
+        ranges[i].nlb = 8;
+    }
+    Sqe unmap = make_deallocate(CommandId(kVictim), late.nsid, ranges.size());
+    set_in_capsule_data(unmap, sizeof(ranges));
+    io->send(io->capsule(unmap, std::as_bytes(std::span(ranges))));
+    send_abort();
+    EXPECT_TRUE(admin->next_pdu(kNsPerMs).empty()) << "the device has the first range";
+    late.release();
+    EXPECT_TRUE(io->completion().status().is(status::kAbortRequested));
+    EXPECT_FALSE(is_not_aborted());
+    EXPECT_EQ(late.landed_writes, 1U);
+}
+
+TEST_F(TargetAbort, LeavesTheLastRangeToItsDevice) {
+    LateBdev& late = LateBdev::add(world, "Late");
+    const nvme_dsm_range range{.cattr = 0, .nlb = 8, .slba = 0};
+    Sqe unmap = make_deallocate(CommandId(kVictim), late.nsid, 1);
+    set_in_capsule_data(unmap, sizeof(range));
+    io->send(io->capsule(unmap, std::as_bytes(std::span(&range, 1))));
+    send_abort();
+    EXPECT_TRUE(is_not_aborted());
+    late.release();
+    EXPECT_TRUE(io->completion().status().ok());
+}
+
+TEST_F(TargetAbort, EndsASplitCommandBetweenTwoParts) {
+    LateBdev& late = LateBdev::add(world, "Late", BlockCount(4));
+    Sqe write = transfer(nvme_cmd_write, kVictim, 0, 8, late.nsid);
+    set_in_capsule_data(write, 4096);
+    io->send(io->capsule(write, Bytes(4096)));
+    send_abort();
+    EXPECT_TRUE(admin->next_pdu(kNsPerMs).empty()) << "the device has the first part";
+    late.release();
+    EXPECT_TRUE(io->completion().status().is(status::kAbortRequested));
+    EXPECT_FALSE(is_not_aborted());
+    EXPECT_EQ(late.landed_writes, 1U);
 }
 
 TEST_F(TargetAbort, AnswersNotAbortedForACommandOrAQueueThatIsNotThere) {
