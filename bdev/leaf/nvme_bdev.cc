@@ -71,7 +71,7 @@ NvmeBdev::NvmeBdev(const NvmeOptions& options,
     info_.zeroes_may_deallocate = identity.zeroes_may_deallocate;
     info_.has_volatile_cache = identity.has_volatile_cache;
     info_.is_read_only = identity.is_read_only;
-    info_.is_thin = identity.is_thin;
+    // Not thin, even if it is: how much of it is allocated changes, and is not told here.
     const auto set = [this](IoOp op, bool can) { info_.supports[static_cast<uint32_t>(op)] = can; };
     const bool is_writable = !identity.is_read_only;
     set(IoOp::kRead, true);

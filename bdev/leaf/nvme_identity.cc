@@ -168,7 +168,6 @@ NvmeIdentity parse_identify(const nvme_id_ctrl& controller,
     identity.can_write_zeroes = (commands & NVME_CTRL_ONCS_WRITE_ZEROES) != 0;
     identity.zeroes_may_deallocate = (ns.dlfeat & NVME_NS_DLFEAT_WRITE_ZEROES) != 0;
     identity.has_volatile_cache = (controller.vwc & kVolatileCachePresent) != 0;
-    identity.is_thin = (ns.nsfeat & NVME_NS_FEAT_THIN) != 0;
     identity.is_read_only = (ns.nsattr & NVME_NS_NSATTR_WRITE_PROTECTED) != 0;
     return identity;
 }

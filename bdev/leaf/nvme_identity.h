@@ -60,7 +60,6 @@ struct NvmeIdentity {
     bool can_deallocate = false;
     bool can_write_zeroes = false;
     bool zeroes_may_deallocate = false;  ///< Write Zeroes knows DEAC.
-    bool is_thin = false;
     bool is_read_only = false;
 
     [[nodiscard]] bool has(const NvmeId& id) const;

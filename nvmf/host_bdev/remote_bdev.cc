@@ -42,7 +42,7 @@ Result<std::unique_ptr<RemoteBdev>> RemoteBdev::make(
     info.zeroes_may_deallocate = identity.zeroes_may_deallocate;
     info.has_volatile_cache = identity.has_volatile_cache;
     info.is_read_only = identity.is_read_only;
-    info.is_thin = identity.is_thin;
+    // Not thin, even if it is: how much of it is allocated changes, and is not told here.
     const auto set = [&](IoOp op, bool can) { info.supports[static_cast<uint32_t>(op)] = can; };
     const bool is_writable = !identity.is_read_only;
     set(IoOp::kRead, true);

@@ -248,7 +248,6 @@ TEST(ParseIdentify, ReadsTheLimits) {
     EXPECT_EQ(identity.transfer_bytes_max, 0U);
     EXPECT_FALSE(identity.has_volatile_cache);
     EXPECT_EQ(identity.atomic_blocks, 4U);
-    EXPECT_TRUE(identity.is_thin);
     EXPECT_TRUE(identity.is_read_only);
     EXPECT_EQ(identity.block_bytes, 0U) << "a nonsensical size is none";
     EXPECT_EQ(identity.metadata_bytes, 8U);
