@@ -131,7 +131,11 @@ Error to_error(NvmeStatus status) {
 
 NvmeStatus to_nvme_status(Error error, MediaAccess access) {
     if (error.detail != 0) {
-        return NvmeStatus::from_raw(error.detail);
+        // Another controller's: its log and its delays of retries are not the ones of who hears it.
+        NvmeStatus passed_on = NvmeStatus::from_raw(error.detail);
+        passed_on.more = false;
+        passed_on.crd = 0;
+        return passed_on;
     }
     const auto index = static_cast<uint16_t>(error.code);
     BASALT_ASSERT(index < kErrcCount);

@@ -109,6 +109,13 @@ TEST(Status, IsUnderstoodByTheInitiator) {
     EXPECT_EQ(to_errc(NvmeStatus{.sct = 7, .sc = 0x99}), Errc::kIo) << "a vendor's own";
 }
 
+TEST(Status, PassesOnNothingOfTheControllerItComesFrom) {
+    NvmeStatus theirs = status::kCommandInterrupted.with_dnr();
+    theirs.more = true;
+    theirs.crd = 2;
+    EXPECT_EQ(to_nvme_status(to_error(theirs)), status::kCommandInterrupted.with_dnr());
+}
+
 TEST(Status, KeepsItsMeaningFromTargetToInitiator) {
     for (uint16_t i = 0; i < kErrcCount; ++i) {
         const auto code = static_cast<Errc>(i);
