@@ -40,7 +40,10 @@ nvmf_disc_log_entry subsystem_entry(const SubsystemConfig& subsystem,
     entry.subtype = NVME_NQN_NVME;
     if (subsystem.type == SubsystemType::kDiscovery) {
         entry.subtype = NVME_NQN_CURR;
-        entry.eflags = NVMF_DISC_EFLAGS_DUPRETINFO | NVMF_DISC_EFLAGS_EPCSD;
+        // Who filters by address tells other things on other ports.
+        const bool is_same = subsystem.discovery_filter == DiscoveryFilter{};
+        entry.eflags = static_cast<uint16_t>(NVMF_DISC_EFLAGS_EPCSD |
+                                             (is_same ? NVMF_DISC_EFLAGS_DUPRETINFO : 0));
     }
     const bool is_tls = requires_tls(subsystem, &listener, reader.link.host_nqn);
     entry.treq = static_cast<uint8_t>(NVMF_TREQ_DISABLE_SQFLOW |

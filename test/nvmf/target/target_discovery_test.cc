@@ -152,6 +152,7 @@ TEST_F(TargetDiscovery, ShowsWhatIsLikeTheAddressOfTheHostIfToldSo) {
     const Log log = read(host);
     EXPECT_EQ(count_of(log, nqn()), 1U);
     EXPECT_EQ(std::string(log.entries.back().trsvcid), "4421");
+    EXPECT_EQ(log.entries.front().eflags, NVMF_DISC_EFLAGS_EPCSD) << "another port tells others";
     world.expect_ok(world.target->set_discovery_filter({.same_address = true}));
     EXPECT_EQ(count_of(read(host), nqn()), 2U);
 }
