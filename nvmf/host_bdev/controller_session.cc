@@ -36,16 +36,6 @@ Task<void> connect_there(Reactor& there, ConnectVisit& request) {
     request.status = co_await request.paths.on(there)->connect(request.options);
 }
 
-struct PathVisit {
-    bdev::PerCore<std::unique_ptr<CorePaths>>& paths;
-    uint32_t path = 0;
-    uint32_t epoch = 0;
-};
-
-Task<void> drop_there(Reactor& there, PathVisit& request) {
-    co_await request.paths.on(there)->drop(request.path);
-}
-
 struct AuthVisit {
     bdev::PerCore<std::unique_ptr<CorePaths>>& paths;
     uint32_t path = 0;
@@ -59,11 +49,6 @@ Task<void> authenticate_there(Reactor& there, AuthVisit& request) {
 SessionOptions with_authenticator(SessionOptions options, HostAuthenticator& authenticator) {
     options.host.authenticator = &authenticator;
     return options;
-}
-
-Task<void> lift_there(Reactor& there, PathVisit& request) {
-    request.paths.on(there)->lift_fence(request.path, request.epoch);
-    co_return;
 }
 
 }  // namespace
@@ -353,77 +338,6 @@ Task<void> ControllerSession::refresh() {
     --running_;
 }
 
-// --- Losses ----------------------------------------------------------------------------------
-
-void ControllerSession::on_controller_lost(Error reason) {
-    lost(reason);
-}
-
-void ControllerSession::on_queue_lost(uint32_t epoch, Error reason) {
-    if (epoch == epoch_) {
-        has_early_loss_ = !is_live();
-        lost(reason);
-    }
-}
-
-void ControllerSession::lost(Error reason) {
-    if (!is_live() || is_stopping_) {
-        return;
-    }
-    BASALT_LOG(kWarn,
-               "nvmf",
-               "lost {} at {}: {}",
-               options_.host.subsystem_nqn,
-               options_.host.address.to_string(),
-               describe(reason.code));
-    state_ = State::kRecovering;
-    lost_reason_ = reason;
-    recover().detach();
-}
-
-Task<void> ControllerSession::drop_queues() {
-    PathVisit request{.paths = paths_, .path = index_};
-    co_await bdev::visit_cores(control_, cores_, request, &drop_there);
-}
-
-/// Ends the association so that nothing of it is executed any more, and tells the cores.
-Task<void> ControllerSession::fence() {
-    co_await drop_queues();
-    const uint32_t chosen_ms = options_.host.keep_alive_ms;
-    const uint32_t keep_alive_ms = chosen_ms != 0 ? chosen_ms : HostOptions{}.keep_alive_ms;
-    const uint64_t silent_at_ns =
-        controller_->last_answer_ns() + keep_alive_ms * kNsPerMs + kFenceMarginNs;
-    const uint64_t left_ns =
-        silent_at_ns > control_.now_ns() ? silent_at_ns - control_.now_ns() : 0;
-    bool is_confirmed = false;
-    if (controller_->admin().is_live()) {
-        control_.start_timer(fence_timer_, left_ns);
-        is_confirmed = (co_await controller_->disable()).has_value();
-        control_.stop_timer(fence_timer_);
-    }
-    const Errc why = controller_->admin().close_reason().code;
-    const bool is_silent = why == Errc::kTimedOut || why == Errc::kUnreachable;
-    if (!is_confirmed && is_silent && silent_at_ns > control_.now_ns()) {
-        co_await sleep_for(control_, silent_at_ns - control_.now_ns());
-    }
-    co_await controller_->end();
-    controller_.reset();
-    PathVisit request{.paths = paths_, .path = index_, .epoch = epoch_};
-    co_await bdev::visit_cores(control_, cores_, request, &lift_there);
-}
-
-Task<void> ControllerSession::recover() {
-    ++running_;
-    co_await sequence_.acquire();
-    const AsyncMutex::Turn turn(sequence_);
-    co_await fence();
-    state_ = State::kWaiting;
-    if (!is_stopping_) {
-        perform(policy_.apply(ReconnectPolicy::Event::kLost, control_.now_ns()));
-    }
-    --running_;
-}
-
 void ControllerSession::set_timer(uint64_t at_ns) {
     control_.stop_timer(timer_);
     if (at_ns != UINT64_MAX) {
@@ -476,8 +390,7 @@ Task<void> ControllerSession::stop() {
         controller_.reset();
     }
     // Whatever waited for this path's fence: the controller has confirmed its shutdown, or closed.
-    PathVisit request{.paths = paths_, .path = index_, .epoch = epoch_};
-    co_await bdev::visit_cores(control_, cores_, request, &lift_there);
+    co_await lift_fence();
     state_ = State::kGone;
 }
 

@@ -59,7 +59,7 @@ class SessionUser {
 /// commands that change data wait until one of these is true:
 ///   - the controller has confirmed that it is disabled (the admin queue often lives on);
 ///   - its side has closed or reset the admin connection: it, or the machine, gave up first;
-///   - its keep alive time is over since it last heard of us, when it must have given up.
+///   - it must have given up, because it has not heard from us for too long: see fence_time.h.
 ///
 /// Life: attach(), then stop(); then it may be destroyed. Owner: the RemoteSubsystem. Core: the
 /// control thread; the queues are reached through CorePaths by visits.
@@ -134,6 +134,7 @@ class ControllerSession final : private HostControllerUser {
     [[nodiscard]] Task<Status> read_ana();
     [[nodiscard]] Task<void> drop_queues();
     [[nodiscard]] Task<void> fence();
+    [[nodiscard]] Task<void> lift_fence();
     [[nodiscard]] Task<void> attempt();
     [[nodiscard]] Task<void> recover();
     [[nodiscard]] Task<void> refresh();

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "reactor/io/clock.h"
+
+namespace basalt::nvmf {
+
+/// What is known of an association whose controller says nothing any more. A value.
+struct SilentAssociation {
+    uint32_t keep_alive_ms = 0;  ///< KATO as we have asked for it.
+    uint32_t granularity_ms =
+        0;  ///< KAS: to what the controller rounds that up. 0: nothing is said.
+    /// CTRATT bit 6 (TBKAS): every command keeps the association alive, not Keep Alive alone.
+    bool counts_all_commands = false;
+    uint64_t last_answer_ns = 0;  ///< To a Keep Alive, or to what connected it.
+    uint64_t dropped_ns = 0;      ///< No queue has sent a command after that.
+};
+
+/// When the controller has certainly given the association up, and executes nothing of it any more.
+///
+/// An answer may be lost, and what it answered have come: so the time does not begin at the last
+/// answer. With Keep Alive alone there is one more of them at the most, since the next goes when
+/// one is answered, and it has come within one keep alive time, or too late: two times in all.
+/// Where all commands count, the last one may have come when it was sent; the controller looks once
+/// in a keep alive time whether any has come since it last looked, so it may take two of them again
+/// (NVMe Base Specification, "Keep Alive", traffic based).
+[[nodiscard]] constexpr uint64_t silent_at_ns(const SilentAssociation& of) {
+    const uint64_t step_ms = std::max<uint64_t>(of.granularity_ms, 1);
+    const uint64_t granted_ms = (of.keep_alive_ms + step_ms - 1) / step_ms * step_ms;
+    return (of.counts_all_commands ? of.dropped_ns : of.last_answer_ns) + 2 * granted_ms * kNsPerMs;
+}
+
+}  // namespace basalt::nvmf
