@@ -31,6 +31,7 @@ constexpr uint32_t kTransferBytesUnlimited = 32U << 20U;
 constexpr uint32_t kCapsuleUnitBytes = 16;
 
 constexpr size_t kNamespaceListEntries = kIdentifyBytes / sizeof(uint32_t);
+constexpr size_t kHostBehaviorBytes = 512;
 
 }  // namespace
 
@@ -104,7 +105,31 @@ Task<Status> HostController::set_up() {
     }
     const Sqe identify = make_identify(CommandId(0), NVME_IDENTIFY_CNS_CTRL, Nsid(0));
     const std::span<std::byte> data = std::as_writable_bytes(std::span(&identity_, 1));
-    co_return co_await read(identify, data);
+    const Status identified = co_await read(identify, data);
+    if (!identified) {
+        co_return identified;
+    }
+    co_return co_await enable_retry_delays();
+}
+
+/// Without that a controller may name no delay (NVMe Base Specification, "Host Behavior Support").
+Task<Status> HostController::enable_retry_delays() {
+    if ((identity_.crdt1 | identity_.crdt2 | identity_.crdt3) == 0 || is_discovery()) {
+        co_return kOk;
+    }
+    std::array<std::byte, kHostBehaviorBytes> behavior{};
+    behavior[0] = std::byte{NVME_ENABLE_ACRE};
+    const iovec piece{behavior.data(), behavior.size()};
+    HostCommand command;
+    command.sqe = make_set_features(CommandId(0), NVME_FEAT_FID_HOST_BEHAVIOR, 0);
+    command.pieces = {&piece, 1};
+    command.data_bytes = static_cast<uint32_t>(behavior.size());
+    co_await execute(*admin_, command);
+    if (!command.status && admin_->is_live()) {
+        BASALT_LOG(kInfo, "nvmf", "controller {}: it names no delays of retries", id_.raw());
+        co_return kOk;
+    }
+    co_return command.status;
 }
 
 Task<Status> HostController::enable() {
@@ -275,19 +300,29 @@ Task<Status> HostController::identify_common(Nsid nsid, nvme_id_independent_id_n
 }
 
 Task<Result<std::vector<Nsid>>> HostController::list_namespaces() {
-    std::vector<uint32_t> list(kNamespaceListEntries);
-    const Sqe sqe = make_identify(CommandId(0), NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, Nsid(0));
-    const std::span<std::byte> data = std::as_writable_bytes(std::span(list));
-    const Status status = co_await read(sqe, data);
-    if (!status) {
-        co_return status.error();
-    }
     std::vector<Nsid> found;
-    for (const uint32_t nsid : list) {
-        if (nsid == 0) {
+    // A list has those above the number that is asked for: a full one may not be the last.
+    while (found.size() % kNamespaceListEntries == 0 && found.size() < kHostNamespacesMax) {
+        const Nsid after = found.empty() ? Nsid(0) : found.back();
+        std::vector<uint32_t> list(kNamespaceListEntries);
+        const Sqe sqe = make_identify(CommandId(0), NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, after);
+        const std::span<std::byte> data = std::as_writable_bytes(std::span(list));
+        const Status status = co_await read(sqe, data);
+        if (!status) {
+            co_return status.error();
+        }
+        if (list[0] == 0) {
             break;
         }
-        found.emplace_back(nsid);
+        for (const uint32_t nsid : list) {
+            if (nsid == 0) {
+                break;
+            }
+            if (!found.empty() && nsid <= found.back().raw()) {
+                co_return Errc::kProtocol;
+            }
+            found.emplace_back(nsid);
+        }
     }
     co_return found;
 }
@@ -368,7 +403,11 @@ Task<Result<std::vector<nvmf_disc_log_entry>>> HostController::read_discovery_lo
 HostQueueOptions HostController::io_queue_options(QueueId qid, uint32_t entries) const {
     BASALT_ASSERT(qid != kAdminQueueId);
     const uint32_t capsule_bytes = identity_.ioccsz * kCapsuleUnitBytes;
-    const uint32_t entries_max = std::min(queue_entries_max_, kHostQueueEntriesMax);
+    // MAXCMD: what of a queue the controller works at; 0: it does not say.
+    const uint32_t commands_max = std::max<uint32_t>(identity_.maxcmd, kHostQueueEntriesMin);
+    const uint32_t entries_max = std::min({queue_entries_max_,
+                                           kHostQueueEntriesMax,
+                                           identity_.maxcmd == 0 ? UINT32_MAX : commands_max});
     return {.host = options_,
             .qid = qid,
             .cntlid = id_,
@@ -389,10 +428,14 @@ void HostController::start_keep_alive() {
 }
 
 void HostController::send_keep_alive() {
+    is_keep_alive_out_ = true;
+    reactor_.start_timer(keep_alive_timer_, options_.keep_alive_ms * kNsPerMs);
     keep_alive_.sqe = make_command(nvme_admin_keep_alive, CommandId(0), Nsid(0));
     keep_alive_.set_done(
         [](HostCommand& command, void* self) {
             auto& controller = *static_cast<HostController*>(self);
+            controller.is_keep_alive_out_ = false;
+            controller.reactor_.stop_timer(controller.keep_alive_timer_);
             if (command.status) {
                 controller.last_answer_ns_ = controller.reactor_.now_ns();
             } else if (controller.admin_->is_live()) {
@@ -410,7 +453,13 @@ void HostController::send_keep_alive() {
 }
 
 void HostController::on_keep_alive_timer(Timer& /*timer*/, void* self) {
-    static_cast<HostController*>(self)->send_keep_alive();
+    auto& controller = *static_cast<HostController*>(self);
+    if (controller.is_keep_alive_out_) {
+        // Linux gives it as long. Whoever waits for the time-out of commands knows later.
+        controller.admin_->close(Error(Errc::kTimedOut));
+        return;
+    }
+    controller.send_keep_alive();
 }
 
 void HostController::request_events() {

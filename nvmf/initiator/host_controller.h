@@ -31,8 +31,8 @@ struct HostNamespace {
 };
 
 /// A controller as its host sees it: the admin queue, what Identify says, keep alive and
-/// asynchronous events. I/O queues are HostQueues of their own, on any reactor, made with
-/// io_queue_options().
+/// asynchronous events. A Keep Alive that is not answered within its time ends the connection. I/O
+/// queues are HostQueues of their own, on any reactor, made with io_queue_options().
 ///
 /// Life: connect(), use, end(); then it may be destroyed. Every sequence is awaited before the next
 /// begins. Owner: its user. Core: its reactor's.
@@ -46,9 +46,10 @@ class HostController {
 
     /// Connects the admin queue (twice, if the authentication gives a key for TLS), enables the
     /// controller, identifies it, starts keep alive and event requests. On failure everything is
-    /// closed when it returns. Errors: those of HostQueue::connect(); kTimedOut (it does not become
-    /// ready); kDeviceGone (it reports a fatal status); kNotSupported (it offers no queue of two
-    /// entries).
+    /// closed when it returns. If the controller names delays of retries, it is told that we heed
+    /// them (Host Behavior Support, ACRE). Errors: those of HostQueue::connect(); kTimedOut (it
+    /// does not become ready); kDeviceGone (it reports a fatal status); kNotSupported (it offers no
+    /// queue of two entries).
     [[nodiscard]] Task<Status> connect();
 
     /// Shuts the controller down and closes the admin queue. Safe in every phase.
@@ -122,6 +123,7 @@ class HostController {
     [[nodiscard]] Task<Result<ControllerId>> connect_admin();
     [[nodiscard]] Task<Status> set_up();
     [[nodiscard]] Task<Status> enable();
+    [[nodiscard]] Task<Status> enable_retry_delays();
     /// Waits until CSTS has `value` in the bits of `mask`. Errors: kTimedOut, kDeviceGone (fatal
     /// status), those of a command.
     [[nodiscard]] Task<Status> wait_for_status(uint32_t mask, uint32_t value, uint64_t timeout_ns);
@@ -150,6 +152,7 @@ class HostController {
     ControllerId id_ = kControllerIdAny;
     uint32_t queue_entries_max_ = 0;
     uint64_t last_answer_ns_ = 0;
+    bool is_keep_alive_out_ = false;
     uint64_t ready_timeout_ns_ = kReadyTimeoutNsMin;
     bool is_connected_ = false;  // connect() has succeeded, and the admin queue is not lost.
 };

@@ -58,6 +58,9 @@ inline constexpr uint64_t kShutdownTimeoutNs = 5 * kNsPerSecond;
 /// Asynchronous Event Requests that we keep with the controller.
 inline constexpr uint32_t kHostAsyncEventRequests = 1;
 
+/// Active namespaces that we ask for: what 16 lists tell. The rest is not seen.
+inline constexpr uint32_t kHostNamespacesMax = 16 * 1024;
+
 /// Records of a discovery log that we read at most; a log with more is cut with a warning.
 inline constexpr uint32_t kDiscoveryRecordsMax = 4096;
 

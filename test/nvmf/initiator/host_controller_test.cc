@@ -1,5 +1,6 @@
 #include "nvmf/initiator/host_controller.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include <gtest/gtest.h>
@@ -29,6 +30,8 @@ class AdminScript {
     uint32_t changes = 0;  // Of the log, while it is being read.
     uint32_t records = 10;
     uint32_t keep_alives = 0;
+    bool answers_keep_alives = true;
+    std::vector<uint32_t> namespaces{1, 7};
     std::optional<uint16_t> event_cid;
 
   private:
@@ -41,7 +44,12 @@ class AdminScript {
         switch (sqe.opcode) {
             case nvme_admin_identify: identify(sqe); return;
             case nvme_admin_get_log_page: log(sqe); return;
-            case nvme_admin_keep_alive: ++keep_alives; break;
+            case nvme_admin_keep_alive:
+                ++keep_alives;
+                if (!answers_keep_alives) {
+                    return;
+                }
+                break;
             case nvme_admin_async_event: event_cid = cid; return;
             case nvme_admin_set_features:
                 peer_.respond(cid, status::kSuccess, 3U | (7U << 16U));
@@ -75,9 +83,13 @@ class AdminScript {
             return;
         }
         if (view.cns() == NVME_IDENTIFY_CNS_NS_ACTIVE_LIST) {
-            std::vector<uint32_t> list(1024);
-            list[0] = 1;
-            list[1] = 7;
+            std::vector<uint32_t> list;
+            for (const uint32_t nsid : namespaces) {
+                if (nsid > sqe.nsid().raw() && list.size() < 1024) {
+                    list.push_back(nsid);
+                }
+            }
+            list.resize(1024);
             data(sqe, std::as_bytes(std::span(list)));
             return;
         }
@@ -222,6 +234,63 @@ TEST_F(HostControllerTest, KeepsAliveTwiceInTheTimeGranted) {
     world_.run_for(10 * kNsPerSecond);
     EXPECT_GE(script_.keep_alives, 18U);
     EXPECT_LE(script_.keep_alives, 21U);
+}
+
+TEST_F(HostControllerTest, EndsAConnectionWhoseKeepAliveIsNotAnswered) {
+    ASSERT_TRUE(connect());
+    world_.run_for(5 * kNsPerSecond);
+    script_.answers_keep_alives = false;
+    const uint32_t answered = script_.keep_alives;
+    ASSERT_TRUE(world_.run_until([&] { return script_.keep_alives > answered; }, kNsPerSecond));
+    world_.run_for(900 * kNsPerMs);
+    EXPECT_TRUE(losses_.empty()) << "it has as long as it has granted us";
+    world_.run_for(200 * kNsPerMs);
+    ASSERT_EQ(losses_.size(), 1U);
+    EXPECT_EQ(losses_[0].code, Errc::kTimedOut);
+}
+
+TEST_F(HostControllerTest, GivesAQueueNoMoreThanTheControllerWorksAt) {
+    ASSERT_TRUE(connect());
+    EXPECT_EQ(controller_.io_queue_options(QueueId(1), 128).entries, 64U) << "CAP.MQES";
+    EXPECT_EQ(controller_.io_queue_options(QueueId(1), 50).entries, 50U);
+}
+
+TEST_F(HostControllerTest, HeedsMaxcmd) {
+    script_.identity.maxcmd = 20;
+    ASSERT_TRUE(connect());
+    EXPECT_EQ(controller_.io_queue_options(QueueId(1), 128).entries, 20U);
+}
+
+TEST_F(HostControllerTest, SaysThatItHeedsTheDelaysThatAControllerNames) {
+    script_.identity.crdt2 = 5;
+    ASSERT_TRUE(connect());
+    const auto asked = std::count_if(
+        peer_.commands.begin(), peer_.commands.end(), [](const ScriptedPeer::Capsule& one) {
+            return !one.sqe.is_fabrics() && one.sqe.opcode == nvme_admin_set_features &&
+                   FeaturesView(one.sqe).fid() == NVME_FEAT_FID_HOST_BEHAVIOR &&
+                   one.data.size() == 512 && one.data[0] == std::byte{1};
+        });
+    EXPECT_EQ(asked, 1);
+}
+
+TEST_F(HostControllerTest, FindsMoreNamespacesThanOneListHas) {
+    script_.namespaces.clear();
+    for (uint32_t nsid = 3; nsid < 2100; ++nsid) {
+        script_.namespaces.push_back(nsid);
+    }
+    ASSERT_TRUE(connect());
+    const auto list = [&] {
+        Task<Result<std::vector<Nsid>>> listing = controller_.list_namespaces();
+        EXPECT_TRUE(wait(listing));
+        return listing.result();
+    };
+    const auto found = list();
+    ASSERT_EQ(found->size(), script_.namespaces.size());
+    EXPECT_EQ(found->back(), Nsid(2099));
+    script_.namespaces.resize(1024);
+    EXPECT_EQ(list()->size(), 1024U) << "an empty list follows a full one";
+    std::swap(script_.namespaces[5], script_.namespaces[6]);
+    EXPECT_EQ(list().error().code, Errc::kProtocol);
 }
 
 TEST_F(HostControllerTest, HearsEventsAndAsksForMore) {
