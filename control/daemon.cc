@@ -125,6 +125,7 @@ Daemon::Daemon(Config config,
       nvmf_subsystem_handlers_(context_),
       nvmf_auth_handlers_(context_),
       nvmf_info_handlers_(context_),
+      nvmf_qos_handlers_(context_),
       config_handlers_(context_, table_) {
     app_handlers_.add_to(table_);
     bdev_device_handlers_.add_to(table_);
@@ -140,6 +141,7 @@ Daemon::Daemon(Config config,
     nvmf_subsystem_handlers_.add_to(table_);
     nvmf_auth_handlers_.add_to(table_);
     nvmf_info_handlers_.add_to(table_);
+    nvmf_qos_handlers_.add_to(table_);
     config_handlers_.add_to(table_);
     target_.set_balancing(true);
 }

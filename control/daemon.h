@@ -24,6 +24,7 @@
 #include "control/handlers/nvmf_auth_handlers.h"
 #include "control/handlers/nvmf_info_handlers.h"
 #include "control/handlers/nvmf_path_handlers.h"
+#include "control/handlers/nvmf_qos_handlers.h"
 #include "control/handlers/nvmf_subsystem_handlers.h"
 #include "control/signals.h"
 #include "nvmf/target/target.h"
@@ -134,6 +135,7 @@ class Daemon final : private Stopper {
     NvmfSubsystemHandlers nvmf_subsystem_handlers_;
     NvmfAuthHandlers nvmf_auth_handlers_;
     NvmfInfoHandlers nvmf_info_handlers_;
+    NvmfQosHandlers nvmf_qos_handlers_;
     ConfigHandlers config_handlers_;
 
     std::unique_ptr<rpc::JsonRpcServer> json_server_;

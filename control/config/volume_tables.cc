@@ -259,10 +259,19 @@ void read_namespaces(TableReader& table, const std::string& nqn, std::vector<Sta
 }
 
 // The hosts of a subsystem, each with a table of its own, since it has more than a name.
-void read_hosts(TableReader& table, const std::string& nqn, std::vector<StartupCall>& calls) {
+void read_hosts(TableReader& table,
+                const std::string& nqn,
+                std::vector<StartupCall>& calls,
+                std::vector<StartupCall>& limits) {
     for (TableReader& each : table.tables("host")) {
         Json host{{"nqn", nqn}, {"host", required_text(each, "nqn")}};
         put(host, "psk", each.text("psk"));
+        Json qos = read_qos(each);
+        if (!qos.empty()) {
+            qos["nqn"] = nqn;
+            qos["host"] = host["host"];
+            add_call(limits, each.origin(), "nvmf_subsystem_set_host_qos_limit", std::move(qos));
+        }
         add_call(calls, each.origin(), "nvmf_subsystem_add_host", std::move(host));
         each.finish();
     }
@@ -312,7 +321,15 @@ void read_subsystem(TableReader table,
     for (const std::string& host : hosts) {
         add_call(calls, table.origin(), "nvmf_subsystem_add_host", {{"nqn", nqn}, {"host", host}});
     }
-    read_hosts(table, nqn, calls);
+    std::vector<StartupCall> limits;
+    read_hosts(table, nqn, calls, limits);
+    Json capacity = Json::object();
+    put_limits(capacity, table);
+    if (!capacity.empty()) {
+        capacity["nqn"] = nqn;
+        add_call(calls, table.origin(), "nvmf_subsystem_set_qos_limit", std::move(capacity));
+    }
+    calls.insert(calls.end(), limits.begin(), limits.end());
     read_namespaces(table, nqn, calls);
     const std::optional<bool> secure_channel = table.flag("secure_channel");
     const std::optional<std::string> ana_state = read_ana_state(table);

@@ -164,6 +164,21 @@ void add_listener(const nvmf::SubsystemConfig& config,
     }
 }
 
+void add_rates(const nvmf::SubsystemConfig& config, std::vector<SavedCall>& calls) {
+    if (config.capacity.has_limits()) {
+        Json params = policy_params(config.capacity);
+        params["nqn"] = config.nqn;
+        calls.push_back({.method = "nvmf_subsystem_set_qos_limit", .params = std::move(params)});
+    }
+    for (const nvmf::HostRate& rate : config.host_rates) {
+        Json params = policy_params(rate.policy);
+        params["nqn"] = config.nqn;
+        params["host"] = rate.host_nqn;
+        calls.push_back(
+            {.method = "nvmf_subsystem_set_host_qos_limit", .params = std::move(params)});
+    }
+}
+
 void add_subsystem(const nvmf::Target& target,
                    const nvmf::SubsystemConfig& config,
                    std::vector<SavedCall>& calls) {
@@ -183,6 +198,7 @@ void add_subsystem(const nvmf::Target& target,
                                     {"max_cntlid", config.cntlid_max},
                                     {"ana_reporting", config.ana_reporting}}});
         add_hosts(target, config, calls);
+        add_rates(config, calls);
         add_namespaces(config, calls);
     }
 }

@@ -6,6 +6,7 @@
 #include "bdev/core/uuid.h"
 #include "control/handlers/convert.h"
 #include "control/handlers/nvmf_path_handlers.h"
+#include "control/handlers/qos_convert.h"
 #include "control/handlers/target_calls.h"
 #include "control/handlers/transport_words.h"
 #include "nvmf/wire/nqn.h"
@@ -80,6 +81,17 @@ void fill(const nvmf::Target& target, const nvmf::SubsystemConfig& config, v1::S
     out.set_ana_reporting(config.ana_reporting);
     for (const nvmf::NamespaceConfig& space : config.namespaces) {
         fill(space, config.ana_reporting, *out.add_namespaces());
+    }
+    for (const nvmf::HostRate& rate : config.host_rates) {
+        v1::SubsystemInfo::HostLimits& limits = *out.add_host_qos_limits();
+        limits.set_host(rate.host_nqn);
+        describe_policy(rate.policy, limits);
+    }
+    if (config.capacity.rw_ios.rate != 0) {
+        out.set_rw_ios_per_sec(config.capacity.rw_ios.rate);
+    }
+    if (config.capacity.rw_bytes.rate != 0) {
+        out.set_rw_mbytes_per_sec(config.capacity.rw_bytes.rate >> kMbyteShift);
     }
 }
 

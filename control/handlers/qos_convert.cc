@@ -35,31 +35,6 @@ nlohmann::json policy_params(const qos::Policy& policy) {
     return params;
 }
 
-void describe_policy(const qos::Policy& policy, v1::BdevInfo::RateLimits& out) {
-    out.set_rw_ios_per_sec(policy.rw_ios.rate);
-    out.set_rw_mbytes_per_sec(to_mbytes(policy.rw_bytes.rate));
-    out.set_r_mbytes_per_sec(to_mbytes(policy.r_bytes.rate));
-    out.set_w_mbytes_per_sec(to_mbytes(policy.w_bytes.rate));
-    using Out = v1::BdevInfo::RateLimits;
-    const auto show = [&out](uint64_t value, void (Out::*set)(uint64_t)) {
-        if (value != 0) {
-            (out.*set)(value);
-        }
-    };
-    show(policy.rw_ios.burst_rate, &Out::set_rw_ios_per_sec_max);
-    show(to_mbytes(policy.rw_bytes.burst_rate), &Out::set_rw_mbytes_per_sec_max);
-    show(to_mbytes(policy.r_bytes.burst_rate), &Out::set_r_mbytes_per_sec_max);
-    show(to_mbytes(policy.w_bytes.burst_rate), &Out::set_w_mbytes_per_sec_max);
-    show(policy.min_ios, &Out::set_rw_ios_per_sec_min);
-    show(to_mbytes(policy.min_bytes), &Out::set_rw_mbytes_per_sec_min);
-    if (policy.burst_seconds != 0) {
-        out.set_burst_seconds(policy.burst_seconds);
-    }
-    if (policy.weight != qos::kWeightDefault) {
-        out.set_weight(policy.weight);
-    }
-}
-
 std::string policy_problem(Error error) {
     if (error.code == Errc::kNoSpace) {
         return "the minimums of all members are more than what they share, or there are 256 "

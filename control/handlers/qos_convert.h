@@ -1,9 +1,10 @@
 #pragma once
 
+#include <string>
+
 #include <nlohmann/json.hpp>
 
 #include "bdev/qos/policy.h"
-#include "rpc/proto/bdev.pb.h"
 
 namespace basalt::control {
 
@@ -68,8 +69,31 @@ void merge_policy(const Request& request, qos::Policy& policy) {
 /// The policy in the API's names and units, as a call that makes it again: what is not 0.
 [[nodiscard]] nlohmann::json policy_params(const qos::Policy& policy);
 
-/// The same for people.
-void describe_policy(const qos::Policy& policy, v1::BdevInfo::RateLimits& out);
+/// The same for people, where `out` has such a field for each.
+template <typename Out>
+void describe_policy(const qos::Policy& policy, Out& out) {
+    const auto show = [&out](uint64_t value, void (Out::*set)(uint64_t)) {
+        if (value != 0) {
+            (out.*set)(value);
+        }
+    };
+    show(policy.rw_ios.rate, &Out::set_rw_ios_per_sec);
+    show(policy.rw_bytes.rate >> kMbyteShift, &Out::set_rw_mbytes_per_sec);
+    show(policy.r_bytes.rate >> kMbyteShift, &Out::set_r_mbytes_per_sec);
+    show(policy.w_bytes.rate >> kMbyteShift, &Out::set_w_mbytes_per_sec);
+    show(policy.rw_ios.burst_rate, &Out::set_rw_ios_per_sec_max);
+    show(policy.rw_bytes.burst_rate >> kMbyteShift, &Out::set_rw_mbytes_per_sec_max);
+    show(policy.r_bytes.burst_rate >> kMbyteShift, &Out::set_r_mbytes_per_sec_max);
+    show(policy.w_bytes.burst_rate >> kMbyteShift, &Out::set_w_mbytes_per_sec_max);
+    show(policy.min_ios, &Out::set_rw_ios_per_sec_min);
+    show(policy.min_bytes >> kMbyteShift, &Out::set_rw_mbytes_per_sec_min);
+    if (policy.burst_seconds != 0) {
+        out.set_burst_seconds(policy.burst_seconds);
+    }
+    if (policy.weight != qos::kWeightDefault) {
+        out.set_weight(policy.weight);
+    }
+}
 
 /// Which policies can't be, in the API's words.
 [[nodiscard]] std::string policy_problem(Error error);

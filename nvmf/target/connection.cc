@@ -189,6 +189,7 @@ void Connection::begin(Request& request) {
         request.checked_version = link.controller->resets();
     }
     if (request.fused != nullptr) [[unlikely]] {
+        static_cast<void>(link.lane == nullptr || rate_.pay(request));
         request.fused->capsule_received(request);
         return;
     }
@@ -211,6 +212,12 @@ void Connection::judge(Request& request) {
         complete(request, request.early_status);
         return;
     }
+    if (link.lane == nullptr || rate_.pay(request)) [[likely]] {
+        go_on(request);
+    }
+}
+
+void Connection::go_on(Request& request) {
     if (request.data_bytes == 0 || request.is_data_in_capsule || request.io.wants_device_memory) {
         execute(request);
         return;
@@ -219,7 +226,7 @@ void Connection::judge(Request& request) {
 }
 
 void Connection::check_data_time() {
-    const uint64_t now_ns = group_->reactor().now_ns();
+    const uint64_t now_ns = rate_.receiving_ns();
     uint64_t oldest_ns = UINT64_MAX;
     for (const auto& request : requests_) {
         if (request->state() == Request::State::kAwaitingData) {
@@ -261,7 +268,7 @@ void Connection::use_buffer(Request& request, Buffer buffer) {
 
 void Connection::ask_for_data(Request& request) {
     request.set_state(Request::State::kAwaitingData);
-    request.asked_ns = group_->reactor().now_ns();
+    request.asked_ns = rate_.receiving_ns();
     if (!data_timer_.is_running()) {
         group_->reactor().start_timer(data_timer_, kDataTimeoutNs);
     }
@@ -477,6 +484,7 @@ void Connection::abandon_requests() {
                 // The device still has it, unless it waits for its turn.
                 static_cast<void>(stop_io_command(*request));
                 break;
+            case Request::State::kThrottled:
             case Request::State::kNeedsBuffer:
             case Request::State::kReceiving:
             case Request::State::kAwaitingData:

@@ -10,6 +10,7 @@
 #include "nvmf/target/abort.h"
 #include "nvmf/target/admission.h"
 #include "nvmf/target/connection_move.h"
+#include "nvmf/target/connection_rate.h"
 #include "nvmf/target/controller_link.h"
 #include "nvmf/target/error_report.h"
 #include "nvmf/target/group_tls.h"
@@ -68,6 +69,7 @@ class Connection final : public SocketHandler, private PduHandler {
     /// Connected, and nothing is executed before the host has proved itself.
     [[nodiscard]] bool is_authenticating() const { return phase_ == Phase::kAuthenticating; }
     [[nodiscard]] QueueAuthentication& authentication() { return authentication_; }
+    [[nodiscard]] ConnectionRate& rate() { return rate_; }
     [[nodiscard]] bool is_closing() const { return phase_ >= Phase::kTerminating; }
     [[nodiscard]] const SocketAddress& peer() const { return peer_; }
     [[nodiscard]] const SocketAddress& local() const { return local_; }
@@ -88,18 +90,14 @@ class Connection final : public SocketHandler, private PduHandler {
     void abort(AbortWaiter& waiter);
     /// `waiter` no longer waits: the command goes its way, unless others want it to end.
     void forget_abort(AbortWaiter& waiter);
-
     /// The failures that it had sent to its controller are there.
     void errors_reported();
     /// Hands a request that was refused its buffer for lack of one what it waited for.
     void buffer_granted(Request& request, Buffer buffer);
-
     /// Ends a request that is to be aborted, and tells who wanted that.
     void finish_abort(Request& request);
-
     /// Sends an R2T for all data of a request that has memory for it (`piece`).
     void ask_for_data(Request& request);
-
     /// Connect succeeded: the queue is this deep from now on. Allocates the requests. A queue whose
     /// host has a key must authenticate before it is live.
     void go_live(uint32_t queue_entries, bool disables_sq_flow_control);
@@ -111,7 +109,6 @@ class Connection final : public SocketHandler, private PduHandler {
     void authentication_failed();
     /// A live queue authenticates again, and may take as long as a new one.
     void watch_authentication();
-
     /// Connect goes on elsewhere, or has failed and may come again.
     void set_connecting(bool is_connecting);
 
@@ -161,6 +158,7 @@ class Connection final : public SocketHandler, private PduHandler {
     ListLink group_link;  ///< In the group's list of connections.
 
   private:
+    friend class ConnectionRate;
     // SocketHandler.
     size_t on_receive(std::span<const std::byte> data) override;
     std::span<std::byte> receive_memory() override;
@@ -191,6 +189,7 @@ class Connection final : public SocketHandler, private PduHandler {
     /// Judges a command that is complete but for its data, and executes it or gets it what it
     /// needs.
     void judge(Request& request);
+    void go_on(Request& request);  // It is judged and paid for.
     void restart_timer(uint64_t delay_ns);
     void on_timer();
     void need_buffer(Request& request);
@@ -284,6 +283,7 @@ class Connection final : public SocketHandler, private PduHandler {
     BufferWaiter capsule_waiter_;
     BufferSource capsule_buffer_source_;  // Where it comes from.
     bool is_short_of_requests_ = false;
+    ConnectionRate rate_{*this};
     ErrorBatch errors_;  // To be sent when error_report_ is home again.
     ErrorReport error_report_;
     AbortList aborts_;  // Waiting for commands whose bytes the host is sending.

@@ -44,6 +44,11 @@ void Connection::abort(AbortWaiter& waiter) {
                 return;
             }
             break;
+        case Request::State::kThrottled:
+            request->io.lane->forget(request->io);
+            complete(*request, status::kAbortRequested);
+            waiter.answer(true);
+            return;
         case Request::State::kNeedsBuffer:
             leave_line(*request);
             complete(*request, status::kAbortRequested);

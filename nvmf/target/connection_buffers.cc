@@ -72,6 +72,8 @@ void Connection::leave_line(Request& request) {
 
 void Connection::stop_waiting() {
     BufferPool::cancel(capsule_waiter_);
+    rate_.leave();
+    rate_.free_throttled();
     for (RequestList& line : needy_) {
         line.clear();
     }

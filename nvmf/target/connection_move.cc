@@ -28,6 +28,7 @@ void Connection::begin_move(CoreId to) {
             park(*request);
         }
     }
+    rate_.park_throttled();
     leave_later();
 }
 
@@ -77,6 +78,7 @@ void Connection::leave_if_quiet() {
     if (!move_.is_quieting() || is_closing() || !is_quiet()) {
         return;
     }
+    rate_.leave();
     BufferPool::cancel(capsule_waiter_);
     if (capsule_buffer_.is_valid()) {
         capsule_buffer_source_.release(std::exchange(capsule_buffer_, {}));

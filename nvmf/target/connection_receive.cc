@@ -101,6 +101,10 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
     if (half_pair != nullptr && sqe.fuse() != Fuse::kSecond) [[unlikely]] {
         half_pair->partner_missing();
     }
+    if (link.lane != nullptr && capsule_bytes > 0 && !rate_.pay_capsule(sqe, capsule_bytes))
+        [[unlikely]] {
+        return PayloadPlan::later();
+    }
     const std::optional<KeptMemory> kept = keep_payload(header);
     if (!kept && !find_capsule_memory(sqe, capsule_bytes)) {
         return PayloadPlan::later();
@@ -109,6 +113,7 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
     ++in_use_;
     request->set_state(Request::State::kReceiving);
     request->reset(header.sqe());
+    request->is_paid = rate_.take_payment();
     if (++sq_head_ >= queue_entries_) {
         sq_head_ = 0;
     }
@@ -212,7 +217,7 @@ PayloadPlan Connection::on_h2c_data(const H2cData& data) {
     receiving_ = &request;
     is_data_for_request_ = true;
     h2c_bytes_ = bytes;
-    request.asked_ns = group_->reactor().now_ns();
+    request.asked_ns = rate_.receiving_ns();
     request.destination = {static_cast<std::byte*>(request.piece.iov_base) + request.received_bytes,
                            bytes};
     return PayloadPlan::store({&request.destination, 1});

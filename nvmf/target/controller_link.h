@@ -30,6 +30,7 @@ struct ControllerLink {
     std::array<uint8_t, 16> host_id{};
     NamespaceAccess access;  ///< What of the subsystem it may use.
     QueueSettings settings;
+    qos::Lane* lane = nullptr;  ///< I/O queue of a host with limits: where it gets its tokens.
     bool is_attached = false;  ///< I/O queue: the controller counts it and must be told of its end.
     bool is_disconnected = false;  ///< I/O queue: the host has ended it; nothing more is executed.
 };

@@ -498,6 +498,12 @@ bool stop_io_command(Request& request) {
         request.connection.complete(request, status::kAbortRequested);
         return true;
     }
+    if (request.io.lane != nullptr && request.fused == nullptr) {
+        // It waits for its device's rate.
+        request.io.lane->forget(request.io);
+        request.io.complete(Errc::kCancelled);
+        return true;
+    }
     if (request.resume == nullptr) {
         // They look before each step; a device has all of the others.
         return request.job != nullptr || has_parts_left(request);

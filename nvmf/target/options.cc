@@ -61,6 +61,18 @@ const ListenerConfig* SubsystemConfig::find_listener(ListenerId listener) const 
     return at == listeners.end() ? nullptr : &*at;
 }
 
+const HostRate* SubsystemConfig::find_rate(std::string_view host_nqn) const {
+    const auto at = std::find_if(host_rates.begin(), host_rates.end(), [&](const HostRate& rate) {
+        return rate.host_nqn == host_nqn;
+    });
+    return at == host_rates.end() ? nullptr : &*at;
+}
+
+qos::Flow* SubsystemConfig::flow_of(std::string_view host_nqn) const {
+    const HostRate* own = find_rate(host_nqn);
+    return own != nullptr ? own->flow : other_hosts;
+}
+
 const NamespaceConfig* SubsystemConfig::find_namespace(Nsid nsid) const {
     const auto at = std::lower_bound(
         namespaces.begin(), namespaces.end(), nsid, [](const NamespaceConfig& config, Nsid wanted) {

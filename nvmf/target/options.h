@@ -7,6 +7,7 @@
 
 #include "bdev/core/bdev.h"
 #include "nvmf/target/ana.h"
+#include "nvmf/target/host_rate.h"
 #include "nvmf/target/tls_access.h"
 #include "nvmf/wire/ids.h"
 #include "nvmf/wire/limits.h"
@@ -126,8 +127,11 @@ struct SubsystemConfig {
     std::vector<std::string> dhchap_hosts;    ///< Those of `hosts` that have a key, sorted.
     std::vector<NamespaceConfig> namespaces;  ///< Sorted by nsid.
     std::vector<ListenerConfig> listeners;
-    std::vector<HostTls> tls_hosts;   ///< Those with a key.
-    std::vector<Referral> referrals;  ///< Of the discovery subsystem alone, as is the filter.
+    std::vector<HostTls> tls_hosts;    ///< Those with a key.
+    std::vector<HostRate> host_rates;  ///< Hosts with limits, minimums or weights of their own.
+    qos::Policy capacity{};            ///< What all hosts share, if it has limits.
+    qos::Flow* other_hosts = nullptr;  ///< Of all others together, if they share; lives as long.
+    std::vector<Referral> referrals;   ///< Of the discovery subsystem alone, as is the filter.
     DiscoveryFilter discovery_filter;
     uint64_t discovery_generation = 0;  ///< The discovery log's when this became valid.
 
@@ -138,6 +142,9 @@ struct SubsystemConfig {
     /// Null if it doesn't listen there, or if it is discovery's own port.
     [[nodiscard]] const ListenerConfig* find_listener(ListenerId listener) const;
     [[nodiscard]] const NamespaceConfig* find_namespace(Nsid nsid) const;
+    [[nodiscard]] const HostRate* find_rate(std::string_view host_nqn) const;
+    /// Where the I/O of a host gets its tokens; null: it needs none.
+    [[nodiscard]] qos::Flow* flow_of(std::string_view host_nqn) const;
 };
 
 /// Enters a host of the list among those that have a key, or takes it out.

@@ -152,7 +152,7 @@ void PollGroup::join(Connection& connection, Subsystem& subsystem) {
     link.subsystem = &subsystem;
     link.subsystem_id = subsystem.config().id;
     link.host = &hosts_.join(link.host_nqn);
-    link.access.update(subsystem.config(), connection.listener(), link.host_nqn);
+    update_access(connection, subsystem);
     ++subsystem.connections;
 }
 

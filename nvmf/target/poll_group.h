@@ -248,6 +248,8 @@ class PollGroup {
     void close_disallowed(Subsystem& subsystem);
     /// Tells each queue of the subsystem what it may do with the namespaces.
     void update_access(Subsystem& subsystem);
+    /// And where it gets its tokens.
+    void update_access(Connection& connection, const Subsystem& subsystem);
     Task<void> drain(SubsystemId id, std::vector<std::unique_ptr<Namespace>> leaving);
     [[nodiscard]] ControllerIds ids_of(const SubsystemConfig& config, CoreId core) const;
 

@@ -89,6 +89,13 @@ Task<Status> PollGroup::apply(const SubsystemConfig& next) {
     }
     close_disallowed(*subsystem);
     update_access(*subsystem);
+    if (!leaving.empty()) {
+        for_each_connection([&](Connection& connection) {
+            if (connection.link.subsystem == subsystem) {
+                connection.rate().refuse_orphans();
+            }
+        });
+    }
     auto drained = drain(next.id, std::move(leaving));
     co_await drained;
     co_return kOk;
@@ -97,6 +104,8 @@ Task<Status> PollGroup::apply(const SubsystemConfig& next) {
 Task<void> PollGroup::drain(SubsystemId id, std::vector<std::unique_ptr<Namespace>> leaving) {
     for (const auto& left : leaving) {
         while (left->uses() > 0) {
+            // Nobody waits for a rate here that nobody will have.
+            for_each_connection([&](Connection& connection) { connection.rate().hurry(*left); });
             co_await sleep_for(reactor_, kDrainPollNs);
         }
         Subsystem* subsystem = find_subsystem(id);
@@ -137,11 +146,18 @@ void PollGroup::close_disallowed(Subsystem& subsystem) {
     });
 }
 
+void PollGroup::update_access(Connection& connection, const Subsystem& subsystem) {
+    ControllerLink& link = connection.link;
+    link.access.update(subsystem.config(), connection.listener(), link.host_nqn);
+    qos::Flow* const flow =
+        connection.is_admin_queue() ? nullptr : subsystem.config().flow_of(link.host_nqn);
+    link.lane = flow == nullptr ? nullptr : &flow->lane_on(reactor_);
+}
+
 void PollGroup::update_access(Subsystem& subsystem) {
     for_each_connection([&](Connection& connection) {
         if (connection.link.subsystem == &subsystem) {
-            connection.link.access.update(
-                subsystem.config(), connection.listener(), connection.link.host_nqn);
+            update_access(connection, subsystem);
         }
     });
 }

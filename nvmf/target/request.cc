@@ -10,10 +10,13 @@ constexpr bool Request::is_valid_transition(State from, State to) {
         case State::kReceiving:
             return to == State::kNeedsBuffer || to == State::kExecuting ||
                    to == State::kResponding || to == State::kFree || to == State::kAwaitingData ||
-                   to == State::kAwaitingPartner;
-        case State::kNeedsBuffer:
-            return to == State::kAwaitingData || to == State::kExecuting ||
+                   to == State::kAwaitingPartner || to == State::kThrottled;
+        case State::kThrottled:
+            return to == State::kNeedsBuffer || to == State::kExecuting ||
                    to == State::kResponding || to == State::kFree;
+        case State::kNeedsBuffer:
+            return to == State::kThrottled || to == State::kAwaitingData ||
+                   to == State::kExecuting || to == State::kResponding || to == State::kFree;
         case State::kAwaitingData:
             return to == State::kExecuting || to == State::kResponding || to == State::kFree ||
                    to == State::kAwaitingPartner;
@@ -50,6 +53,7 @@ void Request::reset(const Sqe& command) {
     is_data_in_capsule = false;
     has_digest_error = false;
     is_abort_wanted = false;
+    is_paid = false;
     completes_later = false;
     scratch = 0;
     piece = {};

@@ -29,7 +29,8 @@ class StepJob;
 ///                +-- (no data, or all of it in the capsule) -------+            |
 ///                +-- (refused at once) -----------------------------------------+
 ///
-/// kNeedsBuffer and kAwaitingData may go to kResponding: aborted, or the data was broken.
+/// kNeedsBuffer and kAwaitingData may go to kResponding: aborted, or the data was broken. A host
+/// with limits may have to wait in kThrottled behind kReceiving for what it may do next.
 /// A half of a fused pair waits in kAwaitingPartner for what the other half lacks, before and after
 /// its own data comes: see FusedPair. Any state but kExecuting may go to kFree when the connection
 /// has closed. Owner: the connection's table. Core: the connection's, for the whole life.
@@ -39,13 +40,14 @@ class Request {
     enum class State : uint8_t {
         kFree,             ///< Connection, on a command capsule.
         kReceiving,        ///< PduReceiver, when the capsule's last byte is there.
+        kThrottled,        ///< The host's lane, when it has tokens.
         kNeedsBuffer,      ///< BufferPool, when a buffer is free.
         kAwaitingData,     ///< PduReceiver, on the last byte of H2CData.
         kAwaitingPartner,  ///< FusedPair, when both halves are as far; or in place of the second.
         kExecuting,        ///< The device, or the controller.
         kResponding,       ///< Socket, when the response is sent.
     };
-    static constexpr uint32_t kStateCount = 7;
+    static constexpr uint32_t kStateCount = 8;
 
     Request(Connection& owner, uint16_t table_index);
     Request(const Request&) = delete;
@@ -77,6 +79,7 @@ class Request {
     bool may_elide_response = false;  ///< The SUCCESS flag stands for the response capsule.
     bool has_digest_error = false;
     bool is_abort_wanted = false;     ///< To be ended when the host has sent all of it.
+    bool is_paid = false;             ///< Its host has spent tokens for it.
     bool completes_later = false;     ///< Admin: a function of a table has sent it on a journey.
     bool is_buffer_of_share = false;  ///< Counts in what the connection may hold.
     uint64_t asked_ns = 0;            ///< When data last came, or was asked for.

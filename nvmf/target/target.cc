@@ -156,6 +156,9 @@ Target::Target(Reactor& control, uint32_t reactor_count, BufferMemory& memory)
       memory_(memory),
       authenticator_(control, *this, random_) {
     BASALT_ASSERT(reactor_count > 0);
+    for (uint32_t i = 0; i < reactor_count; ++i) {
+        cores_.emplace_back(i);
+    }
     balance_timer_.set([](Timer&, void* self) { static_cast<Target*>(self)->on_balance_timer(); },
                        this);
     auto discovery = std::make_unique<SubsystemConfig>();
@@ -271,6 +274,8 @@ Task<void> Target::shut_down() {
     for (const auto& state : subsystems_) {
         auto withdrawn = withdraw(state->config->id, static_cast<uint32_t>(groups_.size()));
         co_await withdrawn;
+        auto rates_ended = end_rates(*state);
+        co_await rates_ended;
     }
     co_await generated_keys_.end();
     for (uint32_t i = 0; i < groups_.size(); ++i) {
@@ -395,6 +400,8 @@ Task<Status> Target::delete_subsystem(std::string nqn) {
     ++discovery_generation_;
     auto withdrawn = withdraw(state->config->id, static_cast<uint32_t>(groups_.size()));
     co_await withdrawn;
+    auto rates_ended = end_rates(*state);
+    co_await rates_ended;
     const std::unique_ptr<const SubsystemConfig> deleted = std::move(state->config);
     std::erase_if(subsystems_, [&](const auto& candidate) { return candidate.get() == state; });
     co_await drop_unused_listeners();

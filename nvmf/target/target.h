@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bdev/core/registry.h"
+#include "bdev/qos/domain.h"
 #include "keyring/keyring.h"
 #include "nvmf/target/authenticator.h"
 #include "nvmf/target/balance_policy.h"
@@ -166,6 +167,16 @@ class Target final : private HostSecrets {
     /// Switching it off disconnects hosts that are not on the list. Errors: kNotFound.
     [[nodiscard]] Task<Status> allow_any_host(std::string nqn, bool is_allowed);
 
+    /// What a host may do with the subsystem in a second; the default policy: whatever it likes.
+    /// Whether it may connect is another matter. Errors: kNotFound; kInvalidArgument (not an NQN,
+    /// discovery); those of qos::Domain::can_have.
+    [[nodiscard]] Task<Status> set_host_rate(std::string nqn,
+                                             std::string host_nqn,
+                                             qos::Policy policy);
+    /// What all hosts share; hosts without a rate of their own share one place in line. Errors:
+    /// kNotFound; kInvalidArgument (discovery); those of qos::Domain::can_offer.
+    [[nodiscard]] Task<Status> set_capacity(std::string nqn, qos::Policy capacity);
+
     /// Tells every host of a discovery service or subsystem elsewhere; nothing happens if they are
     /// told already. Errors: kInvalidArgument (not an NQN).
     [[nodiscard]] Task<Status> add_referral(Referral referral);
@@ -210,6 +221,7 @@ class Target final : private HostSecrets {
     struct SubsystemState {
         std::unique_ptr<const SubsystemConfig> config;
         std::vector<NamespaceClaim> claims;
+        std::unique_ptr<qos::Domain> rates;                 // Null until somebody has one.
         std::map<std::string, HostKeys, std::less<>> keys;  // By host, of those that have some.
     };
     struct SharedListener {
@@ -229,6 +241,8 @@ class Target final : private HostSecrets {
     [[nodiscard]] Task<Status> publish(SubsystemState& state,
                                        std::unique_ptr<const SubsystemConfig> next);
     Task<void> withdraw(SubsystemId id, uint32_t group_count);
+    [[nodiscard]] qos::Domain& rates_of(SubsystemState& state);
+    Task<void> end_rates(SubsystemState& state);
     /// To the hosts in `hosts`, sorted NQNs; null: to all.
     Task<void> announce_namespace(SubsystemId id, Nsid nsid, const std::vector<std::string>* hosts);
     Task<void> announce_ana(SubsystemId id, std::optional<ListenerId> listener);
@@ -243,6 +257,7 @@ class Target final : private HostSecrets {
 
     Reactor& control_;
     const uint32_t reactor_count_;
+    std::vector<CoreId> cores_;  // All that serve.
     BufferMemory& memory_;
     std::optional<TransportOptions> transport_;
     SystemAuthRandom random_;

@@ -23,6 +23,7 @@ using namespace nvmf;
 using Bytes = std::vector<std::byte>;
 
 constexpr std::string_view kNqn = "nqn.2026-11.io.basalt:bench";
+constexpr std::string_view kHostNqn = "nqn.2026-11.io.basalt:host";
 constexpr uint32_t kIoBytes = 4096;
 constexpr uint32_t kEntries = 128;
 
@@ -47,10 +48,20 @@ class HeapBuffers final : public BufferMemory {
     std::unique_ptr<std::byte[]> memory_;
 };
 
+/// Who has limits, so high that nobody ever waits for them.
+enum class Limits : uint8_t { kNone, kDevice, kDeviceAndHost };
+
+qos::Policy high_limits() {
+    qos::Policy policy;
+    policy.rw_ios.rate = qos::kIosPerSecondMax;
+    policy.rw_bytes.rate = qos::kBytesPerSecondMax;
+    return policy;
+}
+
 /// One reactor that is target and control thread in one, and a connected I/O queue.
 class Bench {
   public:
-    explicit Bench(bool has_digests) : format_{has_digests, has_digests} {
+    Bench(bool has_digests, Limits limits) : format_{has_digests, has_digests} {
         bdev::NullOptions null;
         null.name = "Null0";
         null.block_count = BlockCount(1 << 18);
@@ -70,8 +81,19 @@ class Bench {
         const SocketAddress address = SocketAddress::parse("127.0.0.1", 4420).value();
         BASALT_ASSERT(run(target_.add_listener(std::string(kNqn), address)).has_value());
         connect();
+        if (limits != Limits::kNone) {
+            run_void(registry_.find("Null0")->limits().set(reactor_, high_limits(), nullptr));
+        }
+        if (limits == Limits::kDeviceAndHost) {
+            BASALT_ASSERT(
+                run(target_.set_host_rate(std::string(kNqn), std::string(kHostNqn), high_limits()))
+                    .has_value());
+        }
     }
-    ~Bench() { run_void(target_.shut_down()); }
+    ~Bench() {
+        run_void(target_.shut_down());
+        run_void(registry_.find("Null0")->limits().clear(reactor_));
+    }
 
     /// Gives the target `stream` and turns the reactor until it has sent `reply_bytes`.
     void exchange(std::span<const std::byte> stream, uint64_t reply_bytes) {
@@ -125,7 +147,7 @@ class Bench {
         nvmf_connect_data data{};
         data.cntlid = cntlid;
         write_nqn_field(data.subsysnqn, kNqn);
-        write_nqn_field(data.hostnqn, "nqn.2026-11.io.basalt:host");
+        write_nqn_field(data.hostnqn, kHostNqn);
         const Sqe sqe = make_connect(CommandId(1),
                                      {.qid = qid,
                                       .queue_entries = qid == kAdminQueueId ? 32 : kEntries,
@@ -200,7 +222,7 @@ Bytes commands(uint8_t opcode, uint32_t count, const PduFormat& format) {
 
 void request_loop(benchmark::State& state, uint8_t opcode) {
     const auto depth = static_cast<uint32_t>(state.range(0));
-    Bench bench(state.range(1) != 0);
+    Bench bench(state.range(1) != 0, static_cast<Limits>(state.range(2)));
     const PduFormat& format = bench.format();
     const Bytes stream = commands(opcode, depth, format);
     const uint32_t digest = format.header_digest ? kDigestBytes : 0;
@@ -220,19 +242,22 @@ void BM_TargetRead(benchmark::State& state) {
     request_loop(state, nvme_cmd_read);
 }
 BENCHMARK(BM_TargetRead)
-    ->ArgNames({"depth", "digests"})
-    ->Args({1, 0})
-    ->Args({32, 0})
-    ->Args({32, 1});
+    ->ArgNames({"depth", "digests", "limits"})
+    ->Args({1, 0, 0})
+    ->Args({32, 0, 0})
+    ->Args({32, 0, 1})
+    ->Args({32, 0, 2})
+    ->Args({32, 1, 0});
 
 void BM_TargetWrite(benchmark::State& state) {
     request_loop(state, nvme_cmd_write);
 }
 BENCHMARK(BM_TargetWrite)
-    ->ArgNames({"depth", "digests"})
-    ->Args({1, 0})
-    ->Args({32, 0})
-    ->Args({32, 1});
+    ->ArgNames({"depth", "digests", "limits"})
+    ->Args({1, 0, 0})
+    ->Args({32, 0, 0})
+    ->Args({32, 0, 1})
+    ->Args({32, 1, 0});
 
 }  // namespace
 }  // namespace basalt::perf

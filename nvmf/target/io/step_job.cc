@@ -117,6 +117,10 @@ void StepJob::submit(bdev::IoOp op, uint64_t first) {
                            (is_copy ? CopyView(request_->sqe).fua() : RwView(request_->sqe).fua());
     io.fua = op == bdev::IoOp::kWrite && wants_fua ? bdev::Fua::kYes : bdev::Fua::kNo;
     io.wants_device_memory = false;
+    if (is_copy && request_->connection.link.lane != nullptr) {
+        request_->connection.link.lane->charge(
+            {.bytes = static_cast<uint32_t>(piece_.iov_len), .is_write = op == bdev::IoOp::kWrite});
+    }
     io.pieces = &piece_;
     io.piece_count = 1;
     io.push_completion(

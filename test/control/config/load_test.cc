@@ -394,6 +394,27 @@ rw_mbytes_per_sec = 100
               std::string::npos);
 }
 
+TEST(LoadConfig, LimitsOfHostsFollowTheirSubsystem) {
+    const Config config = parse(R"(
+[[subsystem]]
+nqn = "nqn.2026-01.io.basalt:vol1"
+rw_ios_per_sec = 1000
+[[subsystem.host]]
+nqn = "nqn.host:a"
+rw_ios_per_sec_min = 100
+)");
+    ASSERT_EQ(config.calls.size(), 6U);
+    EXPECT_EQ(config.calls[2].method, "nvmf_subsystem_add_host");
+    EXPECT_EQ(config.calls[3].method, "nvmf_subsystem_set_qos_limit");
+    EXPECT_EQ(config.calls[3].params,
+              Json({{"nqn", "nqn.2026-01.io.basalt:vol1"}, {"rw_ios_per_sec", 1000}}));
+    EXPECT_EQ(config.calls[4].method, "nvmf_subsystem_set_host_qos_limit");
+    EXPECT_EQ(config.calls[4].params,
+              Json({{"nqn", "nqn.2026-01.io.basalt:vol1"},
+                    {"host", "nqn.host:a"},
+                    {"rw_ios_per_sec_min", 100}}));
+}
+
 TEST(LoadConfig, TablesOfALaterVersionAreRefusedByName) {
     for (const char* key : {"[[storage]]", "[control_plane]", "[raft]"}) {
         EXPECT_NE(refusal(std::string("\n") + key + "\n").find("does not support yet"),

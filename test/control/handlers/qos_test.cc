@@ -143,5 +143,46 @@ TEST_F(QosCalls, AreSavedAndRead) {
     EXPECT_EQ(limits("d1"), before[1]["assigned_rate_limits"]);
 }
 
+TEST_F(QosCalls, HostsOfASubsystemAreLimitedSharedShownAndSaved) {
+    const std::string nqn = "nqn.2026-01.io.basalt:t";
+    const std::string host = "nqn.2026-01.io.basalt:host";
+    EXPECT_EQ(result("nvmf_create_transport", {{"trtype", "TCP"}}), true);
+    EXPECT_EQ(result("nvmf_create_subsystem", {{"nqn", nqn}, {"allow_any_host", true}}), true);
+    const auto set_host = [&](Json params) {
+        params["nqn"] = nqn;
+        params["host"] = host;
+        return daemon_.call("nvmf_subsystem_set_host_qos_limit", params);
+    };
+    const auto shown = [&] { return result("nvmf_get_subsystems", {{"nqn", nqn}})[0]; };
+    EXPECT_FALSE(shown().contains("host_qos_limits"));
+    EXPECT_TRUE(set_host({{"rw_ios_per_sec_min", 5}}).contains("error"));
+    EXPECT_EQ(result("nvmf_subsystem_set_qos_limit", {{"nqn", nqn}, {"rw_ios_per_sec", 1000}}),
+              true);
+    EXPECT_EQ(set_host({{"rw_ios_per_sec_min", 500}, {"r_mbytes_per_sec", 7}})["result"], true);
+    EXPECT_EQ(set_host({{"weight", 50}})["result"], true);
+    const Json limits{
+        {"host", host}, {"rw_ios_per_sec_min", 500}, {"r_mbytes_per_sec", 7}, {"weight", 50}};
+    EXPECT_EQ(shown()["host_qos_limits"], Json::array({limits}));
+    EXPECT_EQ(shown()["rw_ios_per_sec"], 1000);
+    EXPECT_NE(error("nvmf_subsystem_set_qos_limit", {{"nqn", nqn}, {"rw_ios_per_sec", 499}}), "");
+    EXPECT_NE(error("nvmf_subsystem_set_qos_limit", {{"nqn", "nqn.2026-01.io:x"}}), "");
+    EXPECT_NE(
+        error("nvmf_subsystem_set_host_qos_limit", {{"nqn", nqn}, {"host", "x"}, {"weight", 5}})
+            .find("no NQN"),
+        std::string::npos);
+    const Json saved = result("save_config");
+    daemon_.signal(SIGTERM);
+    EXPECT_EQ(daemon_.wait(), 0);
+    daemon_.start({"--json", daemon_.write_file("saved.json", saved.dump())});
+    ASSERT_TRUE(daemon_.wait_until_ready());
+    EXPECT_EQ(result("save_config"), saved);
+    EXPECT_EQ(shown()["host_qos_limits"], Json::array({limits}));
+    EXPECT_EQ(
+        set_host({{"rw_ios_per_sec_min", 0}, {"r_mbytes_per_sec", 0}, {"weight", 100}})["result"],
+        true);
+    EXPECT_FALSE(shown().contains("host_qos_limits"));
+    EXPECT_EQ(result("nvmf_delete_subsystem", {{"nqn", nqn}}), true);
+}
+
 }  // namespace
 }  // namespace basalt::control
