@@ -182,7 +182,7 @@ struct Freer {
 /// The next thing that a swept node still holds, or what must be loaded to know.
 struct Difference {
     TreeWalk walk;
-    uint64_t index = 0;
+    uint64_t index = 0;  ///< Of the first block there; of a page that is missing: where it is met.
     uint32_t level = 0;
     bool is_end = false;
     bool is_shared = false;  ///< With the heir, or with an ancestor: nothing in it is free.

@@ -232,12 +232,17 @@ Task<Status> Engine::settle_nodes() {
         }
         // How far it has been swept: up to the first thing that it still holds.
         Difference found = next_difference(*node, heir, 0);
-        while (!found.walk.is_complete()) {
+        bool is_readable = true;
+        while (is_readable && !found.walk.is_complete()) {
             const bool is_loaded = co_await PageWait(loader_, found.walk.missing);
-            if (!is_loaded) {
-                co_return corrupt("a page", loader_.last_damaged());
+            is_readable = is_loaded;
+            if (is_loaded) {
+                found = next_difference(*node, heir, 0);
             }
-            found = next_difference(*node, heir, 0);
+        }
+        if (!is_readable) {
+            // It keeps what it may still hold from here on; all else of the partition is well.
+            damaged({id, found.index, loader_.last_damaged(), true});
         }
         node->cursor = found.is_end ? UINT64_MAX : found.index;
     }

@@ -40,6 +40,7 @@ Difference Engine::next_difference(const Node& node, Node* heir, uint64_t from) 
             const TreeWalk mine = maps_.walk(node.root, index, level, next);
             if (!mine.is_complete()) {
                 found.walk = mine;
+                found.index = index;
                 return found;
             }
             if (mine.pointer.is_hole()) {
@@ -56,6 +57,7 @@ Difference Engine::next_difference(const Node& node, Node* heir, uint64_t from) 
                 const TreeWalk theirs = maps_.find(other->root, index, level);
                 if (!theirs.is_complete()) {
                     found.walk = theirs;
+                    found.index = index;
                     return found;
                 }
                 found.is_shared = theirs.pointer.block() == mine.pointer.block();

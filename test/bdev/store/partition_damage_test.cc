@@ -102,6 +102,36 @@ TEST_F(PartitionDamageTest, OneOfTheTwoCheckpointsIsEnough) {
     }
 }
 
+TEST_F(PartitionDamageTest, ARottenPageOfADeletedNodeCostsItsSpaceAndNotThePool) {
+    EXPECT_EQ(node_.write(1, 0, 200, 100), Errc::kOk);
+    EXPECT_EQ(node_.write(1, 70000, 10, 5000), Errc::kOk);
+    node_.snapshot(1, 0, 2);
+    EXPECT_EQ(node_.write(2, 0, 1, 900), Errc::kOk);
+    EXPECT_EQ(node_.write(2, 70000, 1, 901), Errc::kOk);
+    EXPECT_EQ(node_.code(node_.partition->checkpoint()), Errc::kOk);
+    const auto open_again = [&](bool is_hidden) {
+        node_.crash();
+        node_.partition->set_node({.id = 1, .is_frozen = true, .is_hidden = is_hidden});
+        node_.partition->set_node({.id = 2, .parent = 1});
+        return node_.open();
+    };
+    ASSERT_EQ(open_again(false), Errc::kOk);
+    node_.world.faults().corrupt_ppm = kAlways;  // The root of its map comes first.
+    EXPECT_EQ(read_code(70003), Errc::kMediaError);
+    node_.world.faults().corrupt_ppm = 0;
+    ASSERT_TRUE(node_.partition->stats().damaged[0].is_page);
+    ASSERT_EQ(open_again(true), Errc::kOk);
+    EXPECT_EQ(node_.partition->stats().damaged_blocks, 1U);
+    EXPECT_EQ(node_.partition->stats().damaged[0].node, 1U);
+    EXPECT_EQ(node_.sweep(1), Errc::kMediaError);
+    EXPECT_EQ(node_.read(2, 100), 200U);
+    EXPECT_EQ(node_.read(2, 70000), 901U);
+    EXPECT_EQ(node_.write(2, 100, 1, 7), Errc::kOk);
+    EXPECT_EQ(node_.read(2, 100), 7U);
+    const uint64_t used = node_.partition->stats().data_blocks_used;
+    EXPECT_EQ(used, 213U);  // Nothing is given back that the deleted node may hold.
+}
+
 TEST_F(PartitionDamageTest, WhateverIsFlippedNothingWrongIsEverRead) {
     uint32_t refused = 0;
     uint32_t damaged = 0;
