@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "bdev/core/deferred.h"
 #include "bdev/core/validate.h"
 #include "reactor/base/assert.h"
 
@@ -36,6 +37,10 @@ void DeviceChannel::submit(IoRequest& request) {
     ++in_flight_;
     ++counters_.stats.in_flight;
     request.push_completion(&DeviceChannel::on_complete, this, here_.clock().now_ns());
+    if (const Errc refused = refusal(request, info_); refused != Errc::kOk) [[unlikely]] {
+        complete_later(here_, request, refused);
+        return;
+    }
     next_->submit(request);
 }
 

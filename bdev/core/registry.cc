@@ -48,11 +48,50 @@ void Claim::release() {
     }
 }
 
+Reservation& Reservation::operator=(Reservation&& other) noexcept {
+    if (this != &other) {
+        release();
+        registry_ = std::exchange(other.registry_, nullptr);
+        id_ = other.id_;
+    }
+    return *this;
+}
+
+void Reservation::release() {
+    if (registry_ != nullptr) {
+        std::erase_if(registry_->reserved_, [this](const auto& one) { return one.id == id_; });
+        registry_ = nullptr;
+    }
+}
+
 BdevRegistry::~BdevRegistry() {
+    BASALT_ASSERT(reserved_.empty());
     while (!devices_.empty()) {
         devices_.pop_back();
         base_claims_.pop_back();
     }
+}
+
+bool BdevRegistry::is_taken(std::string_view name, const Uuid& uuid) const {
+    const auto is_same = [&](std::string_view other_name, const Uuid& other_uuid) {
+        return other_name == name || (!uuid.is_nil() && other_uuid == uuid);
+    };
+    return std::any_of(devices_.begin(),
+                       devices_.end(),
+                       [&](const auto& each) {
+                           return is_same(each->info().name, each->info().uuid);
+                       }) ||
+           std::any_of(reserved_.begin(), reserved_.end(), [&](const Reserved& each) {
+               return is_same(each.name, each.uuid);
+           });
+}
+
+Result<Reservation> BdevRegistry::reserve(std::string name, const Uuid& uuid) {
+    if (is_taken(name, uuid)) {
+        return Errc::kExists;
+    }
+    reserved_.push_back({next_reservation_, std::move(name), uuid});
+    return Reservation(*this, next_reservation_++);
 }
 
 Result<Device*> BdevRegistry::add(std::unique_ptr<Bdev> bdev) {
@@ -60,10 +99,8 @@ Result<Device*> BdevRegistry::add(std::unique_ptr<Bdev> bdev) {
     if (!is_good(info)) {
         return Errc::kInvalidArgument;
     }
-    for (const auto& device : devices_) {
-        if (device->info().name == info.name || device->info().uuid == info.uuid) {
-            return Errc::kExists;
-        }
+    if (is_taken(info.name, info.uuid)) {
+        return Errc::kExists;
     }
     Claim base_claim;
     if (const Bdev* base = bdev->base()) {

@@ -6,10 +6,6 @@ namespace basalt::bdev {
 
 namespace {
 
-bool changes_data(IoOp op) {
-    return op == IoOp::kWrite || op == IoOp::kWriteZeroes || op == IoOp::kUnmap;
-}
-
 bool carries_data(IoOp op) {
     return op == IoOp::kRead || op == IoOp::kWrite || op == IoOp::kCompare;
 }

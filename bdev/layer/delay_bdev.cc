@@ -141,6 +141,7 @@ Result<std::unique_ptr<DelayBdev>> DelayBdev::make(const DelayOptions& options, 
 
 DelayBdev::DelayBdev(const DelayOptions& options, Bdev& base)
     : base_(base), info_(base.info()), latencies_(options.latencies) {
+    info_.follow(base.info());
     info_.name = options.name;
     info_.product_name = "delay";
     info_.uuid = options.uuid.is_nil() ? Uuid::make_random() : options.uuid;

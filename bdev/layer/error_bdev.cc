@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "bdev/leaf/deferred.h"
+#include "bdev/core/deferred.h"
 #include "reactor/base/assert.h"
 
 namespace basalt::bdev {
@@ -90,6 +90,7 @@ class ErrorChannel final : public BdevChannel {
 };
 
 ErrorBdev::ErrorBdev(const ErrorOptions& options, Bdev& base) : base_(base), info_(base.info()) {
+    info_.follow(base.info());
     info_.name = options.name;
     info_.product_name = "Error Injection Disk";
     info_.uuid = options.uuid.is_nil() ? Uuid::make_random() : options.uuid;

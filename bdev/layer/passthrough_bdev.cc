@@ -22,6 +22,7 @@ class PassthroughChannel final : public BdevChannel {
 
 PassthroughBdev::PassthroughBdev(const PassthroughOptions& options, Bdev& base)
     : base_(base), info_(base.info()) {
+    info_.follow(base.info());
     info_.name = options.name;
     info_.product_name = "passthru";
     info_.uuid = options.uuid.is_nil() ? Uuid::make_random() : options.uuid;

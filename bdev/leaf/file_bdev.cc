@@ -96,7 +96,17 @@ BlockCount FileBdev::allocated_blocks() const {
     }
     // A file system's own notes about the file count too; rounding up makes no block look unused.
     const uint64_t blocks = (*bytes + info_.block_size_bytes - 1) / info_.block_size_bytes;
-    return std::min(BlockCount(blocks), info_.block_count);
+    return std::min(BlockCount(blocks), info_.block_count.get());
+}
+
+Status FileBdev::rescan() {
+    BASALT_TRY(const uint64_t bytes, file_system_.size_bytes(shared_.handle));
+    const BlockCount blocks(bytes / info_.block_size_bytes);
+    if (blocks < info_.block_count.get()) {
+        return Errc::kNotSupported;
+    }
+    info_.block_count = blocks;
+    return kOk;
 }
 
 BdevConfig FileBdev::describe() const {

@@ -52,6 +52,10 @@ class FileBdev final : public Bdev {
     /// By what the file system says; of a block device all.
     [[nodiscard]] BlockCount allocated_blocks() const override;
     [[nodiscard]] BdevConfig describe() const override;
+    /// Takes the size that the file has now, while it is used too; what does not fill a block is
+    /// left. Control thread. Errors: kIo; kNotSupported: it is smaller now, and I/O on its way
+    /// would fail (the size stays).
+    [[nodiscard]] Status rescan();
     [[nodiscard]] Result<std::unique_ptr<BdevChannel>> open_channel(Reactor& here) override;
 
   private:

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "bdev/leaf/deferred.h"
+#include "bdev/core/deferred.h"
 #include "bdev/limits.h"
 #include "reactor/base/assert.h"
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "bdev/leaf/block_sizes.h"
-#include "bdev/leaf/deferred.h"
+#include "bdev/core/deferred.h"
 #include "bdev/leaf/shared_copy.h"
 #include "bdev/limits.h"
 

@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 
 #include "bdev/leaf/block_sizes.h"
-#include "bdev/leaf/deferred.h"
+#include "bdev/core/deferred.h"
 #include "bdev/limits.h"
 #include "reactor/base/assert.h"
 

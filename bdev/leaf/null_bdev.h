@@ -36,6 +36,8 @@ class NullBdev final : public Bdev {
 
     [[nodiscard]] const BdevInfo& info() const override { return info_; }
     [[nodiscard]] BdevConfig describe() const override;
+    /// Another size, while it is used too. Control thread.
+    void resize(BlockCount block_count) { info_.block_count = block_count; }
     [[nodiscard]] Result<std::unique_ptr<BdevChannel>> open_channel(Reactor& here) override;
 
   private:

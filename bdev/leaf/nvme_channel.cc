@@ -6,7 +6,7 @@
 #include <endian.h>
 #include <nvme/types.h>
 
-#include "bdev/leaf/deferred.h"
+#include "bdev/core/deferred.h"
 #include "bdev/leaf/nvme_status.h"
 #include "bdev/limits.h"
 #include "reactor/base/assert.h"

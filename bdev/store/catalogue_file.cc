@@ -25,7 +25,9 @@ Task<Status> CatalogueFile::format() {
     half_ = Place::kB;  // So that A is the other one.
     position_ = {};
     const Catalogue empty;
-    co_return co_await switch_halves(empty);
+    CataloguePosition position{.generation = 1};
+    const std::vector<CatalogueBlock> image = encode_image(empty, seal_, position);
+    co_return co_await switch_halves(image, position);
 }
 
 Task<Status> CatalogueFile::load(Catalogue& catalogue, std::string& problem) {
@@ -93,28 +95,29 @@ Task<Status> CatalogueFile::commit(Catalogue& catalogue, std::vector<CatalogueCh
         for (const CatalogueChange& change : changes) {
             after.apply(change);
         }
-        status = co_await switch_halves(after);
-    }
-    if (status) {
-        for (const CatalogueChange& change : changes) {
-            catalogue.apply(change);
+        CataloguePosition position{.generation = position_.generation + 1};
+        const std::vector<CatalogueBlock> image = encode_image(after, seal_, position);
+        if (image.size() > layout_.catalogue_blocks) {
+            co_return Errc::kNoSpace;  // Nothing was written.
         }
-    } else {
-        has_failed_ = status.error().code != Errc::kNoSpace;
+        status = co_await switch_halves(image, position);
     }
-    co_return status;
+    if (!status) {
+        has_failed_ = true;
+        co_return Errc::kIo;  // Also if the device is full: it is not the catalogue that is.
+    }
+    for (const CatalogueChange& change : changes) {
+        catalogue.apply(change);
+    }
+    co_return kOk;
 }
 
 Task<Status> CatalogueFile::append(std::span<const CatalogueBlock> blocks) {
     return put(layout_.catalogue(half_) + position_.index, blocks);
 }
 
-Task<Status> CatalogueFile::switch_halves(const Catalogue& after) {
-    CataloguePosition position{.generation = position_.generation + 1};
-    const std::vector<CatalogueBlock> blocks = encode_image(after, seal_, position);
-    if (blocks.size() > layout_.catalogue_blocks) {
-        co_return Errc::kNoSpace;
-    }
+Task<Status> CatalogueFile::switch_halves(std::span<const CatalogueBlock> blocks,
+                                          CataloguePosition position) {
     const Status status = co_await put(layout_.catalogue(other(half_)), blocks);
     if (!status) {
         co_return status;

@@ -37,9 +37,12 @@ class CatalogueFile {
 
     /// Makes `changes`, which `catalogue` allows, durable and then applies them to it; all or none,
     /// whatever happens. All that is passed lives until this is over. Errors: kNoSpace: the
-    /// catalogue would be larger than its place (nothing is changed); kIo and those of the device:
-    /// the outcome is unknown.
+    /// catalogue would be larger than its place (nothing is changed); kIo: the outcome is
+    /// unknown, and all further ones are refused.
     [[nodiscard]] Task<Status> commit(Catalogue& catalogue, std::vector<CatalogueChange> changes);
+
+    /// Some change has failed, and nobody knows whether it is on the device.
+    [[nodiscard]] bool has_failed() const { return has_failed_; }
 
   private:
     struct Half {
@@ -49,7 +52,8 @@ class CatalogueFile {
 
     [[nodiscard]] Task<Status> read(Place place, Half& half);
     [[nodiscard]] Task<Status> append(std::span<const CatalogueBlock> blocks);
-    [[nodiscard]] Task<Status> switch_halves(const Catalogue& after);
+    [[nodiscard]] Task<Status> switch_halves(std::span<const CatalogueBlock> blocks,
+                                             CataloguePosition position);
     [[nodiscard]] Task<Status> erase(Place half);
     [[nodiscard]] Task<Status> put(uint64_t first, std::span<const CatalogueBlock> blocks);
 

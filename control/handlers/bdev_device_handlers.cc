@@ -94,6 +94,7 @@ uint64_t& latency_in(bdev::DelayLatencies& latencies,
 
 void BdevDeviceHandlers::add_to(rpc::MethodTable& table) {
     table.add("bdev_null_create", *this, &BdevDeviceHandlers::null_create);
+    table.add("bdev_null_resize", *this, &BdevDeviceHandlers::null_resize);
     table.add("bdev_null_delete", *this, &BdevDeviceHandlers::null_delete);
     table.add("bdev_malloc_create", *this, &BdevDeviceHandlers::malloc_create);
     table.add("bdev_malloc_delete", *this, &BdevDeviceHandlers::malloc_delete);
@@ -116,6 +117,18 @@ void BdevDeviceHandlers::null_create(const v1::BdevNullCreateRequest& request,
                                         .block_count = BlockCount(request.num_blocks())}),
                   request.name(),
                   reply);
+}
+
+void BdevDeviceHandlers::null_resize(const v1::BdevNullResizeRequest& request,
+                                     Reply<v1::Done> reply) {
+    constexpr uint64_t kBytesAMib = 1U << 20U;
+    const uint64_t mib = request.new_size();
+    const auto resize = [mib](bdev::Device& device) {
+        const uint64_t blocks = mib * (kBytesAMib / device.info().block_size_bytes);
+        static_cast<bdev::NullBdev&>(device.inner()).resize(BlockCount(blocks));
+        return kOk;
+    };
+    resize_device(context_, request.name(), "bdev_null_create", resize, std::move(reply)).detach();
 }
 
 void BdevDeviceHandlers::null_delete(const v1::BdevNullDeleteRequest& request,

@@ -19,6 +19,7 @@ class BdevDeviceHandlers {
   private:
     void null_create(const v1::BdevNullCreateRequest& request,
                      rpc::Reply<v1::BdevNullCreateResponse> reply);
+    void null_resize(const v1::BdevNullResizeRequest& request, rpc::Reply<v1::Done> reply);
     void null_delete(const v1::BdevNullDeleteRequest& request, rpc::Reply<v1::Done> reply);
     void malloc_create(const v1::BdevMallocCreateRequest& request,
                        rpc::Reply<v1::BdevMallocCreateResponse> reply);

@@ -54,13 +54,19 @@ void open_file(Context& context, const bdev::FileOptions& options, Reply<Respons
     finish_create(context, std::move(opened), options.name, reply);
 }
 
+Status rescan(bdev::Device& device) {
+    return static_cast<bdev::FileBdev&>(device.inner()).rescan();
+}
+
 }  // namespace
 
 void BdevDriveHandlers::add_to(rpc::MethodTable& table) {
     table.add("bdev_aio_create", *this, &BdevDriveHandlers::aio_create);
     table.add("bdev_aio_delete", *this, &BdevDriveHandlers::aio_delete);
+    table.add("bdev_aio_rescan", *this, &BdevDriveHandlers::aio_rescan);
     table.add("bdev_uring_create", *this, &BdevDriveHandlers::uring_create);
     table.add("bdev_uring_delete", *this, &BdevDriveHandlers::uring_delete);
+    table.add("bdev_uring_rescan", *this, &BdevDriveHandlers::uring_rescan);
     table.add("bdev_nvme_attach_passthrough", *this, &BdevDriveHandlers::nvme_attach);
 }
 
@@ -73,6 +79,16 @@ void BdevDriveHandlers::aio_create(const v1::BdevAioCreateRequest& request,
 
 void BdevDriveHandlers::aio_delete(const v1::BdevAioDeleteRequest& request, Reply<v1::Done> reply) {
     remove_device(context_, request.name(), "bdev_aio_create", std::move(reply)).detach();
+}
+
+void BdevDriveHandlers::aio_rescan(const v1::BdevAioRescanRequest& request, Reply<v1::Done> reply) {
+    resize_device(context_, request.name(), "bdev_aio_create", &rescan, std::move(reply)).detach();
+}
+
+void BdevDriveHandlers::uring_rescan(const v1::BdevUringRescanRequest& request,
+                                     Reply<v1::Done> reply) {
+    resize_device(context_, request.name(), "bdev_uring_create", &rescan, std::move(reply))
+        .detach();
 }
 
 void BdevDriveHandlers::uring_create(const v1::BdevUringCreateRequest& request,

@@ -22,9 +22,11 @@ class BdevDriveHandlers {
     void aio_create(const v1::BdevAioCreateRequest& request,
                     rpc::Reply<v1::BdevAioCreateResponse> reply);
     void aio_delete(const v1::BdevAioDeleteRequest& request, rpc::Reply<v1::Done> reply);
+    void aio_rescan(const v1::BdevAioRescanRequest& request, rpc::Reply<v1::Done> reply);
     void uring_create(const v1::BdevUringCreateRequest& request,
                       rpc::Reply<v1::BdevUringCreateResponse> reply);
     void uring_delete(const v1::BdevUringDeleteRequest& request, rpc::Reply<v1::Done> reply);
+    void uring_rescan(const v1::BdevUringRescanRequest& request, rpc::Reply<v1::Done> reply);
     void nvme_attach(const v1::BdevNvmeAttachPassthroughRequest& request,
                      rpc::Reply<v1::BdevNvmeAttachPassthroughResponse> reply);
 

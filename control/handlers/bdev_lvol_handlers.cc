@@ -19,11 +19,33 @@ constexpr uint64_t kBlocksAMib = 256;
 constexpr uint64_t kBlockBytes = bdev::store::kBlockBytes;
 
 /// Answers with the outcome of a change of `name`.
-void answer(Status status, const std::string& name, Reply<v1::Done>& reply) {
+void answer(const Pool& pool, Status status, const std::string& name, Reply<v1::Done>& reply) {
     if (status) {
         reply.send();
     } else {
-        reply.fail(status.error(), volume_words(name));
+        fail_change(pool, status.error(), volume_words(name), reply);
+    }
+}
+
+/// Whether `found` may become smaller or read-only; answers if not.
+bool may_take_away(Context& context,
+                   const Pools::Found& found,
+                   const std::string& name,
+                   Reply<v1::Done>& reply) {
+    const bdev::Device* device = found.pool->device_of(found.name);
+    const Pool* above = device == nullptr ? nullptr : pool_above(context, *device);
+    if (above != nullptr) {
+        reply.fail(Error(Errc::kBusy),
+                   volume_words(name) + ", on which the pool '" + above->identity().name + "' is");
+    }
+    return above == nullptr;
+}
+
+/// Tells hosts that a volume has changed under them.
+Task<void> tell_hosts(Context& context, const Pool& pool, std::string name) {
+    if (const bdev::Device* device = pool.device_of(name)) {
+        auto told = context.target.device_changed(*device);
+        co_await told;
     }
 }
 
@@ -43,7 +65,7 @@ Task<void> create_volume(Context& context,
     }
     const Status made = co_await pool->create_volume(options);
     if (!made) {
-        reply.fail(made.error(), volume_words(request.lvol_name()));
+        fail_change(*pool, made.error(), volume_words(request.lvol_name()), reply);
         co_return;
     }
     reply.result().set_uuid(options.uuid.to_string());
@@ -64,7 +86,8 @@ Task<void> take_snapshot(Context& context,
     const std::vector<bdev::store::SnapshotOptions> all{options};
     const Status taken = co_await found.pool->snapshot(all);
     if (!taken) {
-        reply.fail(taken.error(), "snapshot '" + request.snapshot_name() + "'");
+        fail_change(
+            *found.pool, taken.error(), "snapshot '" + request.snapshot_name() + "'", reply);
         co_return;
     }
     reply.result().set_uuid(options.uuid.to_string());
@@ -101,7 +124,7 @@ Task<void> take_group(Context& context,
     if (taken) {
         reply.send();
     } else {
-        reply.fail(taken.error(), "snapshots '" + request.snapshot_name() + "'");
+        fail_change(*pool, taken.error(), "snapshots '" + request.snapshot_name() + "'", reply);
     }
 }
 
@@ -117,7 +140,7 @@ Task<void> clone(Context& context,
     options.uuid = bdev::Uuid::make_random();
     const Status made = co_await found.pool->clone(found.name, options);
     if (!made) {
-        reply.fail(made.error(), volume_words(request.clone_name()));
+        fail_change(*found.pool, made.error(), volume_words(request.clone_name()), reply);
         co_return;
     }
     reply.result().set_uuid(options.uuid.to_string());
@@ -132,8 +155,14 @@ Task<void> resize(Context& context,
         co_return;
     }
     const uint64_t size_blocks = request.size_in_mib() * kBlocksAMib;
+    const bdev::store::VolumeEntry* volume = found.pool->catalogue().find_volume(found.name);
+    const bool is_smaller = volume != nullptr && size_blocks < volume->size_blocks;
+    if (is_smaller && !may_take_away(context, found, request.name(), reply)) {
+        co_return;
+    }
     const Status resized = co_await found.pool->resize(found.name, size_blocks);
-    answer(resized, request.name(), reply);
+    co_await tell_hosts(context, *found.pool, found.name);  // If it failed it may have changed too.
+    answer(*found.pool, resized, request.name(), reply);
 }
 
 Task<void> delete_volume(Context& context,
@@ -152,7 +181,7 @@ Task<void> delete_volume(Context& context,
     } else {
         deleted = co_await found.pool->delete_volume(found.name);
     }
-    answer(deleted, request.name(), reply);
+    answer(*found.pool, deleted, request.name(), reply);
 }
 
 Task<void> set_read_only(Context& context,
@@ -162,8 +191,14 @@ Task<void> set_read_only(Context& context,
     if (found.pool == nullptr) {
         co_return;
     }
+    if (!may_take_away(context, found, request.name(), reply)) {
+        co_return;
+    }
     const Status changed = co_await found.pool->set_read_only(found.name);
-    answer(changed, request.name(), reply);
+    if (changed) {
+        co_await tell_hosts(context, *found.pool, found.name);
+    }
+    answer(*found.pool, changed, request.name(), reply);
 }
 
 Task<void> rename(Context& context,
@@ -175,7 +210,7 @@ Task<void> rename(Context& context,
     }
     const std::string new_name = request.new_name();
     const Status renamed = co_await found.pool->rename(found.name, new_name);
-    answer(renamed, request.old_name(), reply);
+    answer(*found.pool, renamed, request.old_name(), reply);
 }
 
 Task<void> roll_back(Context& context,
@@ -195,7 +230,7 @@ Task<void> roll_back(Context& context,
         co_return;
     }
     const Status rolled = co_await volume.pool->roll_back(volume.name, snapshot.name);
-    answer(rolled, request.lvol_name(), reply);
+    answer(*volume.pool, rolled, request.lvol_name(), reply);
 }
 
 // ---- what there is
@@ -211,6 +246,9 @@ void describe(const Pool& pool,
     out.mutable_lvs()->set_name(pool.identity().name);
     out.mutable_lvs()->set_uuid(pool.identity().pool_uuid.to_string());
     const bdev::Device* device = pool.device_of(name);
+    if (device == nullptr) {
+        return;  // Something else has its name or UUID; the log tells.
+    }
     const uint64_t bytes = device->allocated_blocks().raw() * device->info().block_size_bytes;
     out.set_num_allocated_clusters(bytes / kBlockBytes);
     out.set_size_bytes(device->info().block_count.raw() * device->info().block_size_bytes);

@@ -73,6 +73,28 @@ void finish_create(Context& context,
                                          std::string_view method,
                                          rpc::Reply<v1::Done>& reply);
 
+/// Runs `resize` with the device `name`, if `method` made it: `Status resize(bdev::Device&)`. Tells
+/// hosts of it, and answers.
+template <typename Resize>
+Task<void> resize_device(
+    Context& context, std::string name, std::string method, Resize resize, rpc::Reply<v1::Done> reply) {
+    const RunningCall running(context);
+    co_await context.device_sequences.acquire();
+    const AsyncMutex::Turn turn(context.device_sequences);
+    bdev::Device* device = find_made_by(context, name, method, reply);
+    if (device == nullptr) {
+        co_return;
+    }
+    const Status resized = resize(*device);
+    if (!resized) {
+        reply.fail(resized.error(), bdev_words(name));
+        co_return;
+    }
+    auto told = context.target.device_changed(*device);
+    co_await told;
+    reply.send();
+}
+
 /// Removes the device `name` if `method` made it and nobody uses it, and answers.
 Task<void> remove_device(Context& context,
                          std::string name,

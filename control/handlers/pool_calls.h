@@ -68,6 +68,23 @@ class WaitingMethods {
 /// "volume 'pool0/vol1'", for messages.
 [[nodiscard]] std::string volume_words(const std::string& name);
 
+/// Answers that a change of `pool` failed; tells what to do if it takes none any more.
+template <typename Response>
+void fail_change(const bdev::store::Pool& pool,
+                 Error error,
+                 std::string words,
+                 rpc::Reply<Response>& reply) {
+    if (pool.is_fenced()) {
+        words += " (a change of the pool '" + pool.identity().name +
+                 "' failed, and what came of it is known when it is opened again: close it with "
+                 "bdev_store_close, and open it with bdev_examine)";
+    }
+    reply.fail(error, words);
+}
+
+/// The pool that stands on `device`, perhaps with layers between; null if none does.
+[[nodiscard]] const bdev::store::Pool* pool_above(Context& context, const bdev::Bdev& device);
+
 /// Now, for people: nanoseconds since 1970.
 [[nodiscard]] uint64_t wall_clock_ns();
 

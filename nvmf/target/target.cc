@@ -482,6 +482,20 @@ Task<Result<Nsid>> Target::add_namespace(std::string nqn, NamespaceOptions optio
     co_return added.nsid;
 }
 
+Task<void> Target::device_changed(const bdev::Bdev& device) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    for (const auto& state : subsystems_) {
+        for (const NamespaceConfig& space : state->config->namespaces) {
+            if (bdev::stands_on(*space.bdev, device)) {
+                auto announced =
+                    announce_namespace(state->config->id, space.nsid, audience_of(space));
+                co_await announced;
+            }
+        }
+    }
+}
+
 Task<Status> Target::remove_namespace(std::string nqn, Nsid nsid) {
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);

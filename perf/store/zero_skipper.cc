@@ -5,7 +5,7 @@
 #include <span>
 #include <utility>
 
-#include "bdev/leaf/deferred.h"
+#include "bdev/core/deferred.h"
 
 namespace basalt::perf {
 

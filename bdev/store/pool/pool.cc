@@ -135,7 +135,8 @@ Task<Result<SuperblockFinding>> Pool::examine(PoolHome home, Device& device) {
 bool Pool::is_used() const {
     return looks_ > 0 || std::any_of(devices_.begin(), devices_.end(), [this](const auto& entry) {
                const Device* device = home_.registry.find(entry.second->info().name);
-               return !device->user().empty() || device->open_channels() > 0;
+               const bool is_ours = suspended_.count(entry.first) != 0;
+               return (!is_ours && !device->user().empty()) || device->open_channels() > 0;
            });
 }
 
@@ -156,6 +157,7 @@ Task<Status> Pool::close() {
         start_sweep();
         co_return Errc::kBusy;
     }
+    suspended_.clear();
     while (!devices_.empty()) {
         const Uuid uuid = devices_.begin()->first;
         remove_device(uuid);
@@ -380,9 +382,7 @@ Task<Status> Pool::load(PartitionOptions options, bool is_new, std::string& prob
         }
     }
     if (status) {
-        status = add_devices(problem);
-    }
-    if (status) {
+        add_devices();
         std::vector<Uuid> devices;
         for (const auto& [uuid, bdev] : devices_) {
             devices.push_back(uuid);
@@ -392,27 +392,13 @@ Task<Status> Pool::load(PartitionOptions options, bool is_new, std::string& prob
     co_return status;
 }
 
-Status Pool::add_devices(std::string& problem) {
-    std::vector<VolumeBdevOptions> all;
+void Pool::add_devices() {
     for (const auto& [uuid, volume] : catalogue_.volumes()) {
-        all.push_back(options_of(volume));
+        add_device(options_of(volume));
     }
     for (const auto& [uuid, snapshot] : catalogue_.snapshots()) {
-        all.push_back(options_of(snapshot));
+        add_device(options_of(snapshot));
     }
-    for (const VolumeBdevOptions& options : all) {
-        const Status status = add_device(options);
-        if (!status) {
-            problem = fmt::format(
-                "'{}' or its UUID {} is there already", options.name, options.uuid.to_string());
-            while (!devices_.empty()) {
-                const Uuid uuid = devices_.begin()->first;
-                remove_device(uuid);
-            }
-            return status;
-        }
-    }
-    return kOk;
 }
 
 }  // namespace basalt::bdev::store

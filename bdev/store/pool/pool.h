@@ -83,9 +83,10 @@ class Pool {
                                                                     std::string& problem);
 
     /// Opens the pool on `device`, and makes the devices of its volumes and snapshots. A device
-    /// that has grown since gives it more space. Errors, explained in `problem`: kNotFound (no pool
-    /// there), kNotSupported (a newer one), kDataCorrupt, kNoSpace (the device has shrunk), kExists
-    /// (a volume's name or UUID is that of another device), kBusy; those of the device.
+    /// that has grown since gives it more space. A volume whose name or UUID is that of another
+    /// device gets none (it is in the log). Errors, explained in `problem`: kNotFound (no pool
+    /// there), kNotSupported (a newer one), kDataCorrupt, kNoSpace (the device has shrunk), kBusy;
+    /// those of the device.
     [[nodiscard]] static Task<Result<std::unique_ptr<Pool>>> open(PoolHome home,
                                                                   Device& device,
                                                                   PartitionOptions options,
@@ -107,15 +108,23 @@ class Pool {
     [[nodiscard]] Task<Status> close();
 
     // ---- Volumes. Errors of all: kNotFound, kExists, kInvalidArgument (names, sizes), kBusy (the
-    // device is used), kNoSpace (the catalogue is full), kIo (the pool's device failed; the outcome
-    // is known after the next opening).
+    // device is used), kNoSpace (the catalogue is full), kDeviceGone (the volume has no device:
+    // something else has its name or UUID), kIo (the pool's device failed; the outcome is known
+    // after the next opening: see is_fenced()).
 
     [[nodiscard]] Task<Status> create_volume(VolumeOptions options);
     /// Its snapshots stay. Space is given back in the background.
     [[nodiscard]] Task<Status> delete_volume(std::string name);
+
+    // While the volume is used or not. Hosts are told by whoever calls.
+
+    /// A volume that had no device because of its name gets one.
     [[nodiscard]] Task<Status> rename(std::string name, std::string new_name);
+    /// What is under way is still written, or refused.
     [[nodiscard]] Task<Status> set_read_only(std::string name);
-    /// A volume that shrinks loses what is beyond its end.
+    /// A volume that shrinks loses what is beyond its end; I/O there is refused (kOutOfRange), all
+    /// other goes on. If it fails the volume stays as large as it was, but zeroes may be beyond the
+    /// end that it was to have.
     [[nodiscard]] Task<Status> resize(std::string name, uint64_t size_blocks);
 
     /// Takes snapshots of one or more volumes, all at one point: a cut of what was acknowledged.
@@ -174,6 +183,11 @@ class Pool {
     /// The device of a volume or snapshot; null if there is none.
     [[nodiscard]] Device* device_of(std::string_view name) const;
 
+    /// A change of the catalogue failed, and it may have reached the device all the same. From then
+    /// on all changes are refused (kIo), and a volume that may be gone or rolled back is used by
+    /// nobody, until the pool has been closed and opened again.
+    [[nodiscard]] bool is_fenced() const { return file_ != nullptr && file_->has_failed(); }
+
   private:
     struct Seat {
         PoolSeat place;
@@ -211,12 +225,14 @@ class Pool {
     static Task<void> make_there(Reactor& there, Visit<Making>& visit);
     [[nodiscard]] Task<void> detach();
     [[nodiscard]] bool is_used() const;
-    [[nodiscard]] Status add_devices(std::string& problem);
+    void add_devices();
 
     // Changes (pool_volumes.cc).
     [[nodiscard]] Task<Status> commit(std::vector<CatalogueChange> changes);
     [[nodiscard]] Task<void> tell_nodes(std::vector<NodeEntry> nodes);
-    [[nodiscard]] Status add_device(const VolumeBdevOptions& options);
+    void add_device(const VolumeBdevOptions& options);
+    /// Null if the volume or snapshot has none.
+    [[nodiscard]] VolumeBdev* find_bdev(const Uuid& uuid) const;
     /// Asks the partitions what these devices hold, so that they can tell before they are written.
     [[nodiscard]] Task<void> publish_usage(std::vector<Uuid> devices);
     [[nodiscard]] Result<Claim> claim(const Uuid& uuid);
@@ -228,8 +244,9 @@ class Pool {
     [[nodiscard]] std::string full_name(std::string_view name) const;
     /// Whether it can be a part of a device's name.
     [[nodiscard]] static bool is_name(std::string_view name);
-    [[nodiscard]] Status check_new_name(std::string_view name) const;
-    [[nodiscard]] Status check_new(std::string_view name, const Uuid& uuid) const;
+    /// Nobody else gets the name, and the UUID, from now on. A nil one: the UUID stays.
+    [[nodiscard]] Result<Reservation> reserve(std::string_view name, const Uuid& uuid);
+    [[nodiscard]] Result<Reservation> reserve_new(std::string_view name, const Uuid& uuid);
     [[nodiscard]] bool has_clones(const SnapshotEntry& snapshot) const;
     [[nodiscard]] Task<void> hold(std::vector<Uuid> volumes);
     /// Ends hold(); each volume goes on in its heir, which is told to the partitions as `nodes`
@@ -237,8 +254,11 @@ class Pool {
     [[nodiscard]] Task<void> resume(std::vector<Uuid> volumes,
                                     std::vector<uint32_t> heirs,
                                     std::vector<NodeEntry> nodes);
-    [[nodiscard]] Task<Status> replace(CatalogueChange entry, VolumeBdevOptions options);
+    [[nodiscard]] Task<Status> commit_one(CatalogueChange change);
     [[nodiscard]] Task<Status> hide(Uuid uuid, CatalogueChange gone, NodeEntry node);
+    /// Tells the partitions. Afterwards nothing beyond the end is read or written, and if it is
+    /// read-only nothing at all is written.
+    [[nodiscard]] Task<void> set_bounds(VolumeBdev& bdev, uint64_t end, bool is_read_only);
     [[nodiscard]] Task<Status> unmap_beyond(VolumeEntry volume, uint64_t size_blocks);
 
     // The sweep (pool_sweep.cc).
@@ -276,6 +296,7 @@ class Pool {
     std::vector<Seat> seats_;
     std::vector<PoolSeat> places_;  // Of seats_, for the volumes.
     std::map<Uuid, VolumeBdev*> devices_;
+    std::map<Uuid, Claim> suspended_;  // Devices of which nobody knows what became: is_fenced().
     AsyncMutex changes_;
     AsyncMutex sweep_turn_;
     bool is_sweeping_ = false;

@@ -4,7 +4,6 @@
 
 #include "bdev/store/pool/pool.h"
 #include "bdev/store/pool/pool_visits.h"
-#include "reactor/base/assert.h"
 
 namespace basalt::bdev::store {
 
@@ -67,18 +66,23 @@ Task<Status> Pool::snapshot(std::vector<SnapshotOptions> snapshots) {
     std::vector<uint32_t> heads;
     std::vector<uint32_t> heirs;
     std::set<std::string> names;
+    std::vector<Reservation> reserved;
     for (const SnapshotOptions& options : snapshots) {
         const VolumeEntry* volume = catalogue_.find_volume(options.volume);
         if (volume == nullptr) {
             co_return Errc::kNotFound;
         }
-        const Status is_new = check_new(options.name, options.uuid);
-        if (!is_new) {
-            co_return is_new;
-        }
         if (!names.insert(options.name).second || !names.insert("/" + options.volume).second) {
             co_return Errc::kInvalidArgument;  // Twice the same name, or the same volume.
         }
+        if (find_bdev(volume->uuid) == nullptr) {
+            co_return Errc::kDeviceGone;
+        }
+        Result<Reservation> mine = reserve_new(options.name, options.uuid);
+        if (!mine) {
+            co_return mine.error();
+        }
+        reserved.push_back(std::move(*mine));
         NodeEntry frozen = *catalogue_.find_node(volume->head);
         frozen.is_frozen = true;
         const NodeEntry head{.id = next++, .parent = frozen.id};
@@ -113,10 +117,10 @@ Task<Status> Pool::snapshot(std::vector<SnapshotOptions> snapshots) {
         co_return status;
     }
     co_await resume(volumes, heirs, nodes);
+    reserved.clear();
     std::vector<Uuid> taken;
     for (const SnapshotEntry& entry : entries) {
-        const Status added = add_device(options_of(entry));
-        BASALT_ASSERT(added.has_value());  // Names were checked, and nobody else adds "POOL/...".
+        add_device(options_of(entry));
         taken.push_back(entry.uuid);
     }
     co_await publish_usage(taken);
@@ -166,9 +170,9 @@ Task<Status> Pool::clone(std::string snapshot, VolumeOptions options) {
     if (origin == nullptr) {
         co_return Errc::kNotFound;
     }
-    const Status is_new = check_new(options.name, options.uuid);
-    if (!is_new) {
-        co_return is_new;
+    Result<Reservation> reserved = reserve_new(options.name, options.uuid);
+    if (!reserved) {
+        co_return reserved.error();
     }
     const uint32_t id = catalogue_.next_ids().node;
     const NodeEntry node{.id = id, .parent = origin->node};
@@ -185,12 +189,11 @@ Task<Status> Pool::clone(std::string snapshot, VolumeOptions options) {
     }
     std::vector<NodeEntry> nodes{node};
     co_await tell_nodes(nodes);
-    const Status added = add_device(options_of(volume));
-    if (added) {
-        std::vector<Uuid> devices{volume.uuid};
-        co_await publish_usage(devices);
-    }
-    co_return added;
+    reserved->release();
+    add_device(options_of(volume));
+    std::vector<Uuid> devices{volume.uuid};
+    co_await publish_usage(devices);
+    co_return kOk;
 }
 
 Task<Status> Pool::roll_back(std::string volume, std::string snapshot) {
@@ -227,6 +230,9 @@ Task<Status> Pool::roll_back(std::string volume, std::string snapshot) {
         nodes = {before, head};
     }
     co_await resume(volumes, heirs, nodes);
+    if (!status && is_fenced()) {
+        suspended_[volumes.front()] = std::move(*claimed);  // Its contents may be another tomorrow.
+    }
     start_sweep();
     co_return status;
 }

@@ -38,22 +38,35 @@ VolumeBdevOptions Pool::options_of(const SnapshotEntry& snapshot) const {
             .is_read_only = true};
 }
 
-Status Pool::add_device(const VolumeBdevOptions& options) {
+void Pool::add_device(const VolumeBdevOptions& options) {
     auto bdev = std::make_unique<VolumeBdev>(places_, options);
     VolumeBdev* const kept = bdev.get();
     const Result<Device*> added = home_.registry.add(std::move(bdev));
-    if (!added) {
-        return added.error();
+    if (added) {
+        devices_[options.uuid] = kept;
+        return;
     }
-    devices_[options.uuid] = kept;
-    return kOk;
+    BASALT_LOG(kError,
+               "store",
+               "{} has no device ({}): remove what has its name or its UUID {}, close the pool and "
+               "open it again; or give it another name",
+               options.name,
+               describe(added.error().code),
+               options.uuid.to_string());
+}
+
+VolumeBdev* Pool::find_bdev(const Uuid& uuid) const {
+    const auto found = devices_.find(uuid);
+    return found == devices_.end() ? nullptr : found->second;
 }
 
 Task<void> Pool::publish_usage(std::vector<Uuid> devices) {
     using Volumes = std::vector<Volume*>;
     Volumes volumes;
     for (const Uuid& uuid : devices) {
-        volumes.push_back(&devices_.at(uuid)->volume());
+        if (VolumeBdev* bdev = find_bdev(uuid)) {
+            volumes.push_back(&bdev->volume());
+        }
     }
     const auto publish = [](Reactor&, Visit<Volumes>& visit) -> Task<void> {
         for (Volume* volume : visit.argument) {
@@ -79,11 +92,21 @@ void Pool::remove_device(const Uuid& uuid) {
 }
 
 Device* Pool::device_of(std::string_view name) const {
-    return home_.registry.find(full_name(name));
+    const VolumeEntry* volume = catalogue_.find_volume(name);
+    const SnapshotEntry* snapshot = catalogue_.find_snapshot(name);
+    if (volume == nullptr && snapshot == nullptr) {
+        return nullptr;
+    }
+    const VolumeBdev* bdev = find_bdev(volume != nullptr ? volume->uuid : snapshot->uuid);
+    return bdev == nullptr ? nullptr : home_.registry.find(bdev->info().name);
 }
 
 Result<Claim> Pool::claim(const Uuid& uuid) {
-    Device* device = home_.registry.find(devices_.at(uuid)->info().name);
+    const VolumeBdev* bdev = find_bdev(uuid);
+    if (bdev == nullptr) {
+        return Errc::kDeviceGone;
+    }
+    Device* device = home_.registry.find(bdev->info().name);
     BASALT_ASSERT(device != nullptr);
     if (device->open_channels() > 0) {
         return Errc::kBusy;
@@ -97,21 +120,23 @@ bool Pool::is_name(std::string_view name) {
     });
 }
 
-Status Pool::check_new_name(std::string_view name) const {
+Result<Reservation> Pool::reserve(std::string_view name, const Uuid& uuid) {
     if (!is_name(name) || full_name(name).size() > kNameBytesMax) {
         return Errc::kInvalidArgument;
     }
-    return home_.registry.find(full_name(name)) != nullptr ? Status(Errc::kExists) : kOk;
+    return home_.registry.reserve(full_name(name), uuid);
 }
 
-Status Pool::check_new(std::string_view name, const Uuid& uuid) const {
+Result<Reservation> Pool::reserve_new(std::string_view name, const Uuid& uuid) {
     if (uuid.is_nil()) {
         return Errc::kInvalidArgument;
     }
-    if (home_.registry.find(uuid.to_string()) != nullptr) {
-        return Errc::kExists;
-    }
-    return check_new_name(name);
+    // One that has no device has its name and UUID all the same.
+    const bool is_known = catalogue_.find_volume(name) != nullptr ||
+                          catalogue_.find_snapshot(name) != nullptr ||
+                          catalogue_.volumes().count(uuid) != 0 ||
+                          catalogue_.snapshots().count(uuid) != 0;
+    return is_known ? Result<Reservation>(Errc::kExists) : reserve(name, uuid);
 }
 
 // ---- the catalogue and those who must know
@@ -122,7 +147,22 @@ Task<Status> Pool::commit(std::vector<CatalogueChange> changes) {
         BASALT_LOG(kError, "store", "pool {}: refused a change: {}", identity_.name, problem);
         co_return Errc::kInvalidArgument;
     }
-    co_return co_await file_->commit(catalogue_, changes);
+    const bool was_fenced = is_fenced();
+    const Status status = co_await file_->commit(catalogue_, changes);
+    if (is_fenced()) {
+        BASALT_LOG(kError,
+                   "store",
+                   "pool {}: {}: close it and open it again to see what came of it",
+                   identity_.name,
+                   was_fenced ? "takes no changes since one of its catalogue failed"
+                              : "a change of its catalogue failed");
+    }
+    co_return status;
+}
+
+Task<Status> Pool::commit_one(CatalogueChange change) {
+    std::vector<CatalogueChange> changes{std::move(change)};
+    co_return co_await commit(changes);
 }
 
 Task<void> Pool::tell_nodes(std::vector<NodeEntry> nodes) {
@@ -141,9 +181,9 @@ Task<void> Pool::tell_nodes(std::vector<NodeEntry> nodes) {
 Task<Status> Pool::create_volume(VolumeOptions options) {
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);
-    const Status is_new = check_new(options.name, options.uuid);
-    if (!is_new) {
-        co_return is_new;
+    Result<Reservation> reserved = reserve_new(options.name, options.uuid);
+    if (!reserved) {
+        co_return reserved.error();
     }
     const bool has_block_size =
         options.block_bytes == kBlockBytesMin || options.block_bytes == kBlockBytesMax;
@@ -165,7 +205,9 @@ Task<Status> Pool::create_volume(VolumeOptions options) {
     }
     std::vector<NodeEntry> nodes{node};
     co_await tell_nodes(nodes);
-    co_return add_device(options_of(volume));
+    reserved->release();
+    add_device(options_of(volume));
+    co_return kOk;
 }
 
 Task<Status> Pool::delete_volume(std::string name) {
@@ -183,47 +225,37 @@ Task<Status> Pool::delete_volume(std::string name) {
 
 /// A volume or snapshot goes; its node stays until it is swept.
 Task<Status> Pool::hide(Uuid uuid, CatalogueChange gone, NodeEntry node) {
-    Result<Claim> claimed = claim(uuid);
-    if (!claimed) {
-        co_return claimed.error();
+    const bool has_device = find_bdev(uuid) != nullptr;
+    Claim claimed;
+    if (has_device) {
+        Result<Claim> mine = claim(uuid);
+        if (!mine) {
+            co_return mine.error();
+        }
+        claimed = std::move(*mine);
     }
     node.is_frozen = true;
     node.is_hidden = true;
     std::vector<CatalogueChange> changes{gone, node};
     const Status status = co_await commit(changes);
     if (!status) {
+        if (has_device && is_fenced()) {
+            suspended_[uuid] = std::move(claimed);
+        }
         co_return status;
     }
     std::vector<NodeEntry> nodes{node};
     co_await tell_nodes(nodes);
-    co_await clear_limits(uuid);
-    claimed->release();
-    remove_device(uuid);
+    if (has_device) {
+        co_await clear_limits(uuid);
+        claimed.release();
+        remove_device(uuid);
+    }
     start_sweep();
     co_return kOk;
 }
 
-/// An entry changes so that its device must be made anew.
-Task<Status> Pool::replace(CatalogueChange entry, VolumeBdevOptions options) {
-    Result<Claim> claimed = claim(options.uuid);
-    if (!claimed) {
-        co_return claimed.error();
-    }
-    std::vector<CatalogueChange> changes{std::move(entry)};
-    const Status status = co_await commit(changes);
-    if (!status) {
-        co_return status;
-    }
-    co_await clear_limits(options.uuid);
-    claimed->release();
-    remove_device(options.uuid);
-    const Status added = add_device(options);
-    if (added) {
-        std::vector<Uuid> devices{options.uuid};
-        co_await publish_usage(devices);
-    }
-    co_return added;
-}
+// ---- what changes while a volume is used
 
 Task<Status> Pool::rename(std::string name, std::string new_name) {
     co_await changes_.acquire();
@@ -233,22 +265,59 @@ Task<Status> Pool::rename(std::string name, std::string new_name) {
     if (volume == nullptr && snapshot == nullptr) {
         co_return Errc::kNotFound;
     }
-    const Status is_new = check_new_name(new_name);
-    if (!is_new) {
-        co_return is_new;
+    const Uuid uuid = volume != nullptr ? volume->uuid : snapshot->uuid;
+    if (catalogue_.find_volume(new_name) != nullptr ||
+        catalogue_.find_snapshot(new_name) != nullptr) {
+        co_return Errc::kExists;
     }
+    Result<Reservation> reserved = reserve(new_name, Uuid{});
+    if (!reserved) {
+        co_return reserved.error();
+    }
+    CatalogueChange change = NodeGone{};
+    VolumeBdevOptions options;
     if (volume != nullptr) {
         VolumeEntry entry = *volume;
         entry.name = new_name;
-        const VolumeBdevOptions options = options_of(entry);
-        const CatalogueChange change = entry;
-        co_return co_await replace(change, options);
+        options = options_of(entry);
+        change = entry;
+    } else {
+        SnapshotEntry entry = *snapshot;
+        entry.name = new_name;
+        options = options_of(entry);
+        change = entry;
     }
-    SnapshotEntry entry = *snapshot;
-    entry.name = new_name;
-    const VolumeBdevOptions options = options_of(entry);
-    const CatalogueChange change = entry;
-    co_return co_await replace(change, options);
+    const Status status = co_await commit_one(change);
+    reserved->release();
+    if (!status) {
+        co_return status;
+    }
+    if (VolumeBdev* bdev = find_bdev(uuid)) {
+        bdev->set_name(options.name);
+        co_return kOk;
+    }
+    add_device(options);
+    std::vector<Uuid> devices{uuid};
+    co_await publish_usage(devices);
+    co_return kOk;
+}
+
+Task<void> Pool::set_bounds(VolumeBdev& bdev, uint64_t end, bool is_read_only) {
+    struct Bounds {
+        Volume& volume;
+        uint64_t end;
+        bool is_read_only;
+
+        static Task<void> run(Reactor&, Visit<Bounds>& visit) {
+            const Bounds& bounds = visit.argument;
+            Volume::Seat& seat = bounds.volume.seat(visit.index);
+            seat.end = bounds.end;
+            seat.is_read_only = bounds.is_read_only;
+            co_return;
+        }
+    };
+    Bounds bounds{bdev.volume(), end, is_read_only};
+    static_cast<void>(co_await on_seats<Bounds>(bounds, &Bounds::run));
 }
 
 Task<Status> Pool::set_read_only(std::string name) {
@@ -258,11 +327,19 @@ Task<Status> Pool::set_read_only(std::string name) {
     if (volume == nullptr) {
         co_return Errc::kNotFound;
     }
+    VolumeBdev* bdev = find_bdev(volume->uuid);
+    if (bdev == nullptr) {
+        co_return Errc::kDeviceGone;
+    }
     VolumeEntry entry = *volume;
     entry.is_read_only = true;
-    const VolumeBdevOptions options = options_of(entry);
     const CatalogueChange change = entry;
-    co_return co_await replace(change, options);
+    const Status status = co_await commit_one(change);
+    if (status) {
+        bdev->set_read_only();
+        co_await set_bounds(*bdev, entry.size_blocks, true);
+    }
+    co_return status;
 }
 
 Task<Status> Pool::resize(std::string name, uint64_t size_blocks) {
@@ -275,23 +352,35 @@ Task<Status> Pool::resize(std::string name, uint64_t size_blocks) {
     if (size_blocks == 0 || size_blocks > kBlockNumberMax || volume->is_read_only) {
         co_return Errc::kInvalidArgument;
     }
-    VolumeEntry entry = *volume;
-    Result<Claim> claimed = claim(entry.uuid);
-    if (!claimed) {
-        co_return claimed.error();
+    VolumeBdev* bdev = find_bdev(volume->uuid);
+    if (bdev == nullptr) {
+        co_return Errc::kDeviceGone;
     }
-    if (size_blocks < entry.size_blocks) {
-        // First: what lies beyond the end must not come back when the volume grows again.
-        const Status unmapped = co_await unmap_beyond(entry, size_blocks);
-        if (!unmapped) {
-            co_return unmapped;
-        }
+    if (is_fenced()) {
+        co_return Errc::kIo;  // Before anything beyond the end is lost.
     }
-    claimed->release();
-    entry.size_blocks = size_blocks;
-    const VolumeBdevOptions options = options_of(entry);
-    const CatalogueChange change = entry;
-    co_return co_await replace(change, options);
+    const VolumeEntry before = *volume;
+    Status status = kOk;
+    if (size_blocks < before.size_blocks) {
+        bdev->set_size(size_blocks);
+        co_await set_bounds(*bdev, size_blocks, false);
+        // Now, that nothing comes there any more, and first: what lies beyond the end must not
+        // come back when the volume grows again.
+        status = co_await unmap_beyond(before, size_blocks);
+    }
+    if (status) {
+        VolumeEntry after = before;
+        after.size_blocks = size_blocks;
+        const CatalogueChange change = after;
+        status = co_await commit_one(change);
+    }
+    if (!status && is_fenced()) {
+        co_return status;  // The smaller one of the two sizes holds: nothing that was written goes.
+    }
+    const uint64_t end = status ? size_blocks : before.size_blocks;
+    co_await set_bounds(*bdev, end, false);
+    bdev->set_size(end);
+    co_return status;
 }
 
 Task<Status> Pool::unmap_beyond(VolumeEntry volume, uint64_t size_blocks) {
@@ -315,6 +404,7 @@ Task<Status> Pool::unmap_beyond(VolumeEntry volume, uint64_t size_blocks) {
                 }
                 first = end;
             }
+            beyond.volume.publish_usage(visit.index);
         }
     };
     Volume& of_device = devices_.at(volume.uuid)->volume();

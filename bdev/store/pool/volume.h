@@ -30,17 +30,25 @@ class Volume {
     /// What the core of one partition knows of the volume.
     struct alignas(kCacheLineBytes) Seat {
         uint32_t node = 0;  ///< That is read and written.
+        uint64_t end = 0;   ///< Blocks of the volume; nothing is read or written beyond.
+        bool is_read_only = false;
         RangeGate gate;     ///< For changes, if sectors are smaller than blocks.
         /// Blocks that have something behind them. Written here, read anywhere.
         std::atomic<uint64_t> mapped_blocks{0};
     };
 
     /// `pool` outlives the volume.
-    Volume(std::span<const PoolSeat> pool, uint32_t node, uint32_t deal)
+    Volume(std::span<const PoolSeat> pool,
+           uint32_t node,
+           uint32_t deal,
+           uint64_t size_blocks,
+           bool is_read_only)
         : pool_(pool), deal_(deal), seats_(std::make_unique<Seat[]>(pool.size())) {
         BASALT_ASSERT(!pool.empty());
         for (size_t i = 0; i < pool.size(); ++i) {
             seats_[i].node = node;
+            seats_[i].end = size_blocks;
+            seats_[i].is_read_only = is_read_only;
         }
     }
 

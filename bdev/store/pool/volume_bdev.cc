@@ -8,14 +8,15 @@
 namespace basalt::bdev::store {
 
 VolumeBdev::VolumeBdev(std::span<const PoolSeat> pool, const VolumeBdevOptions& options)
-    : volume_(pool, options.node, options.deal) {
+    : volume_(
+          pool, options.node, options.deal, options.size_blocks, options.is_read_only) {
     const uint64_t sectors_a_block = kBlockBytes / options.block_bytes;
     info_.name = options.name;
     info_.product_name = "Basalt volume";
     info_.uuid = options.uuid;
     info_.block_size_bytes = options.block_bytes;
     info_.physical_block_size_bytes = kBlockBytes;
-    info_.block_count = BlockCount(options.size_blocks * sectors_a_block);
+    set_size(options.size_blocks);
     // Sectors that begin in the middle of a block take one block more than they fill.
     const uint64_t transfer_bytes =
         kCopiedTransferBytesMax - (sectors_a_block > 1 ? kBlockBytes : 0);
@@ -39,9 +40,13 @@ VolumeBdev::VolumeBdev(std::span<const PoolSeat> pool, const VolumeBdevOptions& 
     set(IoOp::kUnmap, !options.is_read_only);
 }
 
+void VolumeBdev::set_size(uint64_t size_blocks) {
+    info_.block_count = BlockCount(size_blocks * (kBlockBytes / info_.block_size_bytes));
+}
+
 BlockCount VolumeBdev::allocated_blocks() const {
     const uint64_t blocks = volume_.mapped_blocks() * (kBlockBytes / info_.block_size_bytes);
-    return std::min(BlockCount(blocks), info_.block_count);
+    return std::min(BlockCount(blocks), info_.block_count.get());
 }
 
 Result<std::unique_ptr<BdevChannel>> VolumeBdev::open_channel(Reactor& here) {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "bdev/core/bdev.h"
 #include "bdev/store/pool/volume.h"
@@ -37,6 +38,12 @@ class VolumeBdev final : public Bdev {
     [[nodiscard]] Result<std::unique_ptr<BdevChannel>> open_channel(Reactor& here) override;
 
     [[nodiscard]] Volume& volume() { return volume_; }
+
+    // What may change while it is used. The volume's seats are told before it becomes larger, and
+    // after it became smaller or read-only here. Control thread.
+    void set_name(std::string name) { info_.name = std::move(name); }
+    void set_size(uint64_t size_blocks);  ///< Of 4096 bytes.
+    void set_read_only() { info_.is_read_only = true; }
 
   private:
     BdevInfo info_;

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <utility>
 
-#include "bdev/leaf/deferred.h"
+#include "bdev/core/deferred.h"
 #include "reactor/base/assert.h"
 
 namespace basalt::bdev::store {
@@ -266,9 +266,30 @@ void VolumeChannel::arrive(Operation& operation, Reactor& there) {
     work(operation);
 }
 
+/// Only here it is sure: the host may have asked before the volume became smaller or read-only.
+Status VolumeChannel::judge(const Operation& operation) const {
+    const Volume::Seat& seat = volume_.seat(operation.partition);
+    if (operation.first + operation.count > seat.end) {
+        return Errc::kOutOfRange;
+    }
+    if (seat.is_read_only && is_change(operation.request->op)) {
+        return Errc::kReadOnly;
+    }
+    return kOk;
+}
+
 void VolumeChannel::work(Operation& operation) {
     const IoRequest& request = *operation.request;
     PartitionIo& io = operation.io;
+    io.status = judge(operation);
+    if (!io.status) {
+        operation.hop.set_run([](Event& event, Reactor&) {
+            Operation& self = *static_cast<Operation::Hop&>(event).operation;
+            self.channel->leave(self);
+        });
+        operation.there->defer(operation.hop);
+        return;
+    }
     io.node = volume_.seat(operation.partition).node;
     io.first = operation.first;
     io.count = operation.count;

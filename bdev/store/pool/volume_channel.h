@@ -56,6 +56,7 @@ class VolumeChannel final : public BdevChannel {
 
     // On the partition's core, whose reactor is `there`.
     void arrive(Operation& operation, Reactor& there);
+    [[nodiscard]] Status judge(const Operation& operation) const;
     void work(Operation& operation);
     void worked(Operation& operation);
     void leave(Operation& operation);

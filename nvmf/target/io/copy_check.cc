@@ -99,7 +99,8 @@ NvmeStatus check_copy_ranges(Request& request, uint32_t& bad_index) {
     if (destination.count > copy_limits(to).blocks) {
         return status::kCommandSizeLimitExceeded.with_dnr();
     }
-    if (destination.count > to.block_count.raw() - destination.first) {
+    const uint64_t total = to.block_count.raw();
+    if (destination.first >= total || destination.count > total - destination.first) {
         return status::kLbaOutOfRange.with_dnr();
     }
     for (; bad_index < command.range_count(); ++bad_index) {

@@ -55,8 +55,8 @@ class ProtectionChange {
     void begin() {
         space_.acquire();
         group_.begin_errand();
-        fence_.acquire(
-            *space_.config().bdev, space_.config().nsid, {0, space_.info().block_count.raw()});
+        // All blocks, also those by which it grows meanwhile.
+        fence_.acquire(*space_.config().bdev, space_.config().nsid, {0, UINT64_MAX});
     }
 
   private:

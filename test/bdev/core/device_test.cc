@@ -147,12 +147,31 @@ TEST_F(DeviceTest, ChannelSetOpensEverywhereOrNowhere) {
     EXPECT_EQ(device->open_channels(), 0U);
 }
 
-TEST_F(DeviceTest, RequestBeyondTheEndIsOurBug) {
-    GTEST_FLAG_SET(death_test_style, "threadsafe");
+TEST_F(DeviceTest, WhatADeviceThatChangedMayNotTakeAnyMoreIsRefused) {
     auto channel = std::move(device->open(world.core(0))).value();
     TestIo io;
-    io.prepare(IoOp::kRead, FakeBdev::kBlocks, 1, 512);
-    EXPECT_DEATH(channel->submit(io.request), "fits_device");
+    io.prepare(IoOp::kRead, FakeBdev::kBlocks - 1, 1, 512);
+    fake->mutable_info().block_count = BlockCount(FakeBdev::kBlocks - 1);
+    io.submit(*channel);
+    EXPECT_EQ(channel->in_flight(), 1U);
+    world.settle();
+    EXPECT_EQ(io.code(), Errc::kOutOfRange);
+    EXPECT_EQ(channel->in_flight(), 0U);
+    fake->mutable_info().is_read_only = true;
+    io.prepare(IoOp::kWrite, 0, 1, 512);
+    io.submit(*channel);
+    world.settle();
+    EXPECT_EQ(io.code(), Errc::kReadOnly);
+    EXPECT_TRUE(fake->pending.empty());
+}
+
+TEST_F(DeviceTest, AnOperationThatItNeverHadIsOurBug) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    fake->mutable_info().supports.fill(false);
+    auto channel = std::move(device->open(world.core(0))).value();
+    TestIo io;
+    io.prepare(IoOp::kRead, 0, 1, 512);
+    EXPECT_DEATH(channel->submit(io.request), "can");
 }
 
 }  // namespace

@@ -42,6 +42,23 @@ TEST_F(RegistryTest, RefusesTheSameNameOrUuidTwice) {
     EXPECT_TRUE(add("a", 1));
 }
 
+TEST_F(RegistryTest, KeepsWhatIsReserved) {
+    ASSERT_TRUE(add("a", 1));
+    Uuid uuid;
+    uuid.bytes[0] = 2;
+    EXPECT_EQ(registry.reserve("a", uuid).error().code, Errc::kExists);
+    {
+        const Result<Reservation> mine = registry.reserve("b", uuid);
+        ASSERT_TRUE(mine);
+        EXPECT_EQ(add("b", 3).error().code, Errc::kExists);
+        EXPECT_EQ(add("c", 2).error().code, Errc::kExists);
+        EXPECT_EQ(registry.reserve("b", Uuid{}).error().code, Errc::kExists);
+        EXPECT_TRUE(registry.reserve("d", Uuid{}));  // Given back at once.
+        EXPECT_TRUE(add("d", 4));
+    }
+    EXPECT_TRUE(add("b", 2));
+}
+
 TEST_F(RegistryTest, RefusesDevicesThatMakeNoSense) {
     EXPECT_EQ(add("", 1).error().code, Errc::kInvalidArgument);
     EXPECT_EQ(add("a b", 1).error().code, Errc::kInvalidArgument);

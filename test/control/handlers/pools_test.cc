@@ -92,6 +92,33 @@ TEST_F(PoolCalls, VolumesAreClonedResizedRenamedAndDeleted) {
     EXPECT_EQ(result("bdev_store_get_stats", {{"lvs_name", "p"}})["partitions"].size(), 1U);
 }
 
+TEST_F(PoolCalls, AVolumeThatHostsUseIsResizedRenamedAndMadeReadOnly) {
+    make_pool();
+    const Json uuid = make_volume("v");
+    EXPECT_EQ(code("nvmf_create_transport", {{"trtype", "TCP"}}), 0);
+    EXPECT_EQ(code("nvmf_create_subsystem", {{"nqn", kNqn}, {"allow_any_host", true}}), 0);
+    EXPECT_EQ(code("nvmf_subsystem_add_ns", {{"nqn", kNqn}, {"namespace", {{"bdev_name", "p/v"}}}}),
+              0);
+    EXPECT_EQ(result("bdev_lvol_resize", {{"name", "p/v"}, {"size_in_mib", 200}}), true);
+    EXPECT_EQ(result("bdev_get_bdevs", {{"name", "p/v"}})[0]["num_blocks"], 200 * 256);
+    EXPECT_EQ(result("bdev_lvol_resize", {{"name", "p/v"}, {"size_in_mib", 50}}), true);
+    EXPECT_EQ(result("bdev_get_bdevs", {{"name", "p/v"}})[0]["num_blocks"], 50 * 256);
+    EXPECT_EQ(result("bdev_lvol_rename", {{"old_name", "p/v"}, {"new_name", "w"}}), true);
+    EXPECT_EQ(result("nvmf_get_subsystems", {{"nqn", kNqn}})[0]["namespaces"][0]["bdev_name"],
+              "p/w");
+    EXPECT_EQ(result("bdev_lvol_set_read_only", {{"name", "p/w"}}), true);
+    EXPECT_EQ(code("bdev_lvol_delete", {{"name", "p/w"}}), -16);
+}
+
+TEST_F(PoolCalls, WhatAPoolStandsOnIsNotMadeSmaller) {
+    make_pool();
+    static_cast<void>(make_volume("v"));
+    EXPECT_EQ(code("bdev_lvol_create_lvstore", {{"bdev_name", "p/v"}, {"lvs_name", "inner"}}), 0);
+    EXPECT_EQ(code("bdev_lvol_resize", {{"name", "p/v"}, {"size_in_mib", 50}}), -16);
+    EXPECT_EQ(code("bdev_lvol_set_read_only", {{"name", "p/v"}}), -16);
+    EXPECT_EQ(result("bdev_lvol_resize", {{"name", "p/v"}, {"size_in_mib", 150}}), true);
+}
+
 TEST_F(PoolCalls, GroupsRollBackAndWhatOnlyASnapshotHolds) {
     make_pool();
     static_cast<void>(make_volume("a"));

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "bdev/layer/passthrough_bdev.h"
 #include "test/nvmf/target/admin_host.h"
 
 namespace basalt::nvmf {
@@ -135,6 +136,50 @@ TEST_F(TargetAdmin, TellsOfANewNamespaceOnceUntilTheLogIsRead) {
     EXPECT_TRUE(admin.next_pdu(kNsPerSecond).empty()) << "the log told it all";
     EXPECT_EQ(world.add_namespace("Malloc1"), Nsid(3));
     EXPECT_EQ(admin.completion().cid(), CommandId(101));
+}
+
+TEST_F(TargetAdmin, TellsOfADeviceThatHasAnotherSize) {
+    // Through a layer, which follows.
+    world.add_null("Null1", 1000, 512);
+    bdev::PassthroughOptions options;
+    options.name = "Layer1";
+    bdev::Device& below = *world.registry->find("Null1");
+    ASSERT_TRUE(
+        world.registry->add(std::make_unique<bdev::PassthroughBdev>(options, below)).has_value());
+    const Nsid nsid = world.add_namespace("Layer1");
+    ScriptedHost admin(world);
+    const ControllerId cntlid = admin.become_admin();
+    ScriptedHost io(world);
+    ASSERT_TRUE(io.handshake());
+    ASSERT_TRUE(io.connect(QueueId(1), cntlid).status().ok());
+    constexpr uint32_t kNamespaceNotices = 1U << 8U;
+    ASSERT_TRUE(
+        admin.command(make_set_features(CommandId(3), NVME_FEAT_FID_ASYNC_EVENT, kNamespaceNotices))
+            .status()
+            .ok());
+    admin.send(admin.capsule(make_command(nvme_admin_async_event, CommandId(100), Nsid(0))));
+    const auto resize = [&](uint64_t blocks) {
+        static_cast<bdev::NullBdev&>(below.inner()).resize(BlockCount(blocks));
+        world.run(world.target->device_changed(below));
+    };
+    const auto zeroes_at = [&](uint64_t first) {
+        Sqe command = make_command(nvme_cmd_write_zeroes, CommandId(9), nsid);
+        command.cdw10.set(static_cast<uint32_t>(first));
+        return io.command(command).status();
+    };
+    EXPECT_TRUE(zeroes_at(1500).is(status::kLbaOutOfRange));
+    resize(2000);
+    EXPECT_EQ(admin.completion().dw0.get(), async_event_result(2, 0, NVME_LOG_LID_CHANGED_NS));
+    const auto changed = ScriptedHost::as<std::array<uint32_t, 2>>(
+        log_page(admin, NVME_LOG_LID_CHANGED_NS, 0, 4096));
+    EXPECT_EQ(changed[0], nsid.raw());
+    EXPECT_EQ(changed[1], 0U);
+    EXPECT_EQ(identify<nvme_id_ns>(admin, NVME_IDENTIFY_CNS_NS, nsid.raw()).nsze, 2000U);
+    EXPECT_TRUE(zeroes_at(1999).ok());
+    resize(100);
+    EXPECT_EQ(identify<nvme_id_ns>(admin, NVME_IDENTIFY_CNS_NS, nsid.raw()).nsze, 100U);
+    EXPECT_TRUE(zeroes_at(100).is(status::kLbaOutOfRange));
+    EXPECT_TRUE(zeroes_at(99).ok());
 }
 
 TEST_F(TargetAdmin, RefusesMoreEventRequestsThanItSays) {

@@ -38,6 +38,7 @@ class Handlers {
 const std::vector<std::string> kApiMethods = {
     "bdev_aio_create",
     "bdev_aio_delete",
+    "bdev_aio_rescan",
     "bdev_delay_create",
     "bdev_delay_delete",
     "bdev_delay_update_latency",
@@ -66,6 +67,7 @@ const std::vector<std::string> kApiMethods = {
     "bdev_malloc_delete",
     "bdev_null_create",
     "bdev_null_delete",
+    "bdev_null_resize",
     "bdev_nvme_attach_controller",
     "bdev_nvme_attach_passthrough",
     "bdev_nvme_detach_controller",
@@ -98,6 +100,7 @@ const std::vector<std::string> kApiMethods = {
     "bdev_store_stop_scrub",
     "bdev_uring_create",
     "bdev_uring_delete",
+    "bdev_uring_rescan",
     "framework_get_config",
     "framework_get_reactors",
     "framework_get_scheduler",

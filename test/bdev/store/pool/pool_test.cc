@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "test/bdev/store/pool/pool_node.h"
+#include "test/bdev/support/fake_bdev.h"
 
 namespace basalt::bdev::store {
 namespace {
@@ -225,6 +226,111 @@ TEST(Pool, TellsWhatIsUsedAndWhatOnlyOneHolds) {
     EXPECT_EQ(node.pool->device_of("c")->allocated_blocks(), BlockCount(30));
     ASSERT_TRUE(node.cut_power());
     EXPECT_EQ(node.pool->device_of("v")->allocated_blocks(), BlockCount(30));
+}
+
+TEST(Pool, WhatAFailedChangeLeftIsSeenAfterTheNextOpeningAndNothingIsLostTillThen) {
+    uint32_t gone = 0;
+    uint32_t there = 0;
+    for (uint64_t seed = 1; seed <= 20; ++seed) {
+        PoolNode node(seed);
+        ASSERT_TRUE(node.create());
+        ASSERT_TRUE(node.add_volume("v"));
+        ASSERT_TRUE(node.add_volume("w"));
+        ASSERT_EQ(node.fill("w", 0, 5, 0x11), Errc::kOk);
+        node.world.faults().write_error_ppm = 1'000'000;
+        EXPECT_EQ(code_of(node.wait(node.pool->delete_volume("v"))), Errc::kIo);
+        node.world.faults().write_error_ppm = 0;
+        ASSERT_TRUE(node.pool->is_fenced());
+        // Nobody writes to what may be gone; all else goes on, but for changes.
+        Device& maybe_gone = *node.pool->device_of("v");
+        EXPECT_EQ(node.registry->claim(maybe_gone, "somebody").error().code, Errc::kBusy);
+        EXPECT_EQ(code_of(node.add_volume("x")), Errc::kIo);
+        EXPECT_EQ(code_of(node.wait(node.pool->resize("w", 1))), Errc::kIo);
+        EXPECT_TRUE(node.holds("w", 0, 5, 0x11));
+        // A file that failed a durable write takes none any more until it is opened again.
+        EXPECT_EQ(code_of(node.close()), Errc::kIo);
+        ASSERT_TRUE(node.cut_power()) << node.problem;
+        EXPECT_FALSE(node.pool->is_fenced());
+        EXPECT_TRUE(node.holds("w", 0, 5, 0x11));
+        (node.pool->device_of("v") == nullptr ? gone : there) += 1;
+        ASSERT_TRUE(node.add_volume("x"));
+        node.wait(node.pool->swept());
+        EXPECT_TRUE(is_clean(node));
+    }
+    EXPECT_GT(gone, 0U);
+    EXPECT_GT(there, 0U);
+}
+
+TEST(Pool, ARollbackOfUnknownOutcomeKeepsItsVolumeFromBeingUsed) {
+    PoolNode node(1);
+    ASSERT_TRUE(node.create());
+    ASSERT_TRUE(node.add_volume("v"));
+    ASSERT_EQ(node.fill("v", 0, 5, 0x11), Errc::kOk);
+    ASSERT_TRUE(node.take_snapshot("v", "s"));
+    node.world.faults().write_error_ppm = 1'000'000;
+    EXPECT_EQ(code_of(node.wait(node.pool->roll_back("v", "s"))), Errc::kIo);
+    node.world.faults().write_error_ppm = 0;
+    EXPECT_FALSE(node.pool->device_of("v")->user().empty());
+    EXPECT_EQ(code_of(node.close()), Errc::kIo);
+    ASSERT_TRUE(node.cut_power()) << node.problem;
+    EXPECT_TRUE(node.pool->device_of("v")->user().empty());
+    EXPECT_TRUE(node.holds("v", 0, 5, 0x11));
+}
+
+TEST(Pool, NobodyTakesAVolumesNameOrUuidWhileItIsMade) {
+    PoolNode node(1);
+    ASSERT_TRUE(node.create());
+    VolumeOptions options;
+    options.name = "v";
+    options.uuid = PoolNode::uuid(77);
+    options.size_blocks = 100;
+    Task<Status> making = node.pool->create_volume(options);
+    ASSERT_FALSE(making.is_done());
+    EXPECT_EQ(node.registry->add(std::make_unique<FakeBdev>("p/v", 9)).error().code,
+              Errc::kExists);
+    auto same_uuid = std::make_unique<FakeBdev>("f", 9);
+    same_uuid->mutable_info().uuid = options.uuid;
+    EXPECT_EQ(node.registry->add(std::move(same_uuid)).error().code, Errc::kExists);
+    ASSERT_TRUE(node.wait(std::move(making)));
+    ASSERT_NE(node.pool->device_of("v"), nullptr);
+    // It is given back: another volume may have the name when this one is gone.
+    ASSERT_TRUE(node.wait(node.pool->rename("v", "w")));
+    ASSERT_TRUE(node.add_volume("v"));
+}
+
+TEST(Pool, AVolumeWhoseNameIsTakenHasNoDeviceAndTheOthersAreThere) {
+    PoolNode node(1);
+    ASSERT_TRUE(node.create());
+    ASSERT_TRUE(node.add_volume("v"));
+    ASSERT_TRUE(node.add_volume("w"));
+    ASSERT_EQ(node.fill("v", 0, 5, 0x11), Errc::kOk);
+    ASSERT_TRUE(node.close());
+    ASSERT_TRUE(node.registry->add(std::make_unique<FakeBdev>("p/v", 9)));
+    ASSERT_TRUE(node.open()) << node.problem;
+    EXPECT_NE(node.pool->device_of("w"), nullptr);
+    EXPECT_EQ(node.pool->device_of("v"), nullptr);
+    EXPECT_EQ(code_of(node.wait(node.pool->resize("v", 5))), Errc::kDeviceGone);
+    EXPECT_EQ(code_of(node.take_snapshot("v", "s")), Errc::kDeviceGone);
+    EXPECT_EQ(code_of(node.wait(node.pool->set_read_only("v"))), Errc::kDeviceGone);
+    EXPECT_EQ(code_of(node.add_volume("v")), Errc::kExists);
+    ASSERT_TRUE(node.wait(node.pool->rename("v", "u")));
+    ASSERT_NE(node.pool->device_of("u"), nullptr);
+    EXPECT_TRUE(node.holds("u", 0, 5, 0x11));
+    EXPECT_EQ(node.pool->device_of("u")->allocated_blocks(), BlockCount(5));
+    ASSERT_TRUE(node.wait(node.pool->rename("w", "z")));
+    ASSERT_TRUE(node.registry->remove("p/v"));
+}
+
+TEST(Pool, AVolumeWithoutADeviceCanBeDeleted) {
+    PoolNode node(1);
+    ASSERT_TRUE(node.create());
+    ASSERT_TRUE(node.add_volume("v"));
+    ASSERT_TRUE(node.close());
+    ASSERT_TRUE(node.registry->add(std::make_unique<FakeBdev>("p/v", 9)));
+    ASSERT_TRUE(node.open()) << node.problem;
+    ASSERT_TRUE(node.wait(node.pool->delete_volume("v")));
+    node.wait(node.pool->swept());
+    EXPECT_TRUE(node.pool->catalogue().volumes().empty());
 }
 
 TEST(Pool, TwoOfThemDoNotMix) {
