@@ -435,6 +435,9 @@ PartitionStats Engine::stats() const {
     stats.data_blocks_free = space_->data_free();
     stats.page_blocks_used = space_->pages_used();
     stats.page_blocks_free = space_->pages_free();
+    const uint64_t bitmaps = space_->bitmap_bytes();
+    stats.mapping_bytes = uint64_t{cache_->used()} * kBlockBytes + bitmaps;
+    stats.mapping_bytes_max = uint64_t{cache_->size()} * kBlockBytes + bitmaps;
     return stats;
 }
 

@@ -153,7 +153,7 @@ void Engine::run_write(Slot& slot) {
     BASALT_ASSERT(fits);
     ++counters_.writes;
     counters_.blocks_written += blocks;
-    counters_.free_runs += slot.extent_count;
+    counters_.write_pieces += slot.extent_count;
     pin(slot, node.root, slot.first, 0);
     pin(slot, node.root, slot.end - 1, 0);
     enter_device(slot);

@@ -70,6 +70,11 @@ class Space {
     [[nodiscard]] uint64_t slab_first(uint32_t index) const {
         return layout_.slabs_first() + uint64_t{index} * layout_.slab_blocks;
     }
+    /// Memory that the bitmaps of the slabs take that the partition has.
+    [[nodiscard]] uint64_t bitmap_bytes() const {
+        return (data_slabs_.size() + page_slabs_.size()) * uint64_t{kMaps} *
+               (layout_.slab_blocks / 8);
+    }
     [[nodiscard]] uint32_t slab_blocks() const { return layout_.slab_blocks; }
     [[nodiscard]] const SlabTable& table() const { return table_; }
     /// Whether [block, block + count) is inside of one of our slabs of that kind.

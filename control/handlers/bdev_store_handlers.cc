@@ -77,6 +77,21 @@ Task<void> close_lvstore(Context& context,
     }
 }
 
+Task<void> grow_lvstore(Context& context,
+                        const v1::BdevLvolGrowLvstoreRequest& request,
+                        Reply<v1::Done> reply) {
+    Pool* pool = find_pool(context, request, reply);
+    if (pool == nullptr) {
+        co_return;
+    }
+    const Result<uint64_t> grown = co_await pool->grow();
+    if (grown) {
+        reply.send();
+    } else {
+        reply.fail(grown.error(), "pool '" + pool->identity().name + "'");
+    }
+}
+
 Task<void> get_lvstores(Context& context,
                         const v1::BdevLvolGetLvstoresRequest& request,
                         Reply<v1::BdevLvolGetLvstoresResponse> reply) {
@@ -172,6 +187,9 @@ void fill(const bdev::store::PartitionStats& stats, v1::StorePartitionStats& out
     out.set_data_blocks_free(stats.data_blocks_free);
     out.set_page_blocks_used(stats.page_blocks_used);
     out.set_page_blocks_free(stats.page_blocks_free);
+    out.set_write_pieces(stats.write_pieces);
+    out.set_mapping_bytes(stats.mapping_bytes);
+    out.set_mapping_bytes_max(stats.mapping_bytes_max);
 }
 
 Task<void> get_stats(Context& context,
@@ -193,6 +211,7 @@ Task<void> get_stats(Context& context,
 void BdevStoreHandlers::add_to(rpc::MethodTable& table) {
     add_change<&create_lvstore>(table, "bdev_lvol_create_lvstore", &create_lvstore);
     add_change<&delete_lvstore>(table, "bdev_lvol_delete_lvstore", &delete_lvstore);
+    add_change<&grow_lvstore>(table, "bdev_lvol_grow_lvstore", &grow_lvstore);
     add_change<&close_lvstore>(table, "bdev_store_close", &close_lvstore);
     add_change<&get_lvstores>(table, "bdev_lvol_get_lvstores", &get_lvstores);
     add_change<&examine>(table, "bdev_examine", &examine);

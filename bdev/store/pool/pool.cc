@@ -85,9 +85,8 @@ Task<Result<std::unique_ptr<Pool>>> Pool::open(PoolHome home,
     std::unique_ptr<Pool> pool(new Pool(home, device));
     Status status = co_await pool->attach(problem);
     SuperblockFinding finding = SuperblockFinding::kNothing;
-    Place newest = Place::kA;
     if (status) {
-        status = co_await pool->read_superblock(finding, newest);
+        status = co_await pool->read_superblock(finding);
     }
     if (status && finding != SuperblockFinding::kPool) {
         problem = fmt::format("on '{}' there is {}", device.info().name, describe(finding));
@@ -101,7 +100,7 @@ Task<Result<std::unique_ptr<Pool>>> Pool::open(PoolHome home,
         }
     }
     if (status) {
-        status = co_await pool->take_growth(newest);
+        status = co_await pool->take_growth();
     }
     if (status) {
         status = co_await pool->load(options, false, problem);
@@ -120,8 +119,7 @@ Task<Result<SuperblockFinding>> Pool::examine(PoolHome home, Device& device) {
     Status status = co_await pool.attach(problem);
     SuperblockFinding finding = SuperblockFinding::kNothing;
     if (status) {
-        Place newest = Place::kA;
-        status = co_await pool.read_superblock(finding, newest);
+        status = co_await pool.read_superblock(finding);
     } else if (status.error().code == Errc::kNotSupported) {
         status = kOk;  // A device that can't hold a pool holds none.
     }
@@ -229,7 +227,7 @@ Task<void> Pool::detach() {
 
 // ---- the superblock
 
-Task<Status> Pool::read_superblock(SuperblockFinding& finding, Place& newest) {
+Task<Status> Pool::read_superblock(SuperblockFinding& finding) {
     if (BlockIo::count(device_.info()) < 2) {
         finding = SuperblockFinding::kNothing;
         co_return kOk;
@@ -238,7 +236,7 @@ Task<Status> Pool::read_superblock(SuperblockFinding& finding, Place& newest) {
     const Status status = co_await io_->read(PoolLayout::superblock(Place::kA), memory.all());
     if (status) {
         finding = decode_both(
-            memory.block(0), memory.block(1), BlockIo::count(device_.info()), identity_, newest);
+            memory.block(0), memory.block(1), BlockIo::count(device_.info()), identity_, newest_);
     }
     co_return status;
 }
@@ -251,18 +249,44 @@ Task<Status> Pool::write_superblock(Place place, PoolState state) {
     co_return co_await io_->write(PoolLayout::superblock(place), memory.all());
 }
 
-Task<Status> Pool::take_growth(Place newest) {
-    const PoolLayout grown = identity_.layout.grown(BlockIo::count(device_.info()));
-    if (grown == identity_.layout) {
+Task<Status> Pool::take_growth() {
+    const PoolLayout before = identity_.layout;
+    const PoolLayout grown = before.grown(BlockIo::count(device_.info()));
+    if (grown == before) {
         co_return kOk;
     }
     identity_.layout = grown;
     ++identity_.sequence;
-    Status status = co_await write_superblock(other(newest), PoolState::kInUse);
-    if (status) {
-        status = co_await write_superblock(newest, PoolState::kInUse);
+    Status status = kOk;
+    for (uint32_t copies = 0; copies < 2 && status; ++copies) {
+        // Never the one that is known to be whole, so that there always is one.
+        const Place place = other(newest_);
+        status = co_await write_superblock(place, PoolState::kInUse);
+        newest_ = status ? place : newest_;
+    }
+    if (!status) {
+        identity_.layout = before;
     }
     co_return status;
+}
+
+Task<Result<uint64_t>> Pool::grow() {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    if (is_closing_) {
+        co_return Errc::kBusy;
+    }
+    const uint32_t before = slabs_->slab_count();
+    const Status status = co_await take_growth();
+    if (!status) {
+        co_return status.error();
+    }
+    // Only now, that the device says so, may a partition take one of them.
+    slabs_->grow(identity_.layout.slab_count);
+    const uint64_t blocks =
+        uint64_t{identity_.layout.slab_count - before} * identity_.layout.slab_blocks;
+    BASALT_LOG(kInfo, "store", "pool {} has grown by {} blocks", identity_.name, blocks);
+    co_return blocks;
 }
 
 Task<Status> Pool::format(PoolOptions options, std::string& problem) {
@@ -336,7 +360,7 @@ Task<void> Pool::make_there(Reactor& there, Visit<Making>& visit) {
 
 Task<Status> Pool::open_partitions(PartitionOptions options, bool is_new) {
     const uint32_t slabs = identity_.layout.slab_count;
-    slabs_ = std::make_unique<SlabTable>(slabs, slabs);
+    slabs_ = std::make_unique<SlabTable>(slabs, identity_.layout.grown(kBlockNumberMax).slab_count);
     const auto cores = home_.registry.cores();
     seats_.resize(identity_.layout.partition_count);
     for (uint32_t i = 0; i < seats_.size(); ++i) {
@@ -379,6 +403,7 @@ Task<Status> Pool::load(PartitionOptions options, bool is_new, std::string& prob
         status = co_await write_superblock(Place::kA, PoolState::kInUse);
         if (status) {
             status = co_await write_superblock(Place::kB, PoolState::kInUse);
+            newest_ = Place::kB;
         }
     }
     if (status) {

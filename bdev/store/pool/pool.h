@@ -140,6 +140,12 @@ class Pool {
     /// size).
     [[nodiscard]] Task<Status> roll_back(std::string volume, std::string snapshot);
 
+    /// Takes what the device has grown by since the pool was opened, while volumes are used; gives
+    /// the blocks that it got (0: there is no more, or not a slab more, or a checkpoint can list no
+    /// more slabs: a pool grows to eight times what it began with). Errors: kBusy: it is being
+    /// closed; kIo and those of the device: the superblock can't be written (nothing is changed).
+    [[nodiscard]] Task<Result<uint64_t>> grow();
+
     // ---- Care. The pool is not closed meanwhile (kBusy), and one that closes is not looked at.
 
     /// Recomputes what is in use, in all partitions; adds up. Errors: kBusy, kIo.
@@ -217,9 +223,9 @@ class Pool {
     // Life (pool.cc).
     [[nodiscard]] Task<Status> attach(std::string& problem);
     [[nodiscard]] Task<Status> format(PoolOptions options, std::string& problem);
-    [[nodiscard]] Task<Status> read_superblock(SuperblockFinding& finding, Place& newest);
+    [[nodiscard]] Task<Status> read_superblock(SuperblockFinding& finding);
     [[nodiscard]] Task<Status> write_superblock(Place place, PoolState state);
-    [[nodiscard]] Task<Status> take_growth(Place newest);
+    [[nodiscard]] Task<Status> take_growth();
     [[nodiscard]] Task<Status> load(PartitionOptions options, bool is_new, std::string& problem);
     [[nodiscard]] Task<Status> open_partitions(PartitionOptions options, bool is_new);
     static Task<void> make_there(Reactor& there, Visit<Making>& visit);
@@ -290,6 +296,7 @@ class Pool {
     std::unique_ptr<DeviceChannel> channel_;  // On the first core, for superblock and catalogue.
     std::unique_ptr<BlockIo> io_;
     PoolIdentity identity_;
+    Place newest_ = Place::kA;  // Of the superblocks: the other one is written next.
     std::unique_ptr<CatalogueFile> file_;
     Catalogue catalogue_;
     std::unique_ptr<SlabTable> slabs_;

@@ -71,6 +71,31 @@ TEST_F(PartitionTest, AnUnmapFreesAndReadsAsZeroes) {
     EXPECT_EQ(node_.partition->stats().data_blocks_used, 10U);
 }
 
+TEST_F(PartitionTest, CountsWhatItCosts) {
+    EXPECT_EQ(node_.write(1, 0, 30, 100), Errc::kOk);
+    PartitionStats stats = node_.partition->stats();
+    EXPECT_EQ(stats.writes, 1U);
+    EXPECT_EQ(stats.write_pieces, 1U) << "empty space is in one piece";
+    EXPECT_EQ(stats.log_records_written, 1U);
+    EXPECT_GT(stats.log_depth, 0U);
+    EXPECT_GT(stats.mapping_bytes, uint64_t{stats.pages_cached} * kBlockBytes);
+    EXPECT_GE(stats.mapping_bytes_max, uint64_t{node_.options.cache_pages} * kBlockBytes);
+    // Every other block is free: a write is put into as many pieces as it has blocks.
+    for (uint64_t first = 30; node_.write(1, first, 1, first) == Errc::kOk; ++first) {
+    }
+    for (uint64_t block = 0; block < 2000; block += 2) {
+        EXPECT_EQ(node_.unmap(1, block, 1), Errc::kOk);
+    }
+    const uint64_t before = node_.partition->stats().write_pieces;
+    EXPECT_EQ(node_.write(1, 0, 10, 7), Errc::kOk);
+    EXPECT_GT(node_.partition->stats().write_pieces, before + 5);
+    EXPECT_EQ(node_.code(node_.partition->checkpoint()), Errc::kOk);
+    stats = node_.partition->stats();
+    EXPECT_LT(stats.log_depth, 3U);
+    EXPECT_EQ(stats.pages_dirty, 0U);
+    EXPECT_LT(stats.checkpoint_age_ns, kNsPerSecond);
+}
+
 TEST_F(PartitionTest, ASnapshotKeepsWhatTheHeadWritesOver) {
     EXPECT_EQ(node_.write(1, 0, 10, 100), Errc::kOk);
     node_.snapshot(1, 0, 2);

@@ -110,6 +110,34 @@ TEST_F(PoolCalls, AVolumeThatHostsUseIsResizedRenamedAndMadeReadOnly) {
     EXPECT_EQ(code("bdev_lvol_delete", {{"name", "p/w"}}), -16);
 }
 
+TEST_F(PoolCalls, APoolGrowsWithItsFile) {
+    make_pool();
+    const auto total = [this] {
+        return result("bdev_lvol_get_lvstores", {{"lvs_name", "p"}})[0]["total_data_clusters"]
+            .get<uint64_t>();
+    };
+    const uint64_t before = total();
+    std::filesystem::resize_file(image_, uint64_t{128} << 20U);
+    EXPECT_EQ(result("bdev_lvol_grow_lvstore", {{"lvs_name", "p"}}), true);
+    EXPECT_EQ(total(), before) << "the device has not looked yet";
+    EXPECT_EQ(result("bdev_uring_rescan", {{"name", "disk"}}), true);
+    EXPECT_EQ(result("bdev_get_bdevs", {{"name", "disk"}})[0]["num_blocks"], 128 * 256);
+    EXPECT_EQ(result("bdev_lvol_grow_lvstore", {{"lvs_name", "p"}}), true);
+    EXPECT_GT(total(), before + 15000);
+    std::filesystem::resize_file(image_, uint64_t{127} << 20U);
+    EXPECT_NE(code("bdev_uring_rescan", {{"name", "disk"}}), 0) << "it is smaller now";
+    std::filesystem::resize_file(image_, uint64_t{128} << 20U);
+    EXPECT_EQ(code("bdev_aio_rescan", {{"name", "disk"}}), -32602) << "of the other kind";
+    const uint64_t grown = total();
+    restart();
+    EXPECT_EQ(total(), grown);
+    EXPECT_EQ(result("bdev_null_create",
+                     {{"name", "n"}, {"num_blocks", 256}, {"block_size", 4096}}),
+              "n");
+    EXPECT_EQ(result("bdev_null_resize", {{"name", "n"}, {"new_size", 3}}), true);
+    EXPECT_EQ(result("bdev_get_bdevs", {{"name", "n"}})[0]["num_blocks"], 3 * 256);
+}
+
 TEST_F(PoolCalls, WhatAPoolStandsOnIsNotMadeSmaller) {
     make_pool();
     static_cast<void>(make_volume("v"));

@@ -58,6 +58,7 @@ const std::vector<std::string> kApiMethods = {
     "bdev_lvol_delete_lvstore",
     "bdev_lvol_get_lvols",
     "bdev_lvol_get_lvstores",
+    "bdev_lvol_grow_lvstore",
     "bdev_lvol_inflate",
     "bdev_lvol_rename",
     "bdev_lvol_resize",
