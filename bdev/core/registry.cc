@@ -76,11 +76,10 @@ bool BdevRegistry::is_taken(std::string_view name, const Uuid& uuid) const {
     const auto is_same = [&](std::string_view other_name, const Uuid& other_uuid) {
         return other_name == name || (!uuid.is_nil() && other_uuid == uuid);
     };
-    return std::any_of(devices_.begin(),
-                       devices_.end(),
-                       [&](const auto& each) {
-                           return is_same(each->info().name, each->info().uuid);
-                       }) ||
+    return std::any_of(
+               devices_.begin(),
+               devices_.end(),
+               [&](const auto& each) { return is_same(each->info().name, each->info().uuid); }) ||
            std::any_of(reserved_.begin(), reserved_.end(), [&](const Reserved& each) {
                return is_same(each.name, each.uuid);
            });

@@ -40,8 +40,7 @@ namespace basalt::bdev {
 /// States that `request` was validated, perhaps before the device became smaller or read-only.
 inline void assert_valid(const IoRequest& request, const BdevInfo& info) {
     BASALT_ASSERT(info.can(request.op));
-    BASALT_ASSERT_SLOW(refusal(request, info) != Errc::kOk ||
-                       validate(request, info).has_value());
+    BASALT_ASSERT_SLOW(refusal(request, info) != Errc::kOk || validate(request, info).has_value());
 }
 
 }  // namespace basalt::bdev

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <utility>
 
-#include "bdev/leaf/block_sizes.h"
 #include "bdev/core/deferred.h"
+#include "bdev/leaf/block_sizes.h"
 #include "bdev/leaf/shared_copy.h"
 #include "bdev/limits.h"
 

@@ -6,8 +6,8 @@
 
 #include <sys/mman.h>
 
-#include "bdev/leaf/block_sizes.h"
 #include "bdev/core/deferred.h"
+#include "bdev/leaf/block_sizes.h"
 #include "bdev/limits.h"
 #include "reactor/base/assert.h"
 

@@ -74,7 +74,7 @@ struct PartitionStats {
     uint64_t data_blocks_free = 0;  ///< In the partition's own slabs; SlabTable has more.
     uint64_t page_blocks_used = 0;
     uint64_t page_blocks_free = 0;
-    uint64_t write_pieces = 0;  ///< That all writes were put into, by `writes`: fragmentation.
+    uint64_t write_pieces = 0;       ///< That all writes were put into, by `writes`: fragmentation.
     uint64_t mapping_bytes = 0;      ///< Memory that pages of the maps and the bitmaps take.
     uint64_t mapping_bytes_max = 0;  ///< That they may take with the slabs that it has.
 };

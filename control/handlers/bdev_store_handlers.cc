@@ -92,6 +92,17 @@ Task<void> grow_lvstore(Context& context,
     }
 }
 
+Task<void> set_low_space(Context& context,
+                         const v1::BdevStoreSetLowSpaceRequest& request,
+                         Reply<v1::Done> reply) {
+    Pool* pool = find_pool(context, request, reply);
+    if (pool != nullptr) {
+        pool->set_low_space(request.percent());
+        reply.send();
+    }
+    co_return;
+}
+
 Task<void> get_lvstores(Context& context,
                         const v1::BdevLvolGetLvstoresRequest& request,
                         Reply<v1::BdevLvolGetLvstoresResponse> reply) {
@@ -117,6 +128,9 @@ Task<void> get_lvstores(Context& context,
         info.set_free_clusters(usage.free);
         info.set_block_size(pool->device().info().block_size_bytes);
         info.set_cluster_size(bdev::store::kBlockBytes);
+        info.set_low_space_percent(pool->low_space_percent());
+        info.set_low_on_space(pool->is_low_on_space());
+        info.set_low_space_events(pool->low_space_events());
     }
     reply.send();
 }
@@ -211,6 +225,7 @@ Task<void> get_stats(Context& context,
 void BdevStoreHandlers::add_to(rpc::MethodTable& table) {
     add_change<&create_lvstore>(table, "bdev_lvol_create_lvstore", &create_lvstore);
     add_change<&delete_lvstore>(table, "bdev_lvol_delete_lvstore", &delete_lvstore);
+    add<&set_low_space>(table, "bdev_store_set_low_space", &set_low_space);
     add_change<&grow_lvstore>(table, "bdev_lvol_grow_lvstore", &grow_lvstore);
     add_change<&close_lvstore>(table, "bdev_store_close", &close_lvstore);
     add_change<&get_lvstores>(table, "bdev_lvol_get_lvstores", &get_lvstores);

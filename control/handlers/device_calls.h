@@ -76,8 +76,11 @@ void finish_create(Context& context,
 /// Runs `resize` with the device `name`, if `method` made it: `Status resize(bdev::Device&)`. Tells
 /// hosts of it, and answers.
 template <typename Resize>
-Task<void> resize_device(
-    Context& context, std::string name, std::string method, Resize resize, rpc::Reply<v1::Done> reply) {
+Task<void> resize_device(Context& context,
+                         std::string name,
+                         std::string method,
+                         Resize resize,
+                         rpc::Reply<v1::Done> reply) {
     const RunningCall running(context);
     co_await context.device_sequences.acquire();
     const AsyncMutex::Turn turn(context.device_sequences);

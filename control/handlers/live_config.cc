@@ -233,6 +233,13 @@ std::vector<SavedCall> bdev_calls(const Context& context) {
     for (const auto& device : context.devices.devices()) {
         add_limits(context, *device, calls);
     }
+    for (const auto& pool : context.pools.all()) {
+        if (pool->low_space_percent() != bdev::store::kLowSpacePercentDefault) {
+            calls.push_back({.method = "bdev_store_set_low_space",
+                             .params = {{"lvs_name", pool->identity().name},
+                                        {"percent", pool->low_space_percent()}}});
+        }
+    }
     return calls;
 }
 

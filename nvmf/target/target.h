@@ -141,10 +141,10 @@ class Target final : private HostSecrets {
                                              SocketAddress address,
                                              AnaState state,
                                              uint32_t ana_group);
-    /// Moves a namespace to another ANA group. Errors as set_ana_state().
-    /// The size of `device`, or whether it can be written, has changed: hosts of the namespaces that
-    /// stand on it are told that their attributes have.
+    /// The size of `device`, or whether it can be written, has changed: hosts of the namespaces
+    /// that stand on it are told that their attributes have.
     [[nodiscard]] Task<void> device_changed(const bdev::Bdev& device);
+    /// Moves a namespace to another ANA group. Errors as set_ana_state().
     [[nodiscard]] Task<Status> set_ana_group(std::string nqn, Nsid nsid, uint32_t ana_group);
 
     /// With `tls`, which is the host's, it may connect through TLS only; with `keys` it must prove

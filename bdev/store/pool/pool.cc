@@ -46,10 +46,17 @@ Pool::Pool(PoolHome home, Device& device)
       device_(device),
       changes_(home.control),
       sweep_turn_(home.control),
-      scrub_turn_(home.control) {}
+      scrub_turn_(home.control),
+      space_turn_(home.control) {
+    space_timer_.set([](Timer&, void* self) { static_cast<Pool*>(self)->look_at_space().detach(); },
+                     this);
+}
 
 Pool::~Pool() {
     BASALT_ASSERT(seats_.empty() || home_.control.is_abandoned());
+    if (!home_.control.is_abandoned()) {
+        home_.control.stop_timer(space_timer_);
+    }
     // What stands on a channel goes before it.
     for (Seat& seat : seats_) {
         seat.partition.reset();
@@ -75,6 +82,7 @@ Task<Result<std::unique_ptr<Pool>>> Pool::create(PoolHome home,
         co_await pool->detach();
         co_return status.error();
     }
+    pool->start_background();
     co_return Result<std::unique_ptr<Pool>>(std::move(pool));
 }
 
@@ -109,8 +117,13 @@ Task<Result<std::unique_ptr<Pool>>> Pool::open(PoolHome home,
         co_await pool->detach();
         co_return status.error();
     }
-    pool->start_sweep();
+    pool->start_background();
     co_return Result<std::unique_ptr<Pool>>(std::move(pool));
+}
+
+void Pool::start_background() {
+    start_sweep();
+    look_later();
 }
 
 Task<Result<SuperblockFinding>> Pool::examine(PoolHome home, Device& device) {
@@ -144,6 +157,9 @@ Task<Status> Pool::close() {
     }
     is_closing_ = true;
     co_await stop_scrub();
+    home_.control.stop_timer(space_timer_);
+    co_await space_turn_.acquire();
+    const AsyncMutex::Turn no_look(space_turn_);
     co_await swept();  // Before it is our turn: its end is a change.
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);
@@ -152,7 +168,7 @@ Task<Status> Pool::close() {
     }
     if (is_used()) {
         is_closing_ = false;
-        start_sweep();
+        start_background();
         co_return Errc::kBusy;
     }
     suspended_.clear();

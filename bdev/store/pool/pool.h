@@ -20,6 +20,7 @@
 #include "reactor/async_mutex.h"
 #include "reactor/base/result.h"
 #include "reactor/task.h"
+#include "reactor/timer_queue.h"
 
 namespace basalt::bdev::store {
 
@@ -63,6 +64,9 @@ struct PoolUsage {
     uint64_t total = 0;  ///< Of the slabs, for data and mapping.
     uint64_t free = 0;   ///< What volumes can still take.
 };
+
+/// Of what a pool has, free: below that it is low on space, unless it is told another number.
+inline constexpr uint32_t kLowSpacePercentDefault = 10;
 
 /// A device that holds thin volumes, snapshots and clones, each of them a device too ("POOL/NAME").
 ///
@@ -153,6 +157,14 @@ class Pool {
     /// Each partition's, in order; none of a pool that closes.
     [[nodiscard]] Task<std::vector<PartitionStats>> stats();
     [[nodiscard]] Task<PoolUsage> usage();
+    /// The pool is low on space when less than `percent` of it is free; 0: never. It looks every
+    /// second, and the log tells when it becomes low and when it is not any more. Not kept on the
+    /// device.
+    void set_low_space(uint32_t percent) { low_space_percent_ = percent; }
+    [[nodiscard]] uint32_t low_space_percent() const { return low_space_percent_; }
+    [[nodiscard]] bool is_low_on_space() const { return is_low_on_space_; }
+    /// How often it has become low since it was opened.
+    [[nodiscard]] uint64_t low_space_events() const { return low_space_events_; }
     /// Blocks that would be free if the volume or snapshot were deleted. Errors: kNotFound,
     /// kMediaError, kBusy.
     [[nodiscard]] Task<Result<uint64_t>> exclusive_blocks(std::string name);
@@ -219,6 +231,7 @@ class Pool {
     };
 
     Pool(PoolHome home, Device& device);
+    void start_background();
 
     // Life (pool.cc).
     [[nodiscard]] Task<Status> attach(std::string& problem);
@@ -267,6 +280,13 @@ class Pool {
     [[nodiscard]] Task<void> set_bounds(VolumeBdev& bdev, uint64_t end, bool is_read_only);
     [[nodiscard]] Task<Status> unmap_beyond(VolumeEntry volume, uint64_t size_blocks);
 
+    // Looks (pool_care.cc).
+    [[nodiscard]] Task<std::vector<PartitionStats>> all_stats();
+    [[nodiscard]] PoolUsage sum_up(const std::vector<PartitionStats>& all) const;
+    void look_later();
+    [[nodiscard]] Task<void> look_at_space();
+    void judge_space(const PoolUsage& usage);
+
     // The sweep (pool_sweep.cc).
     void start_sweep();
     [[nodiscard]] Task<void> sweep();
@@ -274,7 +294,6 @@ class Pool {
     [[nodiscard]] const NodeEntry* next_to_sweep() const;
 
     // The scrub (pool_scrub.cc).
-    [[nodiscard]] Task<std::vector<PartitionStats>> all_stats();
     [[nodiscard]] Task<void> scrub(ScrubOptions options);
     [[nodiscard]] Task<void> scrub_node(uint32_t node, ScrubOptions options);
     void add_finding(const DamagedBlock& damaged);
@@ -314,6 +333,11 @@ class Pool {
     std::map<Uuid, FlattenReport> flattening_;
     bool is_cancelled_ = false;
     bool is_closing_ = false;
+    Timer space_timer_;
+    AsyncMutex space_turn_;
+    uint32_t low_space_percent_ = kLowSpacePercentDefault;
+    bool is_low_on_space_ = false;
+    uint64_t low_space_events_ = 0;
     uint32_t looks_ = 0;  // Under way from the outside: checks and statistics; see Look.
 };
 

@@ -3,6 +3,7 @@
 
 #include "bdev/store/pool/pool.h"
 #include "bdev/store/pool/pool_visits.h"
+#include "reactor/base/log.h"
 
 namespace basalt::bdev::store {
 
@@ -41,16 +42,6 @@ Task<Result<CheckReport>> Pool::check() {
     co_return sum;
 }
 
-Task<std::vector<PartitionStats>> Pool::stats() {
-    using All = std::vector<PartitionStats>;
-    if (is_closing_) {
-        co_return All();
-    }
-    const Look look(*this);
-    All all = co_await all_stats();
-    co_return all;
-}
-
 Task<std::vector<PartitionStats>> Pool::all_stats() {
     using All = std::vector<PartitionStats>;
     All all(seats_.size());
@@ -62,15 +53,68 @@ Task<std::vector<PartitionStats>> Pool::all_stats() {
     co_return all;
 }
 
-Task<PoolUsage> Pool::usage() {
-    const std::vector<PartitionStats> all = co_await stats();
+Task<std::vector<PartitionStats>> Pool::stats() {
+    if (is_closing_) {
+        co_return std::vector<PartitionStats>();
+    }
+    const Look look(*this);
+    std::vector<PartitionStats> all = co_await all_stats();
+    co_return all;
+}
+
+PoolUsage Pool::sum_up(const std::vector<PartitionStats>& all) const {
     const uint64_t slab_blocks = identity_.layout.slab_blocks;
     PoolUsage usage{.total = slabs_->slab_count() * slab_blocks,
                     .free = slabs_->free_count() * slab_blocks};
     for (const PartitionStats& one : all) {
         usage.free += one.data_blocks_free;
     }
-    co_return usage;
+    return usage;
+}
+
+Task<PoolUsage> Pool::usage() {
+    const std::vector<PartitionStats> all = co_await stats();
+    co_return sum_up(all);
+}
+
+void Pool::look_later() {
+    constexpr uint64_t kSpaceLookNs = kNsPerSecond;
+    home_.control.start_timer(space_timer_, kSpaceLookNs);
+}
+
+Task<void> Pool::look_at_space() {
+    co_await space_turn_.acquire();
+    const AsyncMutex::Turn turn(space_turn_);
+    if (is_closing_) {
+        co_return;  // Whoever closes it waits for our turn, and begins again if it stays open.
+    }
+    const std::vector<PartitionStats> all = co_await all_stats();
+    judge_space(sum_up(all));
+    if (!is_closing_) {
+        look_later();
+    }
+}
+
+void Pool::judge_space(const PoolUsage& usage) {
+    // One percent more, or a pool at the edge would tell so again and again.
+    const uint32_t edge = is_low_on_space_ && low_space_percent_ > 0 ? 1 : 0;
+    const uint64_t percent = low_space_percent_ + edge;
+    const bool is_low = usage.free * 100 < usage.total * percent;
+    if (is_low == is_low_on_space_) {
+        return;
+    }
+    is_low_on_space_ = is_low;
+    low_space_events_ += is_low ? 1 : 0;
+    if (is_low) {
+        BASALT_LOG(kWarn,
+                   "store",
+                   "pool {} is low on space: {} of {} blocks are free",
+                   identity_.name,
+                   usage.free,
+                   usage.total);
+    } else {
+        BASALT_LOG(kInfo, "store", "pool {} is not low on space any more", identity_.name);
+    }
 }
 
 Task<Result<uint64_t>> Pool::exclusive_blocks(std::string name) {

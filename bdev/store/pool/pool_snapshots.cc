@@ -69,14 +69,11 @@ Task<Status> Pool::snapshot(std::vector<SnapshotOptions> snapshots) {
     std::vector<Reservation> reserved;
     for (const SnapshotOptions& options : snapshots) {
         const VolumeEntry* volume = catalogue_.find_volume(options.volume);
-        if (volume == nullptr) {
-            co_return Errc::kNotFound;
+        if (volume == nullptr || find_bdev(volume->uuid) == nullptr) {
+            co_return volume == nullptr ? Errc::kNotFound : Errc::kDeviceGone;
         }
         if (!names.insert(options.name).second || !names.insert("/" + options.volume).second) {
             co_return Errc::kInvalidArgument;  // Twice the same name, or the same volume.
-        }
-        if (find_bdev(volume->uuid) == nullptr) {
-            co_return Errc::kDeviceGone;
         }
         Result<Reservation> mine = reserve_new(options.name, options.uuid);
         if (!mine) {

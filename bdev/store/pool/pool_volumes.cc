@@ -132,10 +132,9 @@ Result<Reservation> Pool::reserve_new(std::string_view name, const Uuid& uuid) {
         return Errc::kInvalidArgument;
     }
     // One that has no device has its name and UUID all the same.
-    const bool is_known = catalogue_.find_volume(name) != nullptr ||
-                          catalogue_.find_snapshot(name) != nullptr ||
-                          catalogue_.volumes().count(uuid) != 0 ||
-                          catalogue_.snapshots().count(uuid) != 0;
+    const bool is_known =
+        catalogue_.find_volume(name) != nullptr || catalogue_.find_snapshot(name) != nullptr ||
+        catalogue_.volumes().count(uuid) != 0 || catalogue_.snapshots().count(uuid) != 0;
     return is_known ? Result<Reservation>(Errc::kExists) : reserve(name, uuid);
 }
 

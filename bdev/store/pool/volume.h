@@ -32,7 +32,7 @@ class Volume {
         uint32_t node = 0;  ///< That is read and written.
         uint64_t end = 0;   ///< Blocks of the volume; nothing is read or written beyond.
         bool is_read_only = false;
-        RangeGate gate;     ///< For changes, if sectors are smaller than blocks.
+        RangeGate gate;  ///< For changes, if sectors are smaller than blocks.
         /// Blocks that have something behind them. Written here, read anywhere.
         std::atomic<uint64_t> mapped_blocks{0};
     };

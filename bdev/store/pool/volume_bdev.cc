@@ -8,8 +8,7 @@
 namespace basalt::bdev::store {
 
 VolumeBdev::VolumeBdev(std::span<const PoolSeat> pool, const VolumeBdevOptions& options)
-    : volume_(
-          pool, options.node, options.deal, options.size_blocks, options.is_read_only) {
+    : volume_(pool, options.node, options.deal, options.size_blocks, options.is_read_only) {
     const uint64_t sectors_a_block = kBlockBytes / options.block_bytes;
     info_.name = options.name;
     info_.product_name = "Basalt volume";

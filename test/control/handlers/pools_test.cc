@@ -110,6 +110,17 @@ TEST_F(PoolCalls, AVolumeThatHostsUseIsResizedRenamedAndMadeReadOnly) {
     EXPECT_EQ(code("bdev_lvol_delete", {{"name", "p/w"}}), -16);
 }
 
+TEST_F(PoolCalls, SaysWhenAPoolIsLowOnSpace) {
+    make_pool();
+    const auto pool = [this] { return result("bdev_lvol_get_lvstores", {{"lvs_name", "p"}})[0]; };
+    EXPECT_EQ(pool()["low_space_percent"], 10);
+    EXPECT_EQ(pool()["low_on_space"], false);
+    EXPECT_EQ(code("bdev_store_set_low_space", {{"lvs_name", "p"}, {"percent", 100}}), -32602);
+    EXPECT_EQ(result("bdev_store_set_low_space", {{"lvs_name", "p"}, {"percent", 20}}), true);
+    EXPECT_EQ(pool()["low_space_percent"], 20);
+    EXPECT_NE(result("save_config").dump().find("bdev_store_set_low_space"), std::string::npos);
+}
+
 TEST_F(PoolCalls, APoolGrowsWithItsFile) {
     make_pool();
     const auto total = [this] {
@@ -131,9 +142,9 @@ TEST_F(PoolCalls, APoolGrowsWithItsFile) {
     const uint64_t grown = total();
     restart();
     EXPECT_EQ(total(), grown);
-    EXPECT_EQ(result("bdev_null_create",
-                     {{"name", "n"}, {"num_blocks", 256}, {"block_size", 4096}}),
-              "n");
+    EXPECT_EQ(
+        result("bdev_null_create", {{"name", "n"}, {"num_blocks", 256}, {"block_size", 4096}}),
+        "n");
     EXPECT_EQ(result("bdev_null_resize", {{"name", "n"}, {"new_size", 3}}), true);
     EXPECT_EQ(result("bdev_get_bdevs", {{"name", "n"}})[0]["num_blocks"], 3 * 256);
 }

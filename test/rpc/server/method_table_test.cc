@@ -97,6 +97,7 @@ const std::vector<std::string> kApiMethods = {
     "bdev_store_get_stats",
     "bdev_store_rollback",
     "bdev_store_scrub",
+    "bdev_store_set_low_space",
     "bdev_store_snapshot_group",
     "bdev_store_stop_scrub",
     "bdev_uring_create",

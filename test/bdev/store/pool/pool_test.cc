@@ -286,8 +286,7 @@ TEST(Pool, NobodyTakesAVolumesNameOrUuidWhileItIsMade) {
     options.size_blocks = 100;
     Task<Status> making = node.pool->create_volume(options);
     ASSERT_FALSE(making.is_done());
-    EXPECT_EQ(node.registry->add(std::make_unique<FakeBdev>("p/v", 9)).error().code,
-              Errc::kExists);
+    EXPECT_EQ(node.registry->add(std::make_unique<FakeBdev>("p/v", 9)).error().code, Errc::kExists);
     auto same_uuid = std::make_unique<FakeBdev>("f", 9);
     same_uuid->mutable_info().uuid = options.uuid;
     EXPECT_EQ(node.registry->add(std::move(same_uuid)).error().code, Errc::kExists);
@@ -331,6 +330,51 @@ TEST(Pool, AVolumeWithoutADeviceCanBeDeleted) {
     ASSERT_TRUE(node.wait(node.pool->delete_volume("v")));
     node.wait(node.pool->swept());
     EXPECT_TRUE(node.pool->catalogue().volumes().empty());
+}
+
+TEST(Pool, SaysWhenItIsLowOnSpaceAndCanStillGiveSomeBack) {
+    PoolNode node(12);
+    ASSERT_TRUE(node.create());
+    ASSERT_TRUE(node.add_volume("v", 100'000));
+    ASSERT_EQ(node.fill("v", 0, 16, 0x11), Errc::kOk);
+    ASSERT_TRUE(node.take_snapshot("v", "s"));
+    const auto pass_second = [&node] { node.world.run_for(1100 * kNsPerMs); };
+    pass_second();
+    EXPECT_FALSE(node.pool->is_low_on_space());
+    uint64_t end = 0;
+    while (node.fill("v", end, 16, 0x22) == Errc::kOk) {
+        end += 16;
+    }
+    EXPECT_EQ(node.fill("v", end, 16, 0x22), Errc::kNoSpace);
+    pass_second();
+    EXPECT_TRUE(node.pool->is_low_on_space());
+    EXPECT_EQ(node.pool->low_space_events(), 1U);
+    // Full: everything is there, and what makes room goes on.
+    EXPECT_TRUE(node.holds("v", end - 16, 16, 0x22));
+    EXPECT_TRUE(node.holds("s", 0, 16, 0x11));
+    {
+        const auto channel = node.open_channel("v");
+        TestIo io;
+        io.prepare(IoOp::kUnmap, 16, end / 4, kBlockBytes);
+        EXPECT_EQ(node.run(*channel, io), Errc::kOk);
+    }
+    ASSERT_TRUE(node.wait(node.pool->delete_snapshot("s", WithClones::kRefuse)));
+    node.wait(node.pool->swept());
+    EXPECT_GE(free_blocks(node), end / 4);
+    pass_second();
+    EXPECT_FALSE(node.pool->is_low_on_space());
+    EXPECT_EQ(node.fill("v", 0, 16, 0x33), Errc::kOk);
+    node.pool->set_low_space(90);
+    pass_second();
+    EXPECT_TRUE(node.pool->is_low_on_space());
+    node.pool->set_low_space(0);
+    pass_second();
+    EXPECT_FALSE(node.pool->is_low_on_space());
+    EXPECT_EQ(node.pool->low_space_events(), 2U);
+    ASSERT_TRUE(node.wait(node.pool->delete_volume("v")));
+    node.wait(node.pool->swept());
+    EXPECT_TRUE(is_clean(node));
+    EXPECT_TRUE(node.close());
 }
 
 TEST(Pool, TwoOfThemDoNotMix) {
