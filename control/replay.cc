@@ -1,5 +1,6 @@
 #include "control/replay.h"
 
+#include <cerrno>
 #include <utility>
 
 #include "control/config/file.h"
@@ -44,7 +45,7 @@ Task<std::optional<ReplayError>> replay(const rpc::MethodTable& table,
         }
         ApiCall making(table, call.method, call.params);
         const std::optional<rpc::RpcError> error = co_await making;
-        if (error) {
+        if (error && !(call.may_exist && error->code == -EEXIST)) {
             co_return ReplayError{.text = call.origin + ": " + call.method + ": " + error->message,
                                   .code = error->code};
         }

@@ -26,6 +26,7 @@ struct StartupCall {
     nlohmann::json params;
     std::string origin;  ///< For messages: "basalt.toml:12: bdev".
     std::optional<NewFile> new_file;
+    bool may_exist = false;  ///< What it makes may be there already, from an earlier life.
 };
 
 /// How messages are logged.

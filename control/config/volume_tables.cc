@@ -38,9 +38,7 @@ uint64_t blocks_of(TableReader& table, uint64_t block_bytes) {
         table.fail("size", "is missing");
     }
     if (*bytes % block_bytes != 0) {
-        table.fail(
-            "size",
-            "must be a multiple of the block size, " + std::to_string(block_bytes) + " bytes");
+        table.fail("size", "must be a multiple of " + std::to_string(block_bytes) + " bytes");
     }
     return *bytes / block_bytes;
 }
@@ -152,6 +150,41 @@ StartupCall read_bdev(TableReader table, std::vector<StartupCall>& limits) {
     }
     table.finish();
     return call;
+}
+
+// A pool that is on a device, or is made there if the file says so in so many words; its volumes,
+// which are made if they are not there. What is there stays as it is.
+void read_pool(TableReader table, std::vector<StartupCall>& calls) {
+    const std::string name = required_text(table, "name");
+    Json pool{{"bdev_name", required_text(table, "bdev")}, {"lvs_name", name}};
+    put(pool, "create", table.flag("create"));
+    put(pool, "partitions", table.number("partitions", 1, 64));
+    add_call(calls, table.origin(), "bdev_store_open", std::move(pool));
+    if (const auto percent = table.number("low_space_percent", 0, 99)) {
+        add_call(calls,
+                 table.origin(),
+                 "bdev_store_set_low_space",
+                 {{"lvs_name", name}, {"percent", *percent}});
+    }
+    for (TableReader& each : table.tables("volume")) {
+        constexpr uint64_t kBytesAMib = 1U << 20U;
+        const std::string volume = required_text(each, "name");
+        Json params{{"lvs_name", name}, {"lvol_name", volume}};
+        params["size_in_mib"] = blocks_of(each, kBytesAMib);
+        if (each.has("block_size")) {
+            params["block_size"] = block_bytes_of(each);
+        }
+        add_call(calls, each.origin(), "bdev_lvol_create", std::move(params));
+        calls.back().may_exist = true;
+        Json qos = read_qos(each);
+        put(qos, "qos_group", each.text("qos_group"));
+        if (!qos.empty()) {
+            qos["name"] = name + "/" + volume;
+            add_call(calls, each.origin(), "bdev_set_qos_limit", std::move(qos));
+        }
+        each.finish();
+    }
+    table.finish();
 }
 
 SocketAddress endpoint(const TableReader& table,
@@ -365,6 +398,9 @@ std::vector<StartupCall> read_volume_tables(TableReader& top, uint16_t nvme_tcp_
         std::vector<StartupCall> limits;
         calls.push_back(read_bdev(each, limits));
         calls.insert(calls.end(), limits.begin(), limits.end());
+    }
+    for (const TableReader& each : top.tables("pool")) {
+        read_pool(each, calls);
     }
     Transport transport = read_transport(top, nvme_tcp_port);
     const std::vector<TableReader> subsystems = top.tables("subsystem");

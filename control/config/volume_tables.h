@@ -9,9 +9,9 @@
 
 namespace basalt::control {
 
-/// Turns [nvmf], [[bdev]] and [[subsystem]] of the file's top table into the calls that make them,
-/// in the order in which they depend on one another. `nvme_tcp_port` is the port of addresses that
-/// name none. Throws ConfigError.
+/// Turns [nvmf], [[bdev]], [[pool]] and [[subsystem]] of the file's top table into the calls that
+/// make them, in the order in which they depend on one another. `nvme_tcp_port` is the port of
+/// addresses that name none. Throws ConfigError.
 [[nodiscard]] std::vector<StartupCall> read_volume_tables(TableReader& top, uint16_t nvme_tcp_port);
 
 /// [nvmf] discovery_port, if it is there. Throws ConfigError.

@@ -22,6 +22,27 @@ RpcError error_of(Error error, std::string what, const std::string& problem) {
     return rpc::to_rpc_error(error, what);
 }
 
+/// Makes a pool and answers with its UUID.
+template <typename Request, typename Response>
+Task<void> make_pool(Context& context,
+                     bdev::Device& device,
+                     const Request& request,
+                     Reply<Response> reply) {
+    bdev::store::PoolOptions options;
+    options.name = request.lvs_name();
+    options.uuid = bdev::Uuid::make_random();
+    options.created_ns = wall_clock_ns();
+    options.partition_count = request.partitions();
+    std::string problem;
+    const Result<Pool*> made = co_await context.pools.create(device, options, problem);
+    if (!made) {
+        reply.fail(error_of(made.error(), "pool '" + request.lvs_name() + "'", problem));
+        co_return;
+    }
+    reply.result().set_uuid((*made)->identity().pool_uuid.to_string());
+    reply.send();
+}
+
 Task<void> create_lvstore(Context& context,
                           const v1::BdevLvolCreateLvstoreRequest& request,
                           Reply<v1::BdevLvolCreateLvstoreResponse> reply) {
@@ -30,19 +51,52 @@ Task<void> create_lvstore(Context& context,
         reply.fail(Error(Errc::kNotFound), bdev_words(request.bdev_name()));
         co_return;
     }
-    bdev::store::PoolOptions options;
-    options.name = request.lvs_name();
-    options.uuid = bdev::Uuid::make_random();
-    options.created_ns = wall_clock_ns();
-    options.partition_count = request.partitions();
-    std::string problem;
-    const Result<Pool*> made = co_await context.pools.create(*device, options, problem);
-    if (!made) {
-        reply.fail(error_of(made.error(), "pool '" + request.lvs_name() + "'", problem));
+    Task<void> making = make_pool(context, *device, request, std::move(reply));
+    co_await making;
+}
+
+/// The open pool on `device`; null if there is none.
+Pool* pool_on(Context& context, const bdev::Device& device) {
+    for (const auto& pool : context.pools.all()) {
+        if (&pool->device() == &device) {
+            return pool.get();
+        }
+    }
+    return nullptr;
+}
+
+Task<void> open_store(Context& context,
+                      const v1::BdevStoreOpenRequest& request,
+                      Reply<v1::BdevStoreOpenResponse> reply) {
+    bdev::Device* device = context.devices.find(request.bdev_name());
+    if (device == nullptr) {
+        reply.fail(Error(Errc::kNotFound), bdev_words(request.bdev_name()));
         co_return;
     }
-    reply.result().set_uuid((*made)->identity().pool_uuid.to_string());
-    reply.send();
+    Pool* pool = pool_on(context, *device);
+    if (pool == nullptr) {
+        std::string problem;
+        const Result<Pool*> found = co_await context.pools.examine(*device, problem);
+        if (!found) {
+            reply.fail(error_of(found.error(), bdev_words(request.bdev_name()), problem));
+            co_return;
+        }
+        pool = *found;
+    }
+    if (pool != nullptr && pool->identity().name == request.lvs_name()) {
+        reply.result().set_uuid(pool->identity().pool_uuid.to_string());
+        reply.send();
+    } else if (pool != nullptr) {
+        reply.fail(Error(Errc::kExists),
+                   bdev_words(request.bdev_name()) + ", on which the pool is '" +
+                       pool->identity().name + "'");
+    } else if (!request.create()) {
+        reply.fail(Error(Errc::kNotFound),
+                   "a pool on " + bdev_words(request.bdev_name()) + ", and it is not to be made");
+    } else {
+        Task<void> making = make_pool(context, *device, request, std::move(reply));
+        co_await making;
+    }
 }
 
 Task<void> delete_lvstore(Context& context,
@@ -224,6 +278,7 @@ Task<void> get_stats(Context& context,
 
 void BdevStoreHandlers::add_to(rpc::MethodTable& table) {
     add_change<&create_lvstore>(table, "bdev_lvol_create_lvstore", &create_lvstore);
+    add_change<&open_store>(table, "bdev_store_open", &open_store);
     add_change<&delete_lvstore>(table, "bdev_lvol_delete_lvstore", &delete_lvstore);
     add<&set_low_space>(table, "bdev_store_set_low_space", &set_low_space);
     add_change<&grow_lvstore>(table, "bdev_lvol_grow_lvstore", &grow_lvstore);

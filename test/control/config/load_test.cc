@@ -43,6 +43,60 @@ TEST(LoadConfig, AnEmptyFileIsTheDefaults) {
     EXPECT_TRUE(config.calls.empty());
 }
 
+TEST(LoadConfig, ReadsPoolsAndTheirVolumes) {
+    const Config config = parse(R"(
+        [[bdev]]
+        name = "disk"
+        type = "file"
+        path = "/d"
+        [[pool]]
+        name = "p"
+        bdev = "disk"
+        create = true
+        partitions = 2
+        low_space_percent = 20
+        [[pool.volume]]
+        name = "v"
+        size = "10GiB"
+        block_size = 512
+        rw_ios_per_sec = 1000
+        [[pool.volume]]
+        name = "w"
+        size = "1MiB"
+    )");
+    ASSERT_EQ(config.calls.size(), 6U);
+    EXPECT_EQ(config.calls[1].method, "bdev_store_open");
+    EXPECT_EQ(
+        config.calls[1].params,
+        (Json{{"bdev_name", "disk"}, {"lvs_name", "p"}, {"create", true}, {"partitions", 2}}));
+    EXPECT_FALSE(config.calls[1].may_exist);
+    EXPECT_EQ(config.calls[2].method, "bdev_store_set_low_space");
+    EXPECT_EQ(config.calls[2].params, (Json{{"lvs_name", "p"}, {"percent", 20}}));
+    EXPECT_EQ(config.calls[3].method, "bdev_lvol_create");
+    EXPECT_EQ(
+        config.calls[3].params,
+        (Json{{"lvs_name", "p"}, {"lvol_name", "v"}, {"size_in_mib", 10240}, {"block_size", 512}}));
+    EXPECT_TRUE(config.calls[3].may_exist);
+    EXPECT_EQ(config.calls[4].method, "bdev_set_qos_limit");
+    EXPECT_EQ(config.calls[4].params, (Json{{"name", "p/v"}, {"rw_ios_per_sec", 1000}}));
+    EXPECT_EQ(config.calls[5].params,
+              (Json{{"lvs_name", "p"}, {"lvol_name", "w"}, {"size_in_mib", 1}}));
+}
+
+TEST(LoadConfig, RefusesWhatIsWrongInAPool) {
+    const auto pool = [](const std::string& rest) {
+        return refusal("[[pool]]\nname = \"p\"\n" + rest);
+    };
+    EXPECT_NE(pool("").find("bdev: is missing"), std::string::npos);
+    EXPECT_NE(pool("bdev = \"d\"\ncreat = true").find("creat"), std::string::npos);
+    EXPECT_NE(pool("bdev = \"d\"\nlow_space_percent = 100").find("low_space_percent"),
+              std::string::npos);
+    const std::string volume = "bdev = \"d\"\n[[pool.volume]]\nname = \"v\"\n";
+    EXPECT_NE(pool(volume).find("size: is missing"), std::string::npos);
+    EXPECT_NE(pool(volume + "size = 1000").find("multiple of 1048576"), std::string::npos);
+    EXPECT_NE(pool(volume + "size = \"1MiB\"\nthin = true").find("thin"), std::string::npos);
+}
+
 TEST(LoadConfig, ReadsEveryKeyOfTheProcess) {
     const Config config = parse(R"(
         uuid = "00000000-0000-0000-0000-000000000001"

@@ -1,4 +1,5 @@
 // Pools, volumes and snapshots by the API, over a restart of the daemon.
+#include <array>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -108,6 +109,59 @@ TEST_F(PoolCalls, AVolumeThatHostsUseIsResizedRenamedAndMadeReadOnly) {
               "p/w");
     EXPECT_EQ(result("bdev_lvol_set_read_only", {{"name", "p/w"}}), true);
     EXPECT_EQ(code("bdev_lvol_delete", {{"name", "p/w"}}), -16);
+}
+
+TEST_F(PoolCalls, APoolIsMadeOnlyWhereThereIsNoneAndOnlyIfToldTo) {
+    EXPECT_EQ(code("bdev_store_open", {{"bdev_name", "disk"}, {"lvs_name", "p"}}), -19);
+    const Json with_create{{"bdev_name", "disk"}, {"lvs_name", "p"}, {"create", true}};
+    const Json uuid = result("bdev_store_open", with_create);
+    EXPECT_EQ(result("bdev_store_open", with_create), uuid);
+    EXPECT_EQ(code("bdev_store_open", {{"bdev_name", "disk"}, {"lvs_name", "q"}}), -17);
+    EXPECT_EQ(result("bdev_store_close", {{"lvs_name", "p"}}), true);
+    EXPECT_EQ(result("bdev_store_open", with_create), uuid) << "it was closed, not gone";
+    EXPECT_EQ(result("bdev_store_close", {{"lvs_name", "p"}}), true);
+    EXPECT_EQ(result("bdev_uring_delete", {{"name", "disk"}}), true);
+    {
+        std::fstream image(image_, std::ios::in | std::ios::out | std::ios::binary);
+        for (const int at : {100, 4196}) {
+            image.seekp(at);
+            image.put('x');
+        }
+    }
+    EXPECT_EQ(result("bdev_uring_create", {{"filename", image_}, {"name", "disk"}}), "disk");
+    EXPECT_NE(code("bdev_store_open", with_create), 0) << "a damaged pool is not written over";
+}
+
+TEST(Pools, AreMadeByTheTomlFileOnceAndOpenedByItEverAfter) {
+    std::array<DaemonProcess, 2> lives;
+    const std::string config = lives[0].write_file("b.toml",
+                                                   "uuid = \"00000000-0000-0000-0000-00000000000a\""
+                                                   R"(
+[[bdev]]
+name = "disk"
+type = "file"
+path = ")" + lives[0].path("disk.img") + R"("
+size = "64MiB"
+[[pool]]
+name = "p"
+bdev = "disk"
+create = true
+[[pool.volume]]
+name = "v"
+size = "100MiB"
+rw_ios_per_sec = 1000
+)");
+    std::array<Json, 2> volumes;
+    for (size_t life = 0; life < lives.size(); ++life) {
+        DaemonProcess& daemon = lives[life];
+        daemon.start({"-c", config});
+        ASSERT_TRUE(daemon.wait_until_ready()) << daemon.output();
+        volumes[life] = daemon.result("bdev_lvol_get_lvols");
+        daemon.signal(SIGTERM);
+        EXPECT_EQ(daemon.wait(), 0);
+    }
+    EXPECT_EQ(volumes[0][0]["alias"], "p/v");
+    EXPECT_EQ(volumes[0], volumes[1]);
 }
 
 TEST_F(PoolCalls, SaysWhenAPoolIsLowOnSpace) {

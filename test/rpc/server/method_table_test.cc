@@ -95,6 +95,7 @@ const std::vector<std::string> kApiMethods = {
     "bdev_store_get_changed_ranges",
     "bdev_store_get_progress",
     "bdev_store_get_stats",
+    "bdev_store_open",
     "bdev_store_rollback",
     "bdev_store_scrub",
     "bdev_store_set_low_space",
