@@ -8,12 +8,12 @@
 #include <string_view>
 #include <vector>
 
-#include "bdev/core/registry.h"
 #include "bdev/store/block_io.h"
 #include "bdev/store/catalogue.h"
 #include "bdev/store/catalogue_file.h"
 #include "bdev/store/partition.h"
 #include "bdev/store/pool/care_reports.h"
+#include "bdev/store/pool/pool_options.h"
 #include "bdev/store/pool/volume_bdev.h"
 #include "bdev/store/slab_table.h"
 #include "bdev/store/superblock.h"
@@ -23,50 +23,6 @@
 #include "reactor/timer_queue.h"
 
 namespace basalt::bdev::store {
-
-/// Where pools live: the control thread's reactor, and the devices that they stand on and add to.
-/// Outlives them.
-struct PoolHome {
-    Reactor& control;
-    BdevRegistry& registry;
-};
-
-/// A new pool. Whoever makes one chooses UUID and time, so that a simulation can.
-struct PoolOptions {
-    std::string name;  ///< 1 to kPoolNameBytesMax characters without '/'.
-    Uuid uuid;
-    uint64_t created_ns = 0;  ///< Wall clock, since 1970.
-    /// 0: one for each core. For the life of the pool; more than cores share them, fewer leave some
-    /// idle.
-    uint32_t partition_count = 0;
-    PartitionOptions partition;
-};
-
-struct VolumeOptions {
-    std::string name;  ///< Unique in the pool, among snapshots too; without '/'.
-    Uuid uuid;
-    uint64_t size_blocks = 0;  ///< Of 4096 bytes.
-    uint32_t block_bytes = 4096;
-};
-
-struct SnapshotOptions {
-    std::string volume;  ///< Of which it is taken.
-    std::string name;
-    Uuid uuid;
-    uint64_t created_ns = 0;
-};
-
-/// Whether a snapshot is deleted that others have grown out of. Their data lives on.
-enum class WithClones : bool { kRefuse, kDelete };
-
-/// How full a pool is, in blocks of 4096 bytes.
-struct PoolUsage {
-    uint64_t total = 0;  ///< Of the slabs, for data and mapping.
-    uint64_t free = 0;   ///< What volumes can still take.
-};
-
-/// Of what a pool has, free: below that it is low on space, unless it is told another number.
-inline constexpr uint32_t kLowSpacePercentDefault = 10;
 
 /// A device that holds thin volumes, snapshots and clones, each of them a device too ("POOL/NAME").
 ///
@@ -231,7 +187,6 @@ class Pool {
     };
 
     Pool(PoolHome home, Device& device);
-    void start_background();
 
     // Life (pool.cc).
     [[nodiscard]] Task<Status> attach(std::string& problem);
@@ -244,6 +199,7 @@ class Pool {
     static Task<void> make_there(Reactor& there, Visit<Making>& visit);
     [[nodiscard]] Task<void> detach();
     [[nodiscard]] bool is_used() const;
+    void start_background();
     void add_devices();
 
     // Changes (pool_volumes.cc).
