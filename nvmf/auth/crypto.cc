@@ -49,7 +49,7 @@ KeyContextPtr dh_context() {
 
 // The peer's half. Null: OpenSSL won't have it.
 KeyPtr public_key(DhGroup group, ByteView value) {
-    std::array<std::byte, kDhBytesMax> native;  // A parameter's number is in the machine's order.
+    std::array<std::byte, kDhBytesMax> native{};  // A parameter's number is in the machine's order.
     const NumberPtr number(BN_bin2bn(in(value), static_cast<int>(value.size()), nullptr));
     if (!number ||
         BN_bn2nativepad(number.get(), out_of(native), static_cast<int>(value.size())) < 0) {

@@ -47,7 +47,7 @@ Result<Secret> decode_base64(std::string_view text) {
     if (pads > 2 || text.substr(first_pad).find_first_not_of('=') != std::string_view::npos) {
         return Errc::kInvalidArgument;
     }
-    std::array<unsigned char, kTextCharsMax> decoded;
+    std::array<unsigned char, kTextCharsMax> decoded{};
     // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast)
     const auto* input = reinterpret_cast<const unsigned char*>(text.data());
     const int size = EVP_DecodeBlock(decoded.data(), input, static_cast<int>(text.size()));

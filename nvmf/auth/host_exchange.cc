@@ -107,7 +107,7 @@ void HostExchange::apply_challenge(ByteView message, AuthRandom& random) {
 bool HostExchange::answer(const ChallengeFields& fields, AuthRandom& random) {
     hash_ = fields.hash;
     group_ = fields.group;
-    std::array<std::byte, kDhBytesMax> dh_value;
+    std::array<std::byte, kDhBytesMax> dh_value{};
     const std::span<std::byte> value = std::span(dh_value).first(dh_bytes(group_));
     Secret shared;
     if (group_ != DhGroup::kNull) {
@@ -155,6 +155,7 @@ bool HostExchange::challenge_back(ReplyFields& reply, AuthChallenge& challenge) 
     const ByteView own = std::span(own_challenge_).first(hash_bytes(hash_));
     reply.challenge = own;
     if (wants_psk()) {
+        BASALT_ASSERT(challenge.shared != nullptr);  // algorithms() have no null group then.
         Result<Secret> psk = generate_psk(hash_, *challenge.shared, challenge.value, own);
         if (!psk) {
             return false;

@@ -116,7 +116,7 @@ void TargetExchange::make_challenge(const TargetMeans& means) {
     sequence_ = means.sequence;
     const std::span<std::byte> challenge = std::span(challenge_).first(hash_bytes(hash_));
     means.random.fill(challenge);
-    std::array<std::byte, kDhBytesMax> dh_value;
+    std::array<std::byte, kDhBytesMax> dh_value{};
     const std::span<std::byte> value = std::span(dh_value).first(dh_bytes(group_));
     if (group_ != DhGroup::kNull) {
         Result<DhKey> key = DhKey::generate(group_);

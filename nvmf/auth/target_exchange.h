@@ -19,7 +19,7 @@ struct TargetSecrets {
 struct TargetMeans {
     AuthAlgorithms algorithms;     ///< That the target allows.
     const TargetSecrets& secrets;  ///< Looked at if needs_secrets().
-    uint32_t sequence;             ///< Numbers the exchange's challenge; not 0.
+    uint32_t sequence = 0;         ///< Numbers the exchange's challenge; not 0.
     AuthRandom& random;
 };
 

@@ -53,6 +53,7 @@ SessionOptions with_authenticator(SessionOptions options, HostAuthenticator& aut
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-function-size): one thing more than a function should be given.
 ControllerSession::ControllerSession(Reactor& control,
                                      std::span<const CoreId> cores,
                                      bdev::PerCore<std::unique_ptr<CorePaths>>& paths,

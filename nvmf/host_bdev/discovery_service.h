@@ -18,6 +18,7 @@ struct DiscoveredPath {
     std::string host;  ///< The address in words.
     uint16_t port = 0;
 
+    // NOLINTNEXTLINE(modernize-use-nullptr): sees a 0 in what the compiler makes of this.
     auto operator<=>(const DiscoveredPath&) const = default;
 };
 

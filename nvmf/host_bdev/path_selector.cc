@@ -22,10 +22,10 @@ PathAccess best_access(std::span<const PathView> paths) {
 
 std::optional<uint8_t> least_busy(std::span<const PathView> paths, PathAccess access) {
     std::optional<uint8_t> found;
-    for (uint8_t i = 0; i < paths.size(); ++i) {
+    for (size_t i = 0; i < paths.size(); ++i) {
         if (is_usable(paths[i]) && paths[i].access == access &&
             (!found || paths[i].in_flight < paths[*found].in_flight)) {
-            found = i;
+            found = static_cast<uint8_t>(i);
         }
     }
     return found;

@@ -86,7 +86,7 @@ class HostOutput {
     size_t control_bytes_ = 0;
     std::unique_ptr<std::byte[]> headers_;
     size_t header_bytes_ = 0;
-    std::array<iovec, kHostSendPieces> pieces_;
+    std::array<iovec, kHostSendPieces> pieces_{};
     size_t piece_count_ = 0;
     bool is_sending_ = false;
 };

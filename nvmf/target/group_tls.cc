@@ -1,5 +1,7 @@
 #include "nvmf/target/group_tls.h"
 
+#include <utility>
+
 #include "nvmf/target/poll_group.h"
 
 namespace basalt::nvmf {
@@ -31,7 +33,8 @@ Result<GroupSocket> GroupTls::adopt(AcceptedSocket accepted,
     Network& network = group_.reactor().network();
     const ListenerTls wanted = listener_tls(listener);
     if (wanted == ListenerTls::kNone) {
-        BASALT_TRY(std::unique_ptr<Socket> socket, network.adopt(accepted, options, handler));
+        BASALT_TRY(std::unique_ptr<Socket> socket,
+                   network.adopt(std::move(accepted), options, handler));
         return GroupSocket{std::move(socket), nullptr};
     }
     if (context_ == nullptr) {
@@ -45,8 +48,9 @@ Result<GroupSocket> GroupTls::adopt(AcceptedSocket accepted,
     tls::ServerOptions server;
     server.allows_clear = wanted == ListenerTls::kPossible;
     server.handshake_timeout_ns = group_.options().handshake_timeout_ms * kNsPerMs;
-    BASALT_TRY(std::unique_ptr<tls::TlsSocket> socket,
-               tls::TlsSocket::adopt(*context_, accepted, options, server, *this, handler));
+    BASALT_TRY(
+        std::unique_ptr<tls::TlsSocket> socket,
+        tls::TlsSocket::adopt(*context_, std::move(accepted), options, server, *this, handler));
     tls::TlsSocket* tls = socket.get();
     return GroupSocket{std::move(socket), tls};
 }

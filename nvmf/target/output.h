@@ -73,7 +73,7 @@ class Output {
 
     RequestList waiting_;
     RequestList sent_;
-    std::array<std::byte, 2 * kPduHeadBytesMax> control_{};
+    std::array<std::byte, size_t{2} * kPduHeadBytesMax> control_{};
     size_t control_bytes_ = 0;
     std::unique_ptr<std::byte[]> headers_;
     size_t header_bytes_ = 0;

@@ -283,7 +283,7 @@ class PollGroup {
 
     // Connections that have left, until their controllers send nothing here any more.
     struct Departed {
-        uint64_t connection_id;
+        uint64_t connection_id = 0;
         CoreId to;
     };
     std::vector<Departed> departed_;

@@ -200,6 +200,7 @@ void FusedPair::execute() {
 
 void FusedPair::compare() {
     BASALT_ASSERT(state_ == State::kFencing);
+    BASALT_ASSERT(namespace_ != nullptr);
     if (connection_->is_closing()) {
         // Nobody would hear whether the write has happened: better not.
         end(status::kAbortRequested, status::kAbortedFailedFused);
