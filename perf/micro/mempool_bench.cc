@@ -4,8 +4,8 @@
 
 #include <rte_mempool.h>
 
-#include "perf/micro/allocation_meter.h"
 #include "perf/micro/bench_memory.h"
+#include "perf/micro/path_meter.h"
 #include "reactor/base/assert.h"
 #include "reactor/buffer_pool.h"
 
@@ -26,7 +26,7 @@ void BM_BufferPool(benchmark::State& state) {
     BufferPool pool(region, kCounts);
     std::array<Buffer, kDepthMax> held;
     const auto depth = static_cast<size_t>(state.range(0));
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         for (size_t i = 0; i < depth; ++i) {
             held[i] = pool.try_acquire(kBufferBytes);
@@ -59,7 +59,7 @@ void BM_DpdkPool(benchmark::State& state) {
     BASALT_ASSERT(cache != nullptr);
     std::array<void*, kDepthMax> held{};
     const auto depth = static_cast<size_t>(state.range(0));
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         for (size_t i = 0; i < depth; ++i) {
             const int error = rte_mempool_generic_get(pool, &held[i], 1, cache);

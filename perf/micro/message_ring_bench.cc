@@ -3,8 +3,8 @@
 #include <atomic>
 #include <thread>
 
-#include "perf/micro/allocation_meter.h"
 #include "perf/micro/bench_memory.h"
+#include "perf/micro/path_meter.h"
 #include "reactor/msg/ring_mailbox.h"
 
 namespace basalt::perf {
@@ -26,7 +26,7 @@ void BM_MessageRingSameThread(benchmark::State& state) {
     RingMesh& rings = mesh();
     Event event([](Event&, Reactor&) {});
     std::array<Event*, 1> received{};
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         benchmark::DoNotOptimize(rings.mailbox(kHere).send(kThere, event));
         benchmark::DoNotOptimize(rings.mailbox(kThere).receive(received));
@@ -40,7 +40,7 @@ void BM_MessageRingBatchOf32(benchmark::State& state) {
     RingMesh& rings = mesh();
     std::array<Event, 32> events;
     std::array<Event*, 32> received{};
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         for (Event& event : events) {
             benchmark::DoNotOptimize(rings.mailbox(kHere).send(kThere, event));
@@ -65,7 +65,7 @@ void BM_MessageRingRoundTrip(benchmark::State& state) {
     });
     Event event([](Event&, Reactor&) {});
     std::array<Event*, 1> received{};
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         benchmark::DoNotOptimize(rings.mailbox(kHere).send(kThere, event));
         while (rings.mailbox(kHere).receive(received) == 0) {

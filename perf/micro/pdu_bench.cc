@@ -6,7 +6,7 @@
 #include "nvmf/wire/digest.h"
 #include "nvmf/wire/pdu_codec.h"
 #include "nvmf/wire/pdu_receiver.h"
-#include "perf/micro/allocation_meter.h"
+#include "perf/micro/path_meter.h"
 
 namespace basalt::perf {
 namespace {
@@ -32,7 +32,7 @@ Sqe write_command() {
 template <typename Encode>
 void encode_loop(benchmark::State& state, Encode encode) {
     std::array<std::byte, kPduHeadBytesMax> out{};
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         benchmark::DoNotOptimize(encode(std::span<std::byte>(out)));
         benchmark::ClobberMemory();
@@ -93,7 +93,7 @@ void BM_CheckCapsuleHeader(benchmark::State& state) {
     const PduRules rules{.phase = ConnectionPhase::kEstablished,
                          .header_digest = format.header_digest,
                          .data_digest = format.data_digest};
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         PduLayout layout;
         const auto& common = *reinterpret_cast<const CommonHeader*>(pdu.data());
@@ -154,7 +154,7 @@ void receive_loop(benchmark::State& state, uint32_t data_bytes) {
                          PduRules{.phase = ConnectionPhase::kEstablished,
                                   .header_digest = format.header_digest,
                                   .data_digest = format.data_digest});
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         benchmark::DoNotOptimize(receiver.feed(stream));
     }
@@ -175,7 +175,7 @@ BENCHMARK(BM_Receive4KiBWrites)->ArgName("digests")->Arg(0)->Arg(1);
 
 void BM_Crc32c(benchmark::State& state) {
     const Bytes data(static_cast<size_t>(state.range(0)), std::byte{0xa5});
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         benchmark::DoNotOptimize(crc32c(data));
     }

@@ -2,8 +2,8 @@
 #include <memory>
 #include <vector>
 
-#include "perf/micro/allocation_meter.h"
 #include "perf/micro/bench_memory.h"
+#include "perf/micro/path_meter.h"
 #include "reactor/buffer_pool.h"
 #include "reactor/io/random.h"
 #include "reactor/timer_queue.h"
@@ -24,7 +24,7 @@ void BM_TimerStartStop(benchmark::State& state) {
     }
     Timer timer;
     timer.set([](Timer&, void*) {}, nullptr);
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         queue.start(timer, 1'000'000 + random.below(1'000'000));
         queue.stop(timer);
@@ -56,7 +56,7 @@ void BM_TimerExpire(benchmark::State& state) {
         queue.start(*timers.back(), 1 + random.below(1000));
     }
     uint64_t expired = 0;
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         now_ns = queue.next_deadline_ns();
         expired += queue.expire(now_ns, 1);
@@ -73,7 +73,7 @@ void BM_BufferPoolAcquireRelease(benchmark::State& state) {
         bench_memory().allocate(BufferPool::region_bytes(kCounts), 4096, kAnyNumaNode).value();
     BufferPool pool(region, kCounts);
     const auto bytes = static_cast<uint32_t>(state.range(0));
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         const Buffer buffer = pool.try_acquire(bytes);
         benchmark::DoNotOptimize(buffer.data);

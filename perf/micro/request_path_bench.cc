@@ -11,8 +11,8 @@
 #include "nvmf/wire/command_build.h"
 #include "nvmf/wire/nqn.h"
 #include "nvmf/wire/pdu_codec.h"
-#include "perf/micro/allocation_meter.h"
 #include "perf/micro/loopback.h"
+#include "perf/micro/path_meter.h"
 #include "reactor/io/tsc_clock.h"
 #include "reactor/reactor.h"
 
@@ -231,7 +231,7 @@ void request_loop(benchmark::State& state, uint8_t opcode) {
         reply_bytes += sizeof(C2hData) + digest + kIoBytes + digest;
     }
     bench.exchange(stream, reply_bytes * depth);  // Buffers are touched, frames are pooled.
-    AllocationMeter meter(state);
+    PathMeter meter(state);
     for ([[maybe_unused]] auto turn : state) {
         bench.exchange(stream, reply_bytes * depth);
     }

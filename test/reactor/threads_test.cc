@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "reactor/base/allocation_counter.h"
+#include "reactor/base/lock_counter.h"
 #include "reactor/uring_services.h"
 #include "test/reactor/eventfd_driver.h"
 #include "test/reactor/process_memory.h"
@@ -141,6 +142,7 @@ class Stream {
         finished_ = &finished;
         control_ = control;
         allocations_before_ = thread_allocations();
+        locks_before_ = thread_locks();
         for (Message& message : messages_) {
             message.stream = this;
             send(message);
@@ -151,6 +153,7 @@ class Stream {
     uint64_t out_of_order = 0;
     uint64_t returned = 0;
     uint64_t allocations = 0;
+    uint64_t locks = 0;
 
   private:
     void send(Message& message) {
@@ -175,6 +178,7 @@ class Stream {
             send(message);
         } else if (returned == kMessages) {
             allocations = thread_allocations() - allocations_before_;
+            locks = thread_locks() - locks_before_;
             home_->post(control_, *finished_);
         }
     }
@@ -185,6 +189,7 @@ class Stream {
     CoreId control_;
     uint64_t next_number_ = 0;
     uint64_t allocations_before_ = 0;
+    uint64_t locks_before_ = 0;
     std::vector<Message> messages_;
 };
 
@@ -234,6 +239,7 @@ TEST_F(ReactorThreadsTest, CarriesAMillionMessagesEachWayInOrderWithoutLossOrAll
         EXPECT_EQ(stream->returned, Stream::kMessages);
         EXPECT_EQ(stream->out_of_order, 0U);
         EXPECT_EQ(stream->allocations, 0U);
+        EXPECT_EQ(stream->locks, 0U);
     }
 }
 
@@ -358,6 +364,26 @@ TEST(AllocationCounter, CountsMallocAndNewOfThisThreadOnly) {
     EXPECT_EQ(thread_allocations() - between, 2U);
     EXPECT_LE(between - before, 2U);  // The thread's own state and stack, not its vector.
     EXPECT_NE(kept.get(), raw.get());
+}
+
+TEST(LockCounter, CountsWhatThisThreadLocksOnly) {
+    if (!is_counting_locks()) {
+        GTEST_SKIP() << "a sanitizer has its own";
+    }
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    const uint64_t before = thread_locks();
+    pthread_mutex_lock(&mutex);
+    pthread_mutex_unlock(&mutex);
+    std::thread([] {
+        pthread_rwlock_t elsewhere = PTHREAD_RWLOCK_INITIALIZER;
+        for (int i = 0; i < 100; ++i) {
+            pthread_rwlock_rdlock(&elsewhere);
+            pthread_rwlock_unlock(&elsewhere);
+        }
+    }).join();
+    const uint64_t counted = thread_locks() - before;
+    EXPECT_GE(counted, 1U);
+    EXPECT_LT(counted, 50U);  // Making a thread takes some.
 }
 
 }  // namespace
