@@ -151,6 +151,7 @@ class Engine final : private LogObserver {
     void list_nodes();
     void list_node(uint32_t id, const Node* node);
     void copy_page_bitmaps();
+    [[nodiscard]] Task<void> sum_leaves();
     void seal_page(uint32_t index);
     void take_crc(Pointer& pointer);
     void take_crcs();
@@ -276,8 +277,7 @@ class Engine final : private LogObserver {
     Error failure_{Errc::kIo};
 
     Signal care_done_;
-    Signal changed_;  // What a sequence may wait for: no change behind the gate, the log, a
-                      // checkpoint.
+    Signal changed_;  // What sequences wait for: no change behind the gate, the log, a checkpoint.
     Signal page_written_;
     Timer timer_;
     WantCheckpoint want_checkpoint_;

@@ -133,6 +133,7 @@ uint32_t PageCache::add_dirty(uint64_t block, uint32_t rank) {
     Frame& frame = frames_[index];
     frame.state = State::kDirty;
     frame.rank = static_cast<uint8_t>(rank);
+    frame.is_summed = false;
     frame.is_recent = true;
     pages_[index].fill(Pointer{});
     frame.dirty_index = static_cast<uint32_t>(dirty_.size());

@@ -46,7 +46,8 @@ class PageCache {
 
     struct Frame {
         uint64_t block = 0;
-        uint32_t crc = 0;  ///< Of kSealed and kClean pages; of kLoading ones, what it must be.
+        uint32_t crc = 0;  ///< Of kSealed, kClean and summed pages; of kLoading ones, what it
+                           ///< must be.
         uint32_t pins = 0;
         uint32_t hash_next = kNone;
         uint32_t dirty_index = 0;  ///< In the list of dirty ones.
@@ -54,6 +55,7 @@ class PageCache {
         uint8_t rank = 0;
         bool is_recent = false;
         bool is_resident = false;  ///< Never gives way: a page of the trees of nodes and slabs.
+        bool is_summed = false;    ///< Dirty or sealed, and `crc` is that of what it holds now.
         PageWaiters waiters;
     };
     static constexpr uint32_t kNone = UINT32_MAX;
@@ -98,6 +100,8 @@ class PageCache {
 
     [[nodiscard]] uint32_t size() const { return static_cast<uint32_t>(frames_.size()); }
     [[nodiscard]] uint32_t dirty() const { return static_cast<uint32_t>(dirty_.size()); }
+    /// One of dirty() frames: their order changes when pages come and go.
+    [[nodiscard]] uint32_t dirty_frame(uint32_t index) const { return dirty_[index]; }
     [[nodiscard]] uint32_t sealed() const { return static_cast<uint32_t>(sealed_.size()); }
     [[nodiscard]] uint32_t used() const { return used_; }
     [[nodiscard]] uint32_t pins() const { return pins_; }

@@ -109,6 +109,7 @@ Page& PageTree::own(Pointer& pointer, uint32_t level, const TreeOwner& owner) {
     PageCache::Frame& state = cache_.frame(frame);
     BASALT_ASSERT(state.state != PageCache::State::kLoading);
     if (state.state == PageCache::State::kDirty && pointer.birth == owner.node) {
+        state.is_summed = false;
         return cache_.page(frame);
     }
     const Pointer old = pointer;

@@ -256,6 +256,22 @@ TEST_F(PartitionTest, SaysWhatIsDifferentBetweenTwoNodes) {
     EXPECT_TRUE(node_.wait(node_.partition->changed(2, 2, 0))->ranges.empty());
 }
 
+TEST_F(PartitionTest, ACheckpointSumsAPageAgainThatChangesMeanwhile) {
+    EXPECT_EQ(node_.write(1, 0, 4, 100), Errc::kOk);
+    TestPartitionIo late(PartitionOp::kWrite, 1, 2, 1);
+    late.fill(0, 777);
+    const uint64_t before = node_.channel->changes;
+    late.submit(*node_.partition);
+    const auto is_on_its_way = [&] { return node_.channel->changes > before; };
+    ASSERT_TRUE(node_.world.run_until(is_on_its_way, PartitionNode::kWaitNs));
+    ASSERT_FALSE(late.is_done);
+    EXPECT_EQ(node_.code(node_.partition->checkpoint()), Errc::kOk);
+    EXPECT_TRUE(late.is_done);
+    reopen({{.id = 1}});
+    EXPECT_EQ(node_.read(1, 1), 101U);
+    EXPECT_EQ(node_.read(1, 2), 777U);
+}
+
 TEST_F(PartitionTest, ClosesAndOpensWithoutReplay) {
     EXPECT_EQ(node_.write(1, 0, 100, 100), Errc::kOk);
     EXPECT_EQ(node_.code(node_.partition->close()), Errc::kOk);
