@@ -41,6 +41,16 @@ uint64_t page_end(uint64_t index) {
     return (index / kPagePointers + 1) * kPagePointers;
 }
 
+/// Where the first change under way behind `unmap`'s page begins, or `next`, whichever is nearer.
+uint64_t before_changes(SlotsUnderWay& changes, const Slot& unmap, uint64_t next) {
+    for (Slot* other = changes.front(); other != nullptr; other = changes.next(*other)) {
+        if (other->node == unmap.node && other->first >= unmap.end) {
+            next = std::min(next, other->first);
+        }
+    }
+    return next;
+}
+
 }  // namespace
 
 // --- One change at a time in one place -----------------------------------------------------------
@@ -166,7 +176,8 @@ void Engine::run_unmap(Slot& slot) {
     uint64_t next = 0;
     const TreeWalk leaf = maps_.walk(root, slot.first, 1, next);
     if (leaf.is_complete() && leaf.pointer.is_hole()) {
-        slot.next = next;  // Perhaps far beyond the page that is locked.
+        // Perhaps far beyond the page that is locked; but what is being written there is no hole.
+        slot.next = before_changes(locks_, slot, next);
         end_change(slot, kOk);
         return;
     }

@@ -174,7 +174,8 @@ class ResizeRun {
             for (uint64_t i = 0; i < count; ++i) {
                 const auto value = static_cast<uint8_t>(io.data[i * kBlockBytes]);
                 ASSERT_EQ(may_hold_[block + i].count(value), 1U)
-                    << "block " << block + i << ", seed " << seed;
+                    << "block " << block + i << ", seed " << seed << ", holds " << +value
+                    << ", may hold " << ::testing::PrintToString(may_hold_[block + i]);
             }
         }
     }
