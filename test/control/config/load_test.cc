@@ -258,13 +258,13 @@ secure_channel = true
     EXPECT_EQ(config.calls[3].method, "nvmf_ns_add_host");
     EXPECT_EQ(config.calls[4].params,
               Json({{"nqn", "nqn.2026-01.io.basalt:vol1"}, {"nsid", 5}, {"host", "nqn.host:b"}}));
-    EXPECT_EQ(config.calls[5].params["ana_state"], "non_optimized");
-    EXPECT_EQ(config.calls[6].method, "nvmf_discovery_add_referral");
-    EXPECT_EQ(config.calls[6].params["address"]["trsvcid"], "8009");
-    EXPECT_FALSE(config.calls[6].params.contains("subnqn"));
-    EXPECT_EQ(config.calls[7].params["address"]["trsvcid"], "4420");
-    EXPECT_EQ(config.calls[7].params["subnqn"], "nqn.2026-01.io.basalt:vol2");
-    EXPECT_EQ(config.calls[7].params["secure_channel"], true);
+    EXPECT_EQ(config.calls[5].method, "nvmf_discovery_add_referral");
+    EXPECT_EQ(config.calls[5].params["address"]["trsvcid"], "8009");
+    EXPECT_FALSE(config.calls[5].params.contains("subnqn"));
+    EXPECT_EQ(config.calls[6].params["address"]["trsvcid"], "4420");
+    EXPECT_EQ(config.calls[6].params["subnqn"], "nqn.2026-01.io.basalt:vol2");
+    EXPECT_EQ(config.calls[6].params["secure_channel"], true);
+    EXPECT_EQ(config.calls[7].params["ana_state"], "non_optimized");
     const std::string subsystem = "[[subsystem]]\nnqn = \"n\"\nallow_any_host = true\n";
     EXPECT_EQ(refusal(subsystem + "[[subsystem.namespace]]\nbdev = \"a\"\nhosts = [\"h\"]"),
               "b.toml:4: subsystem.namespace.nsid: is missing; a namespace with hosts needs it");
@@ -315,10 +315,10 @@ allow_any_host = true
 listen = ["::"]
 )");
     ASSERT_EQ(config.calls.size(), 6U);
-    EXPECT_EQ(config.calls[2].params["listen_address"]["traddr"], "10.0.0.1");
-    EXPECT_EQ(config.calls[2].params["listen_address"]["trsvcid"], "4420");
-    EXPECT_EQ(config.calls[3].params["listen_address"]["traddr"], "::1");
-    EXPECT_EQ(config.calls[3].params["listen_address"]["trsvcid"], "4425");
+    EXPECT_EQ(config.calls[3].params["listen_address"]["traddr"], "10.0.0.1");
+    EXPECT_EQ(config.calls[3].params["listen_address"]["trsvcid"], "4420");
+    EXPECT_EQ(config.calls[4].params["listen_address"]["traddr"], "::1");
+    EXPECT_EQ(config.calls[4].params["listen_address"]["trsvcid"], "4425");
     EXPECT_EQ(config.calls[5].params["listen_address"]["traddr"], "::");
     EXPECT_EQ(config.calls[5].params["listen_address"]["adrfam"], "IPv6");
 }
@@ -383,7 +383,7 @@ TEST(LoadConfig, ADeviceThatCanNotBeIsAnError) {
               std::string::npos);
     const std::string malloc = "type = \"malloc\"\nname = \"a\"\n";
     EXPECT_EQ(device(malloc + "size = 5000"),
-              "b.toml:4: bdev.size: must be a multiple of the block size, 4096 bytes");
+              "b.toml:4: bdev.size: must be a multiple of 4096 bytes");
     EXPECT_EQ(device(malloc + "size = \"5 apples\""),
               "b.toml:4: bdev.size: '5 apples' is no size; write for example \"64MiB\" or "
               "\"1.5GiB\"");
