@@ -150,6 +150,30 @@ TEST(TlsSocket, PassesClearBytesWhereAllowedAndSaysSo) {
     EXPECT_TRUE(world.run([&] { return client.closed && server.closed; }));
 }
 
+TEST(TlsSocket, PassesShortcutsWhereThePeerSpeaksInClear) {
+    for (const bool is_clear : {true, false}) {
+        TestWorld world;
+        world.server.options.allows_clear = true;
+        End& client = is_clear ? world.connect_clear() : connect(world);
+        client.send(1000);
+        ASSERT_TRUE(world.run([&] {
+            return !world.server.ends.empty() && world.server.end().received == 1000 &&
+                   !client.is_sending;
+        }));
+        End& server = world.server.end();
+        server.network = &world.server_reactor.network();
+        server.memory.resize(200'000);
+        for (uint32_t i = 1; i <= 2; ++i) {  // The socket asks for memory behind the first ones.
+            client.send(100'000);
+            ASSERT_TRUE(world.run(
+                [&] { return server.received == 1000 + i * 100'000U && !client.is_sending; }));
+        }
+        EXPECT_FALSE(server.is_wrong);
+        EXPECT_EQ(server.placed > 0, is_clear);
+        EXPECT_EQ(server.kept > 0, is_clear);
+    }
+}
+
 // --- Time ------------------------------------------------------------------------------------
 
 TEST(TlsSocket, AClientThatSaysNothingIsClosedInTime) {

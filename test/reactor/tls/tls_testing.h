@@ -65,7 +65,19 @@ class End final : public SocketHandler {
         }
         received += taken;
         allowance -= taken;
+        if (const auto held = network == nullptr ? std::nullopt : socket->keep_received()) {
+            ++kept;
+            network->give_back(*held);
+        }
         return taken;
+    }
+    std::span<std::byte> receive_memory() override { return std::span(memory).subspan(placed); }
+    void on_received(size_t size_bytes) override {
+        for (size_t i = 0; i < size_bytes; ++i) {
+            is_wrong = is_wrong || memory[placed + i] != stream_byte(received + i);
+        }
+        placed += size_bytes;
+        received += size_bytes;
     }
     void on_sent() override {
         BASALT_ASSERT(is_sending && !closed);
@@ -105,6 +117,10 @@ class End final : public SocketHandler {
     uint64_t sent = 0;
     std::optional<Errc> closed;
     std::vector<std::byte> bytes;
+    std::vector<std::byte> memory;  ///< Where bytes may be put.
+    size_t placed = 0;              ///< How many were.
+    Network* network = nullptr;     ///< If set, memory is kept and given back.
+    uint32_t kept = 0;
 
   private:
     void send_pieces() {
