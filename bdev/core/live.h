@@ -16,7 +16,7 @@ class Live {
     Live() = default;
     explicit Live(T value) : own_(value) {}
     Live(const Live& other) : own_(other.get()) {}
-    Live& operator=(const Live& other) { return *this = other.get(); }
+    Live& operator=(const Live& other) { return *this = other.get(); }  // NOLINT(*self-assignment)
     Live& operator=(T value) {
         own_.store(value, std::memory_order_relaxed);
         source_ = &own_;
