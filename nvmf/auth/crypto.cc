@@ -28,17 +28,17 @@ using NumberPtr = std::unique_ptr<BIGNUM, Freer<BN_clear_free>>;
 
 // OpenSSL's parameters point to text that it does not change, but not to const.
 OSSL_PARAM text_param(const char* key, const char* value) {
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast)
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): see above.
     return OSSL_PARAM_construct_utf8_string(key, const_cast<char*>(value), 0);
 }
 
 const unsigned char* in(ByteView bytes) {
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast)
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): OpenSSL's word for bytes.
     return reinterpret_cast<const unsigned char*>(bytes.data());
 }
 
 unsigned char* out_of(std::span<std::byte> bytes) {
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast)
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): OpenSSL's word for bytes.
     return reinterpret_cast<unsigned char*>(bytes.data());
 }
 
