@@ -46,7 +46,7 @@ Connection::Connection(PollGroup& group, uint64_t id, ListenerId listener)
           this) {
     connect_timer_.set([](Timer&, void* self) { static_cast<Connection*>(self)->on_timer(); },
                        this);
-    error_report_.connection = this;
+    errors_.report.connection = this;
     move_.patience.set([](Timer&, void* self) { static_cast<Connection*>(self)->give_up_move(); },
                        this);
     choose_sources();

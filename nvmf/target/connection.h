@@ -225,6 +225,7 @@ class Connection final : public SocketHandler, private PduHandler {
     void answer_aborts(Predicate predicate, bool was_aborted);
     /// Has a failure logged; the status for the host, which says whether there is more to read.
     [[nodiscard]] NvmeStatus note_error(const Request& request, NvmeStatus status);
+    void log_failure(const Request& request, NvmeStatus status);
     void send_errors();
     void end_if_unused();
     void end();
@@ -284,8 +285,7 @@ class Connection final : public SocketHandler, private PduHandler {
     BufferSource capsule_buffer_source_;  // Where it comes from.
     bool is_short_of_requests_ = false;
     ConnectionRate rate_{*this};
-    ErrorBatch errors_;  // To be sent when error_report_ is home again.
-    ErrorReport error_report_;
+    QueueErrors errors_;
     AbortList aborts_;  // Waiting for commands whose bytes the host is sending.
 
     uint64_t next_send_ns_ = 0;

@@ -138,6 +138,8 @@ inline constexpr uint64_t kGeneratedKeyIdleNs = 60 * kNsPerSecond;
 
 /// How often a group tells at most that it refuses connections.
 inline constexpr uint64_t kRefusalLogNs = kNsPerSecond;
+/// The same for the failed commands of one connection.
+inline constexpr uint64_t kFailureLogNs = kNsPerSecond;
 
 /// How long a connection stays after its authentication has failed, so that the host can receive
 /// the reason. As long as with SPDK.
