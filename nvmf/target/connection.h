@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "nvmf/target/abort.h"
 #include "nvmf/target/admission.h"
@@ -17,6 +16,7 @@
 #include "nvmf/target/output.h"
 #include "nvmf/target/queue_authentication.h"
 #include "nvmf/target/request.h"
+#include "nvmf/target/request_table.h"
 #include "nvmf/wire/pdu_receiver.h"
 #include "reactor/msg/owned_event.h"
 #include "reactor/reactor.h"
@@ -94,6 +94,11 @@ class Connection final : public SocketHandler, private PduHandler {
     void errors_reported();
     /// Hands a request that was refused its buffer for lack of one what it waited for.
     void buffer_granted(Request& request, Buffer buffer);
+
+    /// Nothing of the request is needed any more: gives its memory back, and it is free for the
+    /// next command.
+    void free_request(Request& request);
+
     /// Ends a request that is to be aborted, and tells who wanted that.
     void finish_abort(Request& request);
     /// Sends an R2T for all data of a request that has memory for it (`piece`).
@@ -205,11 +210,7 @@ class Connection final : public SocketHandler, private PduHandler {
     void use_buffer(Request& request, Buffer buffer);
     void execute(Request& request);
     [[nodiscard]] uint16_t sq_head_for(const Request& request) const;
-    void free_request(Request& request);
     void release_memory(Request& request);
-    void add_requests(uint32_t count);
-    /// A free request, still in free_; null if the queue has no more.
-    [[nodiscard]] Request* next_request();
     void flush_later();
     void flush();
     /// Sets when the next send may start; see kSendPauseFactor.
@@ -261,16 +262,7 @@ class Connection final : public SocketHandler, private PduHandler {
     OwnedEvent<Connection, &Connection::leave_if_quiet> leave_event_{*this};
     PeriodWork period_work_;
 
-    struct EndRequest {
-        void operator()(Request* request) const { request->~Request(); }
-    };
-    // Memory is reserved when Connect tells the queue's depth, and a request made in it when it is
-    // first needed: a queue costs what it has used (the system backs memory that is touched).
-    std::vector<std::unique_ptr<std::byte[]>> request_memory_;
-    std::byte* fresh_request_ = nullptr;  // Where the next is made.
-    size_t request_capacity_ = 0;
-    std::vector<std::unique_ptr<Request, EndRequest>> requests_;  // The index is the transfer tag.
-    RequestList free_;
+    RequestTable requests_{*this};
     // In kNeedsBuffer while the connection holds, or is in line for, its share of that size.
     std::array<RequestList, BufferPool::kClasses> needy_;
     std::array<uint32_t, BufferPool::kClasses> share_used_{};
@@ -289,7 +281,6 @@ class Connection final : public SocketHandler, private PduHandler {
     AbortList aborts_;  // Waiting for commands whose bytes the host is sending.
 
     uint64_t next_send_ns_ = 0;
-    uint32_t in_use_ = 0;        // Requests that are not free.
     uint32_t recent_depth_ = 0;  // The most that were in use of late.
     uint32_t queue_entries_ = 0;
     uint32_t sq_head_ = 0;

@@ -13,7 +13,8 @@ namespace basalt::nvmf {
 inline constexpr uint32_t kRequestsBeforeConnect = 1;
 
 /// Requests beyond the queue's entries: a host may send a new command when it has our response, and
-/// we hear a moment later that the response is sent. Without slack that pauses the stream.
+/// of a read in memory of ours we hear a moment later that it is sent. Without slack that pauses
+/// the stream.
 inline constexpr uint32_t kRequestSlack = 16;
 
 /// Headers and digests of one send. 8 KiB hold those of 160 reads or 330 writes.
