@@ -100,7 +100,7 @@ void finish(Request& request, Status outcome) {
                                    : MediaAccess::kWrite;
     const NvmeStatus answer = outcome ? status::kSuccess : to_nvme_status(outcome.error(), access);
     Namespace& used = *std::exchange(request.target_namespace, nullptr);
-    used.health.count(request, outcome, answer, used.info().block_size_bytes);
+    count_outcome(request, used, outcome, answer);
     if (request.is_abort_wanted && answer.is(status::kAbortRequested)) {
         request.connection.finish_abort(request);
     } else {

@@ -87,6 +87,7 @@ NvmeStatus write_health_log(Request& request, PageWindow& page) {
     page.add(data);
     if (!GetLogPageView(request.sqe).rae() && !page.is_missed()) {
         controller.rearm(AsyncEvent::kTemperature);
+        controller.rearm(AsyncEvent::kReliability);
     }
     return status::kSuccess;
 }

@@ -31,6 +31,14 @@ CopySource copy_source(const Request& request, uint32_t index) {
     return source;
 }
 
+uint64_t copy_blocks(const Request& request) {
+    uint64_t blocks = 0;
+    for (uint32_t index = 0; index < CopyView(request.sqe).range_count(); ++index) {
+        blocks += copy_source(request, index).count;
+    }
+    return blocks;
+}
+
 NvmeStatus check_copy(const Request& request, const bdev::BdevInfo& info) {
     const CopyView command(request.sqe);
     const uint8_t format = command.descriptor_format();

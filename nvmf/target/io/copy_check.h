@@ -27,6 +27,8 @@ struct CopySource {
     uint64_t count = 0;
 };
 [[nodiscard]] CopySource copy_source(const Request& request, uint32_t index);
+/// Of all its ranges.
+[[nodiscard]] uint64_t copy_blocks(const Request& request);
 
 /// Judges a Copy before its ranges are there: their number and format, the data's length.
 [[nodiscard]] NvmeStatus check_copy(const Request& request, const bdev::BdevInfo& info);

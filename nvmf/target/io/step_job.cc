@@ -211,7 +211,7 @@ void StepJob::end(NvmeStatus outcome) {
     }
     if (destination_ != nullptr) {
         const Status device = outcome.ok() ? kOk : Status(to_error(outcome));
-        destination_->health.count(request, device, outcome, destination_->info().block_size_bytes);
+        count_outcome(request, *destination_, device, outcome);
     }
     for (Namespace** space : {&source_, &destination_}) {
         if (*space != nullptr) {
