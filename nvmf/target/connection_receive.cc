@@ -213,6 +213,13 @@ PayloadPlan Connection::on_h2c_data(const H2cData& data) {
     if (bytes == 0 || bytes > request.data_bytes - request.received_bytes) {
         return PayloadPlan::reject(Fes::kDataTransferOutOfRange);
     }
+    // An R2T asks for all of a command's data, so the last PDU brings its end. One that calls
+    // itself the last before would leave the command waiting for what will not come. The flag
+    // missing at the end is let pass, as SPDK's and Linux's targets do.
+    const bool is_last = (data.common.flags & kFlagLastPdu) != 0;
+    if (is_last && bytes != request.data_bytes - request.received_bytes) {
+        return PayloadPlan::reject(Fes::kInvalidHeaderField, offsetof(CommonHeader, flags));
+    }
     receiving_ = &request;
     is_data_for_request_ = true;
     h2c_bytes_ = bytes;

@@ -102,6 +102,7 @@ inline constexpr NvmeStatus kConflictingAttributes{0x1, 0x80};
 inline constexpr NvmeStatus kWriteToReadOnlyRange{0x1, 0x82};
 inline constexpr NvmeStatus kCommandSizeLimitExceeded{0x1, 0x83};
 inline constexpr NvmeStatus kIncompatibleNamespace{0x1, 0x85};
+inline constexpr NvmeStatus kFastCopyNotPossible{0x1, 0x86};
 inline constexpr NvmeStatus kOverlappingRange{0x1, 0x87};
 // Media and data integrity errors, type 2h.
 inline constexpr NvmeStatus kWriteFault{0x2, 0x80};

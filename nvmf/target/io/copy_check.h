@@ -25,6 +25,7 @@ struct CopySource {
     Nsid nsid;
     uint64_t first = 0;
     uint64_t count = 0;
+    bool is_fast_only = false;  ///< FCO: copied without moving data, or not at all.
 };
 [[nodiscard]] CopySource copy_source(const Request& request, uint32_t index);
 /// Of all its ranges.

@@ -15,6 +15,7 @@ struct Range {
     uint64_t first = 0;
     uint64_t count = 0;
     uint32_t nsid = 0;  // Format 2 only.
+    bool is_fast_only = false;
 };
 
 /// Memory that can read and write, and nothing else.
@@ -54,6 +55,7 @@ class TargetCopy : public TargetIo {
             nvme_copy_range range{};
             range.slba = ranges[i].first;
             range.nlb = static_cast<uint16_t>(ranges[i].count - 1);
+            range.rsvd18[5] = ranges[i].is_fast_only ? 0x80 : 0;
             std::memcpy(range.rsvd0, &ranges[i].nsid, sizeof(ranges[i].nsid));
             std::memcpy(&data[i * sizeof(range)], &range, sizeof(range));
         }
@@ -182,6 +184,17 @@ TEST_F(TargetCopy, RefusesWhatItCantCopy) {
     set_transport_data(sqe, 32);
     EXPECT_TRUE(io.command(sqe).status().is(status::kInvalidField)) << "protection information";
     EXPECT_EQ(read(0, 200), Bytes(200 * kBlockBytes)) << "none of them wrote";
+}
+
+TEST_F(TargetCopy, RefusesACopyThatMustNotMoveData) {
+    connect();
+    enable_format_2();
+    ASSERT_TRUE(write_in_capsule(0, pattern(1024, 4)).status().ok());
+    const Cqe refused = copy(100, {{0, 1, 1}, {1, 1, 1, true}}, 2);
+    EXPECT_EQ(refused.status().raw() & 0x7ffU, status::kFastCopyNotPossible.raw());
+    EXPECT_EQ(refused.dw0.get(), 1U);
+    EXPECT_EQ(read(100, 1), Bytes(kBlockBytes));
+    EXPECT_TRUE(copy(100, {{0, 1, 0, true}}).status().ok()) << "reserved in format 0";
 }
 
 TEST_F(TargetCopy, TellsWhichRangeCouldNotBeRead) {

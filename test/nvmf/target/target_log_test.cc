@@ -324,5 +324,12 @@ TEST_F(TargetLog, WarnsOfATemperatureBeyondTheThresholdOnce) {
     EXPECT_EQ(health().critical_warning, NVME_SMART_CRIT_TEMPERATURE);
 }
 
+TEST_F(TargetLog, NamesFabricsCommandsAmongTheSupportedOnes) {
+    const auto effects = admin.log<nvme_cmd_effects_log>(NVME_LOG_LID_CMD_EFFECTS);
+    EXPECT_EQ(effects.acs[nvme_admin_fabrics], NVME_CMD_EFFECTS_CSUPP);
+    EXPECT_EQ(effects.iocs[nvme_admin_fabrics], NVME_CMD_EFFECTS_CSUPP);
+    EXPECT_EQ(effects.acs[nvme_admin_format_nvm], 0U);
+}
+
 }  // namespace
 }  // namespace basalt::nvmf
