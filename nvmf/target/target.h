@@ -93,7 +93,7 @@ class Target final : private HostSecrets {
     Target(Reactor& control, uint32_t reactor_count, BufferMemory& memory);
     Target(const Target&) = delete;
     Target& operator=(const Target&) = delete;
-    ~Target();
+    ~Target() override;
 
     /// Errors: kExists; kInvalidArgument: an option is out of its bounds; kNoMemory.
     [[nodiscard]] Task<Status> create_transport(TransportOptions options);
