@@ -84,9 +84,7 @@ Status Connection::start(AcceptedSocket accepted) {
 
 void Connection::go_live(uint32_t queue_entries, bool disables_sq_flow_control) {
     BASALT_ASSERT(phase_ == Phase::kAwaitingConnect || phase_ == Phase::kConnecting);
-    // Who has a key that an authentication has made has authenticated.
-    if (link.subsystem->config().requires_authentication(link.host_nqn) &&
-        !is_generated_identity(tls_identity())) {
+    if (must_authenticate(*this, link.subsystem->config(), link.host_nqn)) {
         phase_ = Phase::kAuthenticating;
         restart_timer(group_->options().authentication_timeout_ms * kNsPerMs);
     } else {
