@@ -77,6 +77,10 @@ inline constexpr uint64_t kFusedPartnerTimeoutNs = 10 * kNsPerSecond;
 /// Commands of one reactor that copy, verify and the like at a time, each with 128 KiB; more wait
 /// in line. Enough to keep a drive busy, and few enough that they take little from other I/O.
 inline constexpr uint32_t kStepJobs = 16;
+/// What a command in steps may take, its time in line included: then it ends with Command
+/// Interrupted, and the host may try again. Linux gives 30 s before it takes the controller for
+/// dead, and a host may have many copies in line at once.
+inline constexpr uint32_t kStepPatienceMs = 20'000;
 /// What one Copy may move: at 100 MB/s 2.7 s, far from a host's time-out of 30 s.
 inline constexpr uint64_t kCopyBytesMax = uint64_t{256} << 20U;
 /// Source ranges of one Copy: 4 KiB of descriptors, the smallest buffer there is.

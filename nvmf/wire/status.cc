@@ -83,6 +83,7 @@ constexpr std::array kReverse{
     Reverse{status::kHostIdInconsistentFormat, Errc::kInvalidArgument},
     Reverse{status::kKeepAliveExpired, Errc::kTimedOut},
     Reverse{status::kKeepAliveInvalid, Errc::kInvalidArgument},
+    Reverse{status::kAbortedByPreempt, Errc::kCancelled},
     Reverse{status::kNamespaceWriteProtected, Errc::kReadOnly},
     Reverse{status::kCommandInterrupted, Errc::kTryAgain},
     Reverse{status::kTransientTransportError, Errc::kTryAgain},

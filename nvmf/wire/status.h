@@ -73,6 +73,7 @@ inline constexpr NvmeStatus kSglOffsetInvalid{0x0, 0x16};
 inline constexpr NvmeStatus kHostIdInconsistentFormat{0x0, 0x18};
 inline constexpr NvmeStatus kKeepAliveExpired{0x0, 0x19};
 inline constexpr NvmeStatus kKeepAliveInvalid{0x0, 0x1a};
+inline constexpr NvmeStatus kAbortedByPreempt{0x0, 0x1b};
 inline constexpr NvmeStatus kNamespaceWriteProtected{0x0, 0x20};
 inline constexpr NvmeStatus kCommandInterrupted{0x0, 0x21};
 inline constexpr NvmeStatus kTransientTransportError{0x0, 0x22};
