@@ -36,7 +36,7 @@ class PageLoader {
 
   private:
     struct Load {
-        WholeIoRequest request;
+        IoRequest request;
         iovec piece{};
         PageLoader* loader = nullptr;
         uint32_t frame = PageCache::kNone;

@@ -208,7 +208,8 @@ Task<void> rename(Context& context,
     if (found.pool == nullptr) {
         co_return;
     }
-    const Status renamed = co_await found.pool->rename(found.name, request.new_name());
+    const std::string new_name = request.new_name();
+    const Status renamed = co_await found.pool->rename(found.name, new_name);
     answer(*found.pool, renamed, request.old_name(), reply);
 }
 

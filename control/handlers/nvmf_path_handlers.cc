@@ -10,6 +10,7 @@
 namespace basalt::control {
 
 using rpc::Reply;
+using rpc::RpcCode;
 using rpc::RpcError;
 
 namespace {

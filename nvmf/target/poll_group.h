@@ -260,7 +260,7 @@ class PollGroup {
     Authenticator& authenticator_;
     const TransportOptions options_;
     Admission admission_{options_};  // Connections and controllers have places in it.
-    LogThrottle refusal_lines_{kRefusalLogNs};
+    uint64_t refusal_told_ns_ = 0;
     GroupTls tls_{*this};
     QueuePools io_pools_;
     QueuePools admin_pools_;

@@ -4,7 +4,32 @@
 
 namespace basalt::nvmf {
 
-Request::Request(Connection& owner, uint16_t table_index, bdev::DeepCompletions& deep)
+constexpr bool Request::is_valid_transition(State from, State to) {
+    switch (from) {
+        case State::kFree: return to == State::kReceiving;
+        case State::kReceiving:
+            return to == State::kNeedsBuffer || to == State::kExecuting ||
+                   to == State::kResponding || to == State::kFree || to == State::kAwaitingData ||
+                   to == State::kAwaitingPartner || to == State::kThrottled;
+        case State::kThrottled:
+            return to == State::kNeedsBuffer || to == State::kExecuting ||
+                   to == State::kResponding || to == State::kFree;
+        case State::kNeedsBuffer:
+            return to == State::kThrottled || to == State::kAwaitingData ||
+                   to == State::kExecuting || to == State::kResponding || to == State::kFree;
+        case State::kAwaitingData:
+            return to == State::kExecuting || to == State::kResponding || to == State::kFree ||
+                   to == State::kAwaitingPartner;
+        case State::kAwaitingPartner:
+            return to == State::kAwaitingData || to == State::kExecuting ||
+                   to == State::kResponding || to == State::kFree;
+        case State::kExecuting: return to == State::kResponding || to == State::kFree;
+        case State::kResponding: return to == State::kFree;
+    }
+    return false;
+}
+
+Request::Request(Connection& owner, uint16_t table_index)
     : connection(owner),
       index(table_index),
       waiter(
@@ -12,8 +37,7 @@ Request::Request(Connection& owner, uint16_t table_index, bdev::DeepCompletions&
               Request& request = *static_cast<Request*>(self);
               request.connection.buffer_granted(request, granted);
           },
-          this),
-      io(deep) {}
+          this) {}
 
 void Request::reset(const Sqe& command) {
     BASALT_ASSERT(!buffer.is_valid());
@@ -34,6 +58,11 @@ void Request::reset(const Sqe& command) {
     scratch = 0;
     piece = {};
     io.wants_device_memory = false;
+}
+
+void Request::set_state(State to) {
+    BASALT_ASSERT(is_valid_transition(state_, to));
+    state_ = to;
 }
 
 }  // namespace basalt::nvmf

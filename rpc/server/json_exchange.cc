@@ -1,6 +1,5 @@
 #include "rpc/server/json_exchange.h"
 
-#include "reactor/base/log.h"
 #include "rpc/limits.h"
 #include "rpc/server/invoke.h"
 #include "rpc/server/json_connection.h"
@@ -58,12 +57,11 @@ void JsonExchange::start(const MethodTable& table, const Json& value) {
             start_request(table, request);
         }
     } else if (value.is_array()) {
-        refuse(nullptr,
-               "a batch",
-               RpcError(RpcCode::kInvalidRequest,
-                        value.empty()
-                            ? "an empty batch"
-                            : "a batch has at most " + std::to_string(kBatchMax) + " requests"));
+        answer_error(nullptr,
+                     RpcError(RpcCode::kInvalidRequest,
+                              value.empty() ? "an empty batch"
+                                            : "a batch has at most " + std::to_string(kBatchMax) +
+                                                  " requests"));
     } else {
         start_request(table, value);
     }
@@ -72,7 +70,7 @@ void JsonExchange::start(const MethodTable& table, const Json& value) {
 
 void JsonExchange::start_request(const MethodTable& table, const Json& request) {
     if (const char* fault = request_fault(request)) {
-        refuse(nullptr, "a request", RpcError(RpcCode::kInvalidRequest, fault));
+        answer_error(nullptr, RpcError(RpcCode::kInvalidRequest, fault));
         return;
     }
     const auto id = request.find("id");
@@ -80,11 +78,13 @@ void JsonExchange::start_request(const MethodTable& table, const Json& request) 
     const uint64_t tag = ids_.size() - 1;
     const auto params = request.find("params");
     ++pending_;
-    const auto& method = request["method"].get_ref<const std::string&>();
-    const auto error =
-        invoke(table, method, params != request.end() ? *params : Json(), *this, tag);
+    const auto error = invoke(table,
+                              request["method"].get_ref<const std::string&>(),
+                              params != request.end() ? *params : Json(),
+                              *this,
+                              tag);
     if (error) {
-        refuse(ids_[tag], method, *error);
+        answer_error(ids_[tag], *error);
         --pending_;
     }
 }
@@ -92,7 +92,7 @@ void JsonExchange::start_request(const MethodTable& table, const Json& request) 
 void JsonExchange::call_done(const Call& call, const RpcError* error) {
     const Json& id = ids_[call.tag()];
     if (error != nullptr) {
-        refuse(id, call.method().name, *error);
+        answer_error(id, *error);
     } else {
         answer(id, "result", dump(encode_result(*call.method().descriptor, call.response())));
     }
@@ -107,15 +107,7 @@ void JsonExchange::answer(const Json& id, const std::string& member, const std::
     text_ += response(id, member, value);
 }
 
-void JsonExchange::refuse(const Json& id, std::string_view subject, const RpcError& error) {
-    BASALT_LOG(kInfo,
-               "rpc",
-               "connection {}, request {}: {} refused: {} ({})",
-               connection_.id(),
-               id.is_discarded() ? "without id" : dump(id),
-               subject,
-               error.message,
-               error.code);
+void JsonExchange::answer_error(const Json& id, const RpcError& error) {
     answer(id, "error", error_object(error));
 }
 

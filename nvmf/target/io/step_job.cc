@@ -16,10 +16,6 @@ namespace {
 constexpr BufferPool::Counts kJobBuffers{0, 0, kStepJobs};
 constexpr uint32_t kJobBufferBytes = BufferPool::kClassBytes[2];
 
-uint32_t now_ms(PollGroup& group) {
-    return static_cast<uint32_t>(group.reactor().now_ns() / kNsPerMs);
-}
-
 }  // namespace
 
 StepJob::StepJob(PollGroup& group, StepJobs& owner, Buffer buffer)
@@ -81,14 +77,10 @@ NvmeStatus StepJob::begin_source() {
 }
 
 bool StepJob::has_to_stop() const {
-    return nvmf::has_to_stop(*request_);
+    return request_->connection.is_closing() || request_->is_abort_wanted;
 }
 
 void StepJob::next() {
-    if (now_ms(group_) - request_->scratch > kStepPatienceMs) {
-        end(status::kCommandInterrupted);
-        return;
-    }
     if (left_blocks_ == 0) {
         if (++source_index_ == source_count_) {
             end(status::kSuccess);
@@ -219,7 +211,7 @@ void StepJob::end(NvmeStatus outcome) {
     }
     if (destination_ != nullptr) {
         const Status device = outcome.ok() ? kOk : Status(to_error(outcome));
-        count_outcome(request, *destination_, device, outcome);
+        destination_->health.count(request, device, outcome, destination_->info().block_size_bytes);
     }
     for (Namespace** space : {&source_, &destination_}) {
         if (*space != nullptr) {
@@ -229,7 +221,7 @@ void StepJob::end(NvmeStatus outcome) {
     request.target_namespace = nullptr;
     request.job = nullptr;
     if (request.is_abort_wanted && outcome.is(status::kAbortRequested)) {
-        end_aborted(request);
+        request.connection.finish_abort(request);
     } else {
         request.connection.complete(request, outcome);
     }
@@ -251,7 +243,6 @@ StepJobs::StepJobs(PollGroup& group, std::span<std::byte> region)
 }
 
 void StepJobs::start(Request& request) {
-    request.scratch = now_ms(request.connection.group());  // Its time in line counts.
     BufferAccount& account = request.connection.link.host->steps;
     const Buffer buffer = pool_.try_acquire(kJobBufferBytes, account);
     if (buffer.is_valid()) {

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+#include "replication/core/types.h"
+
+namespace basalt::replication {
+
+/// One bit a block of a volume: what an absent replica may lack, or what is still to be copied.
+/// Allocates when it is made and never after. A value; one owner, one core.
+class BlockBitmap {
+  public:
+    BlockBitmap() = default;
+    explicit BlockBitmap(uint64_t blocks) : blocks_(blocks), words_((blocks + 63) / 64) {}
+
+    [[nodiscard]] uint64_t blocks() const { return blocks_; }
+    [[nodiscard]] uint64_t count() const { return count_; }
+    [[nodiscard]] bool empty() const { return count_ == 0; }
+    [[nodiscard]] bool has(uint64_t block) const {
+        return ((words_[block / 64] >> (block % 64)) & 1U) != 0;
+    }
+
+    void set(uint64_t block) {
+        BASALT_ASSERT(block < blocks_);
+        count_ += uint64_t{!has(block)};
+        words_[block / 64] |= uint64_t{1} << (block % 64);
+    }
+    void clear(uint64_t block) {
+        BASALT_ASSERT(block < blocks_);
+        count_ -= uint64_t{has(block)};
+        words_[block / 64] &= ~(uint64_t{1} << (block % 64));
+    }
+    void set(BlockRange range) {
+        for (uint64_t block = range.first; block < range.end(); ++block) {
+            set(block);
+        }
+    }
+    void clear(BlockRange range) {
+        for (uint64_t block = range.first; block < range.end(); ++block) {
+            clear(block);
+        }
+    }
+    void clear_all() {
+        std::fill(words_.begin(), words_.end(), 0);
+        count_ = 0;
+    }
+    void set_all() {
+        for (uint64_t block = 0; block < blocks_; ++block) {
+            set(block);
+        }
+    }
+    /// All of `other`, which is of the same size, too. O(size).
+    void merge(const BlockBitmap& other) {
+        BASALT_ASSERT(blocks_ == other.blocks_);
+        count_ = 0;
+        for (size_t i = 0; i < words_.size(); ++i) {
+            words_[i] |= other.words_[i];
+            count_ += static_cast<uint64_t>(std::popcount(words_[i]));
+        }
+    }
+    /// The first block from `from` on that is set; blocks() if there is none. O(size / 64).
+    [[nodiscard]] uint64_t next(uint64_t from) const {
+        for (uint64_t word = from / 64; word < words_.size(); ++word) {
+            uint64_t bits = words_[word];
+            if (word == from / 64) {
+                bits &= ~uint64_t{0} << (from % 64);
+            }
+            if (bits != 0) {
+                return word * 64 + static_cast<uint64_t>(std::countr_zero(bits));
+            }
+        }
+        return blocks_;
+    }
+
+  private:
+    uint64_t blocks_ = 0;
+    uint64_t count_ = 0;
+    std::vector<uint64_t> words_;
+};
+
+}  // namespace basalt::replication

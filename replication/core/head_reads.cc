@@ -1,0 +1,248 @@
+#include <algorithm>
+
+#include "replication/core/head_core.h"
+
+namespace basalt::replication {
+
+void HeadCore::host_read(const HeadEvent& event) {
+    const Errc status = check_range(event.range);
+    if (status != Errc::kOk || state_ == State::kIdle) {
+        answer(event.tag, status != Errc::kOk ? status : Errc::kStaleEpoch);
+        return;
+    }
+    const auto free = std::find_if(reads_.begin(), reads_.end(), [](const Read& read) {
+        return read.state == Read::State::kFree;
+    });
+    if (state_ != State::kOpen || free == reads_.end()) {
+        wants_room_ = true;
+        act(HeadAction::Kind::kLater).tag = event.tag;
+        return;
+    }
+    *free = Read{.state = Read::State::kAsking, .tag = event.tag, .range = event.range};
+    free->wanted = std::min(settings_.read_quorum, (live_ & set_).count());
+    for (uint32_t i = 0; i < ops_.size(); ++i) {
+        const Op& op = ops_[i];
+        if (op.range.overlaps(event.range) && !op.acked.contains(live_)) {
+            free->is_quiet = false;
+        }
+    }
+    place(*free);
+}
+
+/// The model's CURRENT: it has everything of the range that a host was told of.
+bool HeadCore::has_all_acknowledged(uint32_t replica, BlockRange range) const {
+    for (uint32_t i = 0; i < ops_.size(); ++i) {
+        const Op& op = ops_[i];
+        if (op.range.overlaps(range) && op.is_answered && !op.acked.has(replica)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// The best replica to ask; settings_.replicas if there is none. One that is silent is the last.
+uint32_t HeadCore::choose(const Read& read) const {
+    uint32_t best = settings_.replicas;
+    uint64_t best_cost = ~uint64_t{0};
+    for (uint32_t turn = 0; turn < settings_.replicas; ++turn) {
+        const uint32_t i = (turn + read_turn_) % settings_.replicas;
+        const Peer& peer = peers_[i];
+        if (!(live_ & set_).has(i) || !peer.is_linked || !peer.is_at_epoch || peer.has_failed ||
+            read.tried.has(i) || !has_all_acknowledged(i, read.range)) {
+            continue;
+        }
+        const bool is_slow =
+            peer.unanswered > 0 && now_us_ - peer.silent_since_us >= settings_.slow_us;
+        const uint64_t cost =
+            (is_slow ? 1000U : 0U) + (settings_.prefers_nearest ? settings_.distance[i] : 0U);
+        if (cost < best_cost) {
+            best = i;
+            best_cost = cost;
+        }
+    }
+    return best;
+}
+
+void HeadCore::place(Read& read) {
+    if (read.state != Read::State::kAsking) {
+        return;
+    }
+    const auto slot = static_cast<uint32_t>(&read - reads_.data());
+    while (true) {
+        uint32_t there = read.asked.count();
+        for (const ReadAnswer& one : read.answers) {
+            there += uint32_t{one.is_there};
+        }
+        if (there >= read.wanted) {
+            return;
+        }
+        const uint32_t replica = choose(read);
+        if (replica == settings_.replicas) {
+            break;
+        }
+        ++read_turn_;
+        read.asked.add(replica);
+        read.tried.add(replica);
+        read.asked_us = now_us_;
+        read.answers[replica].id =
+            send(replica, {.kind = MessageKind::kRead, .range = read.range}, slot);
+    }
+    if (!read.asked.empty()) {
+        return;
+    }
+    if (read.bad.contains(live_ & set_)) {
+        finish_read(read, Errc::kDataCorrupt);
+        return;
+    }
+    // Nobody is left to ask now: those that were only slow or gone may be asked again later.
+    for (uint32_t i = 0; i < settings_.replicas; ++i) {
+        if (!read.answers[i].is_there && !read.bad.has(i)) {
+            read.tried.remove(i);
+        }
+    }
+}
+
+void HeadCore::place_all() {
+    for (Read& read : reads_) {
+        place(read);
+    }
+}
+
+void HeadCore::on_read_reply(uint32_t replica, const Reply& reply) {
+    const auto slot = static_cast<uint32_t>(reply.id & 0xffff);
+    Read* read = slot < reads_.size() ? &reads_[slot] : nullptr;
+    if (read == nullptr || read->state != Read::State::kAsking || !read->asked.has(replica) ||
+        read->answers[replica].id != reply.id) {
+        forget_read(reply.id);  // Somebody else has answered meanwhile.
+        return;
+    }
+    read->asked.remove(replica);
+    if (reply.status != Errc::kOk) {
+        forget_read(reply.id);
+        if (reply.status == Errc::kDataCorrupt || reply.status == Errc::kMediaError) {
+            read->bad.add(replica);
+        }
+        // A replica that is not in this epoch yet is asked again when it is.
+        place(*read);
+        if (read->state != Read::State::kAsking) {
+            return;
+        }
+    } else {
+        ReadAnswer& one = read->answers[replica];
+        one.is_there = true;
+        one.digest = reply.digest;
+        one.newest = reply.newest;
+    }
+    compare(*read);
+}
+
+/// When all that were asked have answered: chooses the answer that counts.
+void HeadCore::compare(Read& read) {
+    uint32_t there = 0;
+    uint32_t best = settings_.replicas;
+    uint32_t best_votes = 0;
+    for (uint32_t i = 0; i < settings_.replicas; ++i) {
+        if (!read.answers[i].is_there) {
+            continue;
+        }
+        ++there;
+        uint32_t votes = 0;
+        for (const ReadAnswer& other : read.answers) {
+            votes += uint32_t{other.is_there && other.digest == read.answers[i].digest};
+        }
+        if (votes > best_votes) {
+            best = i;
+            best_votes = votes;
+        }
+    }
+    if (!read.asked.empty() || there < read.wanted) {
+        return;
+    }
+    // While a write to the range is under way, copies differ and all of them are right.
+    if (read.is_quiet && best_votes * 2 <= there) {
+        if (choose(read) == settings_.replicas) {
+            finish_read(read, Errc::kDataCorrupt);
+            return;
+        }
+        ++read.wanted;
+        place(read);
+        return;
+    }
+    for (uint32_t i = 0; i < settings_.replicas && read.is_quiet; ++i) {
+        if (read.answers[i].is_there && read.answers[i].digest != read.answers[best].digest) {
+            read.bad.add(i);
+        }
+    }
+    read.chosen = best;
+    read.state = Read::State::kHeld;
+    settle(read);
+}
+
+/// The model's SAFE and MAY_ANSWER: what is told can't be lost any more, and no other head has
+/// begun.
+void HeadCore::settle(Read& read) {
+    if (now_us_ >= lease_until_us_ && !mistakes_.has_no_lease) {
+        return;
+    }
+    const OpNumber newest = read.answers[read.chosen].newest;
+    for (uint32_t i = 0; i < ops_.size() && !mistakes_.reads_unacknowledged; ++i) {
+        const Op& op = ops_[i];
+        if (!op.is_answered && op.number <= newest && op.range.overlaps(read.range)) {
+            return;
+        }
+    }
+    const ReplicaSet bad = read.bad & live_;
+    const BlockRange range = read.range;
+    const uint32_t source = read.chosen;
+    finish_read(read, Errc::kOk);
+    if (!bad.empty()) {
+        repair(range, source, bad);
+    }
+}
+
+void HeadCore::finish_read(Read& read, Errc status) {
+    const uint64_t chosen = status == Errc::kOk ? read.answers[read.chosen].id : 0;
+    for (const ReadAnswer& one : read.answers) {
+        if (one.is_there && one.id != chosen) {
+            forget_read(one.id);
+        }
+    }
+    answer(read.tag, status, chosen);
+    read.state = Read::State::kFree;
+}
+
+void HeadCore::check_held() {
+    for (Read& read : reads_) {
+        if (read.state == Read::State::kHeld) {
+            settle(read);
+        }
+    }
+}
+
+void HeadCore::time_out_reads() {
+    for (Read& read : reads_) {
+        if (read.state != Read::State::kAsking || read.asked.empty() ||
+            now_us_ - read.asked_us < settings_.read_timeout_us) {
+            continue;
+        }
+        read.asked = ReplicaSet();  // Their late answers are not waited for.
+        place(read);
+        if (read.state == Read::State::kAsking) {
+            compare(read);
+        }
+    }
+}
+
+void HeadCore::lose_reads_of(uint32_t replica) {
+    for (Read& read : reads_) {
+        if (read.state == Read::State::kAsking && read.asked.has(replica)) {
+            read.asked.remove(replica);
+            place(read);
+            if (read.state == Read::State::kAsking) {
+                compare(read);
+            }
+        }
+    }
+}
+
+}  // namespace basalt::replication
