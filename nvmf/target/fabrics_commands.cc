@@ -194,7 +194,7 @@ bool is_secure_enough(Request& request, const SubsystemConfig& config, std::stri
 
 void execute_connect(Request& request) {
     Connection& connection = request.connection;
-    nvmf_connect_data data;
+    nvmf_connect_data data{};
     std::memcpy(&data, request.payload().data(), sizeof(data));
     const auto subsystem_nqn = read_nqn_field(data.subsysnqn);
     if (!subsystem_nqn) {

@@ -46,6 +46,7 @@ NvmeStatus write_ana_log(Request& request, PageWindow& page) {
         return std::find_if(
             first, members.end(), [&](const auto& each) { return each.first != first->first; });
     };
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): cleared by memset.
     nvme_ana_log head;  // Ends in an array without members, which clang does not initialize.
     std::memset(&head, 0, sizeof(head));
     head.chgcnt = path->ana_changes - controller.ana_changes_at_reset;

@@ -99,6 +99,7 @@ NvmeStatus write_discovery_log(Request& request, PageWindow& page) {
     Connection& connection = request.connection;
     uint64_t count = 0;
     for_each_discovery_entry(connection, [&](const nvmf_disc_log_entry&) { ++count; });
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): cleared by memset.
     nvmf_discovery_log head;  // Ends in an array without members, as others of libnvme's do.
     std::memset(&head, 0, sizeof(head));
     head.genctr = connection.group().discovery_generation();

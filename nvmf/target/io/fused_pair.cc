@@ -200,7 +200,6 @@ void FusedPair::execute() {
 
 void FusedPair::compare() {
     BASALT_ASSERT(state_ == State::kFencing);
-    BASALT_ASSERT(namespace_ != nullptr);
     if (connection_->is_closing()) {
         // Nobody would hear whether the write has happened: better not.
         end(status::kAbortRequested, status::kAbortedFailedFused);
@@ -215,6 +214,7 @@ void FusedPair::compare() {
         end(status::kNamespaceNotReady, status::kAbortedFailedFused);
         return;
     }
+    BASALT_ASSERT(namespace_ != nullptr);  // Or the pair has ended above.
     state_ = State::kComparing;
     if (!namespace_->info().can(bdev::IoOp::kCompare)) {
         compare_by_reading();

@@ -121,6 +121,7 @@ void encode_report(const ReservationState& state, std::span<std::byte> out) {
     };
     std::fill(out.begin(), out.end(), std::byte{0});
     std::array<std::byte, kReportHeadBytes> head{};
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): cleared by memset.
     nvme_resv_status fields;  // Ends in an array without members, which clang does not initialize.
     std::memset(&fields, 0, sizeof(fields));
     fields.gen = state.generation;

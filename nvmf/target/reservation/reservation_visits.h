@@ -16,11 +16,11 @@ class PollGroup;
 
 /// The core judges by `view` from now on.
 struct InstallReservation {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     SubsystemId subsystem;
     Nsid nsid;
-    const ReservationView* view;
-    uint32_t version;  ///< Result: Subsystem::namespaces_version of what is judged from now on.
+    const ReservationView* view = nullptr;
+    uint32_t version = 0;  ///< Result: Subsystem::namespaces_version of what is judged from now on.
 
     static Task<void> run(Reactor& there, InstallReservation& self);
 };
@@ -28,18 +28,18 @@ struct InstallReservation {
 /// Waits until no command that a host of `hosts` has sent to the namespace, and that was judged
 /// before `version`, is with the device. New ones don't prolong the wait.
 struct AwaitCommands {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     SubsystemId subsystem;
     Nsid nsid;
     const std::vector<HostId>& hosts;
-    uint32_t version;
+    uint32_t version = 0;
 
     static Task<void> run(Reactor& there, AwaitCommands& self);
 };
 
 /// Tells the hosts' controllers on this core.
 struct AnnounceReservation {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     SubsystemId subsystem;
     Nsid nsid;
     const std::vector<ReservationNotice>& notices;
