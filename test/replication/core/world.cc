@@ -628,6 +628,7 @@ void World::authority_does_something() {
         } else if (is_last) {
             map_epoch_ = Epoch(map_epoch_.raw() + 1);
             map_set_ = request.set;
+            check_promise();
         }
         return;
     }
@@ -655,6 +656,23 @@ void World::authority_does_something() {
          {.kind = answer.is_open ? HeadEvent::Kind::kOpenAnswer : HeadEvent::Kind::kSetAnswer,
           .is_granted = answer.is_granted,
           .lease_until_us = lease_until_us_});
+}
+
+/// What anybody was told is with so many replicas of the set that write_quorum - 1 of them may die.
+void World::check_promise() {
+    for (uint64_t block = 0; block < settings_.blocks; ++block) {
+        uint32_t holders = wipes_;
+        for (uint32_t i = 0; i < settings_.replicas; ++i) {
+            holders +=
+                uint32_t{map_set_.has(i) && number_of(stores_[i].disk[block]) >= told_[block]};
+        }
+        if (holders < settings_.write_quorum) {
+            violate(fmt::format("block {}: only {} replicas of the new set have {}",
+                                block,
+                                holders,
+                                text_of(told_[block])));
+        }
+    }
 }
 
 /// What a head begins without must never be seen again.
@@ -708,6 +726,13 @@ void World::opened(uint32_t index) {
 
 // ---- what goes wrong, and how it ends
 
+/// The old head reaches one replica alone, and the new one all others.
+void World::split(uint32_t replica) {
+    for (uint32_t i = 0; i < settings_.replicas; ++i) {
+        cut(i == replica ? 1 - map_head_ : map_head_, i);
+    }
+}
+
 void World::fault() {
     const auto replica = static_cast<uint32_t>(random_.below(settings_.replicas));
     const auto head = static_cast<uint32_t>(random_.below(kHeads));
@@ -721,6 +746,9 @@ void World::fault() {
         case 6: connect(head, replica); return;
         case 7:
             if (options_.has_two_heads && options_.has_failovers && chance(700)) {
+                if (chance(500)) {
+                    split(replica);
+                }
                 grant(1 - map_head_);
             }
             return;

@@ -132,6 +132,8 @@ class World {
     void authority_does_something();
     void opened(uint32_t head);
     void grant(uint32_t head);
+    void check_promise();
+    void split(uint32_t replica);
     void fault();
     void cut(uint32_t head, uint32_t replica);
     void connect(uint32_t head, uint32_t replica);
