@@ -18,12 +18,13 @@ from target import (BasaltTarget, DriveNamespace, Namespace, NvmetTarget, PoolNa
                     saved_configuration)
 from volatile_drive import VolatileDrive
 
-CASES = ("control", "data", "commands", "restart", "multipath", "drive", "initiator", "auth",
-         "store", "powercut")
+CASES = ("control", "data", "commands", "restart", "multipath", "drive", "initiator", "paths",
+         "auth", "store", "powercut")
 TARGETS = ("basaltd", "nvmet")
 
 NQN = "nqn.2026-01.io.basalt:open"
 NQN_BEHIND = "nqn.2026-01.io.basalt:behind"
+NQN_OTHER = "nqn.2026-01.io.basalt:other"
 NQN_PRIVATE = "nqn.2026-01.io.basalt:private"
 HOST_ALLOWED = "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-0000000000aa"
 # Made by `nvme gen-dhchap-key`, with no hash and with SHA-256 and SHA-512.
@@ -378,13 +379,30 @@ class LinuxHostTest(unittest.TestCase):
                 [Subsystem(NQN, [namespace])], 4420, 8009, ["127.0.0.1"],
                 {key: f"/tmp/{key}" for key in SECRETS} if keys else None)))
             files[f"/e2e/{name}.json"] = config
+        self._run_beside_nvmet(namespace, files, SECRETS)
+
+    def test_paths(self):
+        # The same, but the script tells basaltd what to attach.
+        if self._settings.target != "basaltd":
+            self.skipTest("only basaltd attaches others' namespaces")
+        config = self._folder / "config.json"
+        config.write_text(json.dumps(saved_configuration(
+            [Subsystem(NQN, [])], 4420, 8009, ["127.0.0.1"])))
+        self._run_beside_nvmet(
+            Namespace(1, make_image(self._folder / "behind.img", SIZE_MIB)),
+            {"/e2e/config.json": config}, {"NQN_OTHER": NQN_OTHER},
+            {"/bin/basalt-perf": self._settings.programs / "basalt-perf", **self._block_journal()})
+
+    def _run_beside_nvmet(self, namespace, files, environment, programs=None):
+        """A guest with basaltd, and a drive for nvmet, which are both started by the script."""
         drive = ["-drive", f"file={namespace.path},if=none,id=behind,format=raw,discard=unmap",
                  "-device", "virtio-blk-pci,drive=behind,write-cache=off"]
         self._run_guest(
             {"TARGET_ADDRESS": "127.0.0.1", "TARGET_PORT": "4420", "FEATURES": "",
-             "NQN_BEHIND": NQN_BEHIND, "UUID": namespace.uuid, **SECRETS},
-            files=files, qemu_arguments=drive, memory_mib=2048,
-            programs={"/bin/basaltd": self._settings.programs / "basaltd"})
+             "NQN_BEHIND": NQN_BEHIND, "UUID": namespace.uuid, **environment},
+            files={"/e2e/nvmet.sh": HERE / "guest" / "nvmet.sh", **files}, qemu_arguments=drive,
+            memory_mib=2048,
+            programs={"/bin/basaltd": self._settings.programs / "basaltd", **(programs or {})})
         self._passed = True
 
     def _namespace(self, nsid, *, block_bytes=512, name="volume"):

@@ -5,62 +5,30 @@
 # Environment: NQN (what basaltd serves), NQN_BEHIND (what nvmet serves), UUID, a virtio drive,
 # HOST_ALLOWED (what basaltd says it is, which has SECRET), CONTROLLER_SECRET, OTHER_SECRET.
 
-behind=/sys/kernel/config/nvmet
+. /e2e/nvmet.sh
 drive=/dev/vda
-
-# listen_on NUMBER: nvmet's port 4430 + NUMBER shows the subsystem.
-listen_on() {
-    ln -s "$behind/subsystems/$NQN_BEHIND" "$behind/ports/$1/subsystems/"
-}
 
 # is_connected_to PORT: somebody has a connection there.
 is_connected_to() {
     grep -q ":$(printf %04X "$1") 01 " /proc/net/tcp
 }
 
-listens_or_ended() {
-    ! kill -0 "$daemon" || grep -q ":$(printf %04X "$TARGET_PORT") 00000000:0000 0A" /proc/net/tcp
-}
-
-# run_basaltd SECRETS: what it proves itself with, or nothing. Fails if it ends, having closed.
-run_basaltd() {
-    basaltd --json "/e2e/$1.json" -r /tmp/rpc.sock --cores 0 &
-    daemon=$!
-    wait_for 120 listens_or_ended
-    kill -0 "$daemon"
-}
-
-end_basaltd() {
-    kill -TERM "$daemon"
-    wait "$daemon" || fail "basaltd ended with $?"
-}
-
 # wants_proof NAME WORD: an attribute of the host in nvmet.
 wants_proof() {
-    echo "$2" >"$behind/hosts/$HOST_ALLOWED/dhchap_$1"
+    echo "$2" >"$NVMET/hosts/$HOST_ALLOWED/dhchap_$1"
 }
 
-load nvmet
-load nvmet_tcp
+load_nvmet
 load virtio_blk
 load ext4
 wait_for 60 test -b "$drive"
-mount -t configfs configfs /sys/kernel/config
 
 step "nvmet on the drive, two ports"
-mkdir "$behind/subsystems/$NQN_BEHIND"
-echo 1 >"$behind/subsystems/$NQN_BEHIND/attr_allow_any_host"
-mkdir "$behind/subsystems/$NQN_BEHIND/namespaces/1"
-echo -n "$drive" >"$behind/subsystems/$NQN_BEHIND/namespaces/1/device_path"
-echo -n "$UUID" >"$behind/subsystems/$NQN_BEHIND/namespaces/1/device_uuid"
-echo 1 >"$behind/subsystems/$NQN_BEHIND/namespaces/1/enable"
+nvmet_subsystem "$NQN_BEHIND"
+nvmet_namespace "$NQN_BEHIND" "$drive" "$UUID"
 for number in 1 2; do
-    mkdir "$behind/ports/$number"
-    echo tcp >"$behind/ports/$number/addr_trtype"
-    echo ipv4 >"$behind/ports/$number/addr_adrfam"
-    echo 127.0.0.1 >"$behind/ports/$number/addr_traddr"
-    echo $((4430 + number)) >"$behind/ports/$number/addr_trsvcid"
-    listen_on "$number"
+    nvmet_port "$number"
+    listen_on "$number" "$NQN_BEHIND"
 done
 
 step "basaltd attaches it and serves it"
@@ -96,24 +64,25 @@ fio --name=verify --filename="$disk" --offset=64m --size=16m --ioengine=libaio -
 fio=$!
 for number in 1 2 1 2; do
     sleep 1
-    rm "$behind/ports/$number/subsystems/$NQN_BEHIND"
+    leave "$number" "$NQN_BEHIND"
     sleep 1
-    listen_on "$number"
+    listen_on "$number" "$NQN_BEHIND"
     wait_for 60 is_connected_to $((4430 + number))
 done
 wait "$fio" || { cat /tmp/fio.out; fail "fio"; }
 
 step "both paths go: I/O waits"
-rm "$behind/ports/1/subsystems/$NQN_BEHIND" "$behind/ports/2/subsystems/$NQN_BEHIND"
+leave 1 "$NQN_BEHIND"
+leave 2 "$NQN_BEHIND"
 dd if=/tmp/data of="$disk" bs=4096 seek=12 oflag=direct 2>/dev/null &
 writer=$!
 sleep 2
 kill -0 "$writer" || fail "a write without a path did not wait"
-listen_on 1
+listen_on 1 "$NQN_BEHIND"
 wait "$writer" || fail "a write that waited has failed"
 dd if="$drive" of=/tmp/read bs=4096 skip=12 count=1 iflag=direct 2>/dev/null
 cmp /tmp/data /tmp/read || fail "what waited was not written"
-listen_on 2
+listen_on 2 "$NQN_BEHIND"
 
 step "ext4"
 mkfs.ext4 -q -F "$disk"
@@ -129,15 +98,15 @@ disconnect "$NQN"
 step "basaltd ends in order"
 end_basaltd
 
-mkdir "$behind/hosts/$HOST_ALLOWED"
-if ! [ -e "$behind/hosts/$HOST_ALLOWED/dhchap_key" ]; then
+mkdir "$NVMET/hosts/$HOST_ALLOWED"
+if ! [ -e "$NVMET/hosts/$HOST_ALLOWED/dhchap_key" ]; then
     echo "this kernel's nvmet can't authenticate hosts"
     exit 0
 fi
 
 step "nvmet wants a proof: without a secret, or with a wrong one, basaltd gets nothing"
-echo 0 >"$behind/subsystems/$NQN_BEHIND/attr_allow_any_host"
-ln -s "$behind/hosts/$HOST_ALLOWED" "$behind/subsystems/$NQN_BEHIND/allowed_hosts/"
+echo 0 >"$NVMET/subsystems/$NQN_BEHIND/attr_allow_any_host"
+ln -s "$NVMET/hosts/$HOST_ALLOWED" "$NVMET/subsystems/$NQN_BEHIND/allowed_hosts/"
 for name in SECRET OTHER_SECRET CONTROLLER_SECRET; do
     (umask 077 && eval echo "\$$name" >"/tmp/$name")
 done
@@ -167,9 +136,9 @@ run_basaltd both || fail "they did not prove themselves"
 connect "$NQN"
 disk=$(namespace "$NQN" 1)
 for number in 1 2; do
-    rm "$behind/ports/$number/subsystems/$NQN_BEHIND"
+    leave "$number" "$NQN_BEHIND"
     sleep 1
-    listen_on "$number"
+    listen_on "$number" "$NQN_BEHIND"
     wait_for 60 is_connected_to $((4430 + number))
 done
 fio_verify "$disk" --bsrange=4k-128k --size=4m --iodepth=8
