@@ -48,6 +48,17 @@ class LeafEvent : public Event {
     IoRequest& request_;
 };
 
+/// A completion that a request is to run. Part of the request; uninitialised until it is pushed.
+struct CompletionFrame {
+    void (*complete)(IoRequest& request, void* context);
+    void* context;
+    uint64_t word;
+};
+
+/// Room for a request's completions beyond kCompletionsInline. Untouched memory until a deep stack
+/// of layers needs it.
+using DeepCompletions = std::array<CompletionFrame, kCompletionsMax - kCompletionsInline>;
+
 /// One request to a block device, pooled by whoever makes it (a queue pair, a test).
 ///
 /// Life: the maker fills in the operation, its range, memory and completion, and calls
@@ -64,7 +75,8 @@ class IoRequest {
     /// Called on completion; request.status is set. May complete or submit again.
     using Complete = void (*)(IoRequest& request, void* context);
 
-    IoRequest() = default;
+    /// `deep` outlives the request.
+    explicit IoRequest(DeepCompletions& deep) : deep_(deep) {}
     IoRequest(const IoRequest&) = delete;
     IoRequest& operator=(const IoRequest&) = delete;
 
@@ -100,12 +112,12 @@ class IoRequest {
 
     /// Adds a completion on top. At most kCompletionsMax are pending.
     void push_completion(Complete function, void* context, uint64_t word = 0) {
-        BASALT_ASSERT(depth_ < frames_.size());
-        frames_[depth_++] = Frame{function, context, word};
+        frame(depth_) = CompletionFrame{function, context, word};
+        ++depth_;
     }
 
     /// The word that the frame being completed was pushed with.
-    [[nodiscard]] uint64_t completion_word() const { return frames_[depth_].word; }
+    [[nodiscard]] uint64_t completion_word() { return frame(depth_).word; }
 
     /// Takes the top completion off and runs it.
     void complete(Status outcome) {
@@ -113,21 +125,34 @@ class IoRequest {
         status = outcome;
         --depth_;
         // A copy: the completion may reuse or free the request.
-        const Frame frame = frames_[depth_];
-        frame.complete(*this, frame.context);
+        const CompletionFrame top = frame(depth_);
+        top.complete(*this, top.context);
     }
 
     [[nodiscard]] uint32_t pending_completions() const { return depth_; }
 
   private:
-    struct Frame {
-        Complete complete = nullptr;
-        void* context = nullptr;
-        uint64_t word = 0;
-    };
+    [[nodiscard]] CompletionFrame& frame(uint32_t index) {
+        if (index < kCompletionsInline) [[likely]] {
+            return frames_[index];
+        }
+        BASALT_ASSERT(index < kCompletionsMax);
+        return deep_[index - kCompletionsInline];
+    }
 
     uint32_t depth_ = 0;
-    std::array<Frame, kCompletionsMax> frames_{};
+    std::array<CompletionFrame, kCompletionsInline> frames_;
+    DeepCompletions& deep_;
+};
+/// A base of WholeIoRequest, so that it is there before the IoRequest that refers to it.
+struct RoomForCompletions {
+    DeepCompletions deep;
+};
+
+/// A request with all of its room in one place, for makers that have few.
+class WholeIoRequest : private RoomForCompletions, public IoRequest {
+  public:
+    WholeIoRequest() : IoRequest(deep) {}
 };
 
 /// Requests that somebody holds back, in order.

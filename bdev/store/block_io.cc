@@ -96,7 +96,7 @@ Task<Status> BlockIo::run(IoOp op, uint64_t first, std::span<std::byte> memory) 
 
 Task<void> BlockIo::run_there(Reactor&, Transfer& transfer) {
     BlockIo& self = transfer.io;
-    IoRequest request;
+    WholeIoRequest request;
     while (!transfer.memory.empty() && transfer.status) {
         const size_t bytes = std::min(transfer.memory.size(), self.transfer_bytes_max_);
         const iovec piece{transfer.memory.data(), bytes};

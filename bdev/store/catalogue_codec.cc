@@ -266,7 +266,7 @@ std::vector<CatalogueBlock> encode_transaction(std::span<const CatalogueChange> 
 
 bool CatalogueReader::take(std::span<const std::byte> bytes) {
     BASALT_ASSERT(bytes.size() == kBlockBytes);
-    CatalogueBlock block;
+    CatalogueBlock block{};
     std::memcpy(&block, bytes.data(), sizeof(block));
     const bool is_first = position_.index == 0;
     if (block.magic != kCatalogueMagic || !seal_.holds(bytes, offsetof(CatalogueBlock, crc)) ||
@@ -295,7 +295,7 @@ bool CatalogueReader::take(std::span<const std::byte> bytes) {
 
 bool CatalogueReader::follows(std::span<const std::byte> bytes, uint32_t index) const {
     BASALT_ASSERT(bytes.size() == kBlockBytes);
-    CatalogueBlock block;
+    CatalogueBlock block{};
     std::memcpy(&block, bytes.data(), sizeof(block));
     return has_image_ && block.magic == kCatalogueMagic &&
            seal_.holds(bytes, offsetof(CatalogueBlock, crc)) && block.index == index &&

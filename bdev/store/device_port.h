@@ -93,7 +93,7 @@ class [[nodiscard]] DeviceCall {
     uint64_t block_;
     Fua durable_;
     iovec piece_{};
-    IoRequest request_;
+    WholeIoRequest request_;
     std::coroutine_handle<> awaiter_;
 };
 

@@ -12,7 +12,7 @@ namespace {
 
 /// Bytes of the log that a record of a write takes at most.
 size_t write_bytes(uint32_t blocks) {
-    return sizeof(LogWrite) + size_t{blocks} * (8 + 4) + 2 * kRecordAlignment;
+    return sizeof(LogWrite) + size_t{blocks} * (8 + 4) + size_t{2} * kRecordAlignment;
 }
 
 /// Records that may go before one: a map that begins, a slab that is taken.
@@ -31,7 +31,7 @@ constexpr uint32_t kDirtyEarlyShare = 2;
 /// that lead to a changed node's root; and those at the top of both trees.
 constexpr uint64_t kPagesASlab = 2;
 constexpr uint64_t kPagesANode = 3;
-constexpr uint64_t kPagesOfRoots = 2 * kTreeHeightMax;
+constexpr uint64_t kPagesOfRoots = uint64_t{2} * kTreeHeightMax;
 
 /// Pages that only unmaps, sweeps and checkpoints may take, so that a full pool can get empty: a
 /// share of a slab, for it is by slabs that pages are got.

@@ -298,7 +298,7 @@ uint32_t Engine::build_image(uint64_t log_start, uint32_t incarnation) {
 
 /// Pages that lie one after the other, in one request.
 struct Engine::PageRun {
-    IoRequest request;
+    WholeIoRequest request;
     std::array<iovec, kRunMax> pieces{};
     bool is_under_way = false;
     Engine* engine = nullptr;

@@ -102,7 +102,7 @@ using SlotsUnderWay = IntrusiveList<Slot, &Slot::lock_link>;
 
 /// A request to the device for a slot. Owner: the engine's pool.
 struct SlotIo {
-    IoRequest request;
+    WholeIoRequest request;
     Slot* slot = nullptr;
     SlotIo* next_free = nullptr;
 };

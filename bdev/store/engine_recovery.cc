@@ -113,7 +113,7 @@ Task<Status> Engine::read_image(Place place, uint64_t& sequence) {
             co_return read.error().code == Errc::kMediaError ? kOk : read;
         }
         done += static_cast<uint32_t>(part.size());
-        CheckpointHead head;
+        CheckpointHead head{};
         std::memcpy(&head, memory.data(), sizeof(head));
         const uint64_t needed = sizeof(head) + uint64_t{head.meta_slab_count} * sizeof(MetaSlab);
         if (head.magic != kCheckpointMagic || head.bytes != needed || needed > memory.size()) {
@@ -128,7 +128,7 @@ Task<Status> Engine::read_image(Place place, uint64_t& sequence) {
 }
 
 Status Engine::judge_image() {
-    CheckpointHead head;
+    CheckpointHead head{};
     std::memcpy(&head, image_memory().data(), sizeof(head));
     checkpoint_sequence_ = head.sequence;
     recovery_.log_start = head.log_start;
@@ -144,7 +144,7 @@ Status Engine::judge_image() {
         return corrupt("a checkpoint with impossible numbers", head.sequence);
     }
     for (uint32_t i = 0; i < head.meta_slab_count; ++i) {
-        MetaSlab entry;
+        MetaSlab entry{};
         std::memcpy(
             &entry, image_memory().data() + sizeof(head) + i * sizeof(entry), sizeof(entry));
         const uint32_t index = entry.slab_and_place & ~kMetaSlabPlaceB;

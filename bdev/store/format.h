@@ -190,7 +190,7 @@ static_assert(sizeof(LogAdopt) == 16);
 /// The largest write, and the most pieces of the device that it may be put into.
 inline constexpr uint32_t kWriteBlocksMax = 256;
 inline constexpr uint32_t kWriteExtentsMax = 256;
-static_assert(sizeof(LogWrite) + kWriteExtentsMax * 8 + kWriteBlocksMax * 4 + 8 <=
+static_assert(sizeof(LogWrite) + size_t{kWriteExtentsMax} * 8 + size_t{kWriteBlocksMax} * 4 + 8 <=
               sizeof(LogBlock::records));
 
 /// Begins a checkpoint; the list of MetaSlab follows.

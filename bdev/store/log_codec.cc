@@ -39,7 +39,7 @@ bool is_in_one_page(uint64_t first, uint64_t count) {
 }
 
 bool decode_write(std::span<const std::byte> bytes, WriteRecord& record) {
-    LogWrite raw;
+    LogWrite raw{};
     if (!read(bytes, raw) || raw.block_count == 0 || raw.block_count > kWriteBlocksMax ||
         raw.extent_count == 0 || raw.extent_count > kWriteExtentsMax ||
         raw.first > kBlockNumberMax - raw.block_count) {
@@ -74,7 +74,7 @@ bool decode_write(std::span<const std::byte> bytes, WriteRecord& record) {
 }
 
 bool decode_unmap(std::span<const std::byte> bytes, UnmapRecord& record) {
-    LogUnmap raw;
+    LogUnmap raw{};
     if (bytes.size() != sizeof(raw) || !read(bytes, raw) || raw.head.flags != 0 ||
         !is_in_one_page(raw.first, raw.block_count)) {
         return false;
@@ -84,7 +84,7 @@ bool decode_unmap(std::span<const std::byte> bytes, UnmapRecord& record) {
 }
 
 bool decode_slab(std::span<const std::byte> bytes, SlabRecord& record) {
-    LogSlab raw;
+    LogSlab raw{};
     if (bytes.size() != sizeof(raw) || !read(bytes, raw)) {
         return false;
     }
@@ -94,7 +94,7 @@ bool decode_slab(std::span<const std::byte> bytes, SlabRecord& record) {
 }
 
 bool decode_hollow(std::span<const std::byte> bytes, HollowRecord& record) {
-    LogHollow raw;
+    LogHollow raw{};
     if (bytes.size() != sizeof(raw) || !read(bytes, raw) || raw.level == 0 ||
         raw.level > kTreeHeightMax || (raw.head.flags & ~kRecordShared) != 0 ||
         raw.first % (uint64_t{1} << kPagePointersLog2 * raw.level) != 0 ||
@@ -110,7 +110,7 @@ bool decode_hollow(std::span<const std::byte> bytes, HollowRecord& record) {
 }
 
 bool decode_adopt(std::span<const std::byte> bytes, AdoptRecord& record) {
-    LogAdopt raw;
+    LogAdopt raw{};
     if (bytes.size() != sizeof(raw) || !read(bytes, raw) || raw.head.flags != 0) {
         return false;
     }
@@ -276,7 +276,7 @@ LogFinding LogBlockReader::judge(uint64_t sequence, uint32_t incarnation) const 
 }
 
 size_t LogBlockReader::decode(std::span<const std::byte> bytes, LogRecord& record) {
-    LogRecordHead head;
+    LogRecordHead head{};
     if (!read(bytes, head) || head.length < sizeof(head) || head.length > bytes.size() ||
         head.length % kRecordAlignment != 0) {
         return 0;

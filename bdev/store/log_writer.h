@@ -91,7 +91,7 @@ class LogWriter {
 
     struct Block {
         LogBlockWriter writer;
-        IoRequest request;
+        WholeIoRequest request;
         iovec piece{};
         LogWriter* log = nullptr;
         uint64_t sequence = 0;

@@ -36,7 +36,7 @@ class PageLoader {
 
   private:
     struct Load {
-        IoRequest request;
+        WholeIoRequest request;
         iovec piece{};
         PageLoader* loader = nullptr;
         uint32_t frame = PageCache::kNone;

@@ -364,7 +364,7 @@ void Space::give_up_empty(uint64_t pages_kept) {
     }
     const uint32_t room = layout_.slab_blocks - kBitmapPlaces;
     for (const uint32_t slab : page_slabs_) {
-        if (slabs_[slab].used == kBitmapPlaces && pages_free_ >= pages_kept + 2 * room) {
+        if (slabs_[slab].used == kBitmapPlaces && pages_free_ >= pages_kept + uint64_t{2} * room) {
             give_up(slab);
             pages_free_ -= room;
         }

@@ -71,7 +71,7 @@ SuperblockFinding decode(std::span<const std::byte> bytes,
                          uint64_t device_blocks,
                          PoolIdentity& identity) {
     BASALT_ASSERT(bytes.size() == kBlockBytes);
-    Superblock block;
+    Superblock block{};
     std::memcpy(&block, bytes.data(), sizeof(block));
     if (block.magic != kSuperblockMagic) {
         return SuperblockFinding::kNothing;

@@ -1,5 +1,6 @@
 #include "control/config/saved_config.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "control/config/file.h"
@@ -41,6 +42,12 @@ StartupCall read_call(const Json& entry, const std::string& origin) {
             .new_file = std::nullopt};
 }
 
+/// Lets hosts in, or says something about how.
+bool is_of_listener(const StartupCall& call) {
+    return call.method == "nvmf_subsystem_add_listener" ||
+           call.method == "nvmf_subsystem_listener_set_ana_state";
+}
+
 std::vector<StartupCall> read_saved_config(const Json& saved, const std::string& name) {
     const Json subsystems = saved.is_object() ? member(saved, "subsystems") : Json();
     if (!subsystems.is_array()) {
@@ -63,6 +70,10 @@ std::vector<StartupCall> read_saved_config(const Json& saved, const std::string&
             calls.push_back(read_call(entry, origin));
         }
     }
+    // SPDK's files have each subsystem's listeners right behind it. No host is let in before all is
+    // there that it may look for: a reservation, a second path, its keys.
+    std::stable_partition(
+        calls.begin(), calls.end(), [](const StartupCall& call) { return !is_of_listener(call); });
     return calls;
 }
 

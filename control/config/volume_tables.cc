@@ -4,6 +4,8 @@
 #include <iterator>
 #include <string>
 
+#include <fmt/format.h>
+
 #include "control/config/endpoint.h"
 
 namespace basalt::control {
@@ -179,7 +181,7 @@ void read_pool(TableReader table, std::vector<StartupCall>& calls) {
         Json qos = read_qos(each);
         put(qos, "qos_group", each.text("qos_group"));
         if (!qos.empty()) {
-            qos["name"] = name + "/" + volume;
+            qos["name"] = fmt::format("{}/{}", name, volume);
             add_call(calls, each.origin(), "bdev_set_qos_limit", std::move(qos));
         }
         each.finish();

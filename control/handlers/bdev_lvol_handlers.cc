@@ -208,8 +208,7 @@ Task<void> rename(Context& context,
     if (found.pool == nullptr) {
         co_return;
     }
-    const std::string new_name = request.new_name();
-    const Status renamed = co_await found.pool->rename(found.name, new_name);
+    const Status renamed = co_await found.pool->rename(found.name, request.new_name());
     answer(*found.pool, renamed, request.old_name(), reply);
 }
 

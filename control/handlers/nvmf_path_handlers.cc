@@ -10,7 +10,6 @@
 namespace basalt::control {
 
 using rpc::Reply;
-using rpc::RpcCode;
 using rpc::RpcError;
 
 namespace {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "nvmf/host_bdev/ana_log.h"
 #include "reactor/base/log.h"
 
 namespace basalt::nvmf {
@@ -11,7 +10,6 @@ namespace basalt::nvmf {
 namespace {
 
 constexpr uint64_t kStopPollNs = kNsPerMs;
-constexpr uint32_t kChangedListBytes = 4096;
 
 // Feature 0Bh and OAES: NVMe Base Specification, Asynchronous Event Configuration.
 constexpr uint32_t kNamespaceNotices = 1U << 8U;
@@ -20,7 +18,6 @@ constexpr uint32_t kAnaNotices = 1U << 11U;
 constexpr uint32_t kNoticeType = 2;
 constexpr uint32_t kNamespaceChanged = 0;
 constexpr uint32_t kAnaChanged = 3;
-constexpr uint8_t kCmicAna = 1U << 3U;
 // Since that version a namespace may say that it has no volatile cache, whatever the controller
 // says (NSFEAT of CNS 08h: VWCNP).
 constexpr uint32_t kVersion2 = 0x20000;
@@ -83,6 +80,11 @@ ControllerSession::ControllerSession(Reactor& control,
                 Error(Errc::kTimedOut));
         },
         this);
+    transition_timer_.set(
+        [](Timer&, void* self) { static_cast<ControllerSession*>(self)->refresh_ana(); }, this);
+    retry_timer_.set(
+        [](Timer&, void* self) { static_cast<ControllerSession*>(self)->refresh().detach(); },
+        this);
 }
 
 ControllerSession::~ControllerSession() {
@@ -91,10 +93,6 @@ ControllerSession::~ControllerSession() {
     }
     BASALT_ASSERT(running_ == 0);
     BASALT_ASSERT(state_ == State::kGone);
-}
-
-bool ControllerSession::has_ana() const {
-    return (identity_.cmic & kCmicAna) != 0;
 }
 
 // --- Connecting ------------------------------------------------------------------------------
@@ -142,6 +140,7 @@ Task<Status> ControllerSession::bring_up() {
         status = Errc::kConnectionClosed;
     }
     if (!status) {
+        stop_watching();
         co_await fence();  // Queues that came up may have been used already.
     }
     co_return status;
@@ -260,35 +259,6 @@ Task<Result<SessionNamespace>> ControllerSession::identify(Nsid nsid) {
     co_return space;
 }
 
-Task<Status> ControllerSession::read_ana() {
-    if (!has_ana()) {
-        co_return kOk;
-    }
-    const uint64_t wanted = 16 + uint64_t{identity_.nanagrpid} * sizeof(nvme_ana_group_desc) +
-                            uint64_t{std::max(identity_.mnan, identity_.nn)} * sizeof(uint32_t);
-    const uint64_t bytes = std::min<uint64_t>(
-        {(wanted + 3) / 4 * 4, kAnaLogBytesMax, controller_->transfer_bytes_max()});
-    std::vector<std::byte> log(bytes);
-    const std::span<std::byte> data(log);
-    const Status read = co_await controller_->read_log(NVME_LOG_LID_ANA, 0, data);
-    if (!read) {
-        co_return read;
-    }
-    const Result<std::vector<AnaGroup>> groups = parse_ana_log(log);
-    if (!groups) {
-        co_return groups.error();
-    }
-    for (auto& [nsid, space] : namespaces_) {
-        const uint32_t wanted_group = space.ana_group;
-        const auto group =
-            std::find_if(groups->begin(), groups->end(), [wanted_group](const AnaGroup& one) {
-                return one.group == wanted_group;
-            });
-        space.access = group != groups->end() ? group->access : PathAccess::kInaccessible;
-    }
-    co_return kOk;
-}
-
 void ControllerSession::on_async_event(uint32_t result) {
     const uint32_t info = (result >> 8U) & 0xffU;
     if ((result & 7U) != kNoticeType) {
@@ -298,45 +268,6 @@ void ControllerSession::on_async_event(uint32_t result) {
     wants_scan_ |= info == kNamespaceChanged;
     wants_ana_ |= info == kAnaChanged;
     refresh().detach();
-}
-
-void ControllerSession::refresh_ana() {
-    wants_ana_ = true;
-    refresh().detach();
-}
-
-Task<void> ControllerSession::refresh() {
-    if (is_refreshing_) {
-        co_return;  // It will see what has come.
-    }
-    is_refreshing_ = true;
-    ++running_;
-    co_await sequence_.acquire();
-    const AsyncMutex::Turn turn(sequence_);
-    while (is_live() && !is_stopping_ && (wants_scan_ || wants_ana_)) {
-        Status status;
-        wants_ana_ = false;
-        if (std::exchange(wants_scan_, false)) {
-            // Reading the list is what arms the event again.
-            std::vector<std::byte> changed(kChangedListBytes);
-            const std::span<std::byte> list(changed);
-            status = co_await controller_->read_log(NVME_LOG_LID_CHANGED_NS, 0, list);
-            status = co_await scan();
-        } else {
-            status = co_await read_ana();
-        }
-        if (status) {
-            user_.on_session_changed(*this);
-        } else if (controller_->admin().is_live()) {
-            BASALT_LOG(kWarn,
-                       "nvmf",
-                       "controller {} can't be asked for its namespaces: {}",
-                       cntlid_.raw(),
-                       describe(status.error().code));
-        }
-    }
-    is_refreshing_ = false;
-    --running_;
 }
 
 void ControllerSession::set_timer(uint64_t at_ns) {
@@ -376,6 +307,7 @@ void ControllerSession::perform(const ReconnectPolicy::Actions& actions) {
 Task<void> ControllerSession::stop() {
     is_stopping_ = true;
     control_.stop_timer(timer_);
+    stop_watching();
     if (state_ == State::kConnecting && controller_) {
         controller_->admin().close(Error(Errc::kCancelled));
     }

@@ -132,6 +132,10 @@ class ControllerSession final : private HostControllerUser {
     [[nodiscard]] Task<Status> scan();
     [[nodiscard]] Task<Result<SessionNamespace>> identify(Nsid nsid);
     [[nodiscard]] Task<Status> read_ana();
+    /// A transition (ANA state "change") that does not end within ANATT (Identify) ends the
+    /// association, which is made anew: so does Linux, after twice as long.
+    void watch_transitions();
+    void stop_watching();
     [[nodiscard]] Task<void> drop_queues();
     [[nodiscard]] Task<void> fence();
     [[nodiscard]] Task<void> lift_fence();
@@ -156,6 +160,9 @@ class ControllerSession final : private HostControllerUser {
     ReconnectPolicy policy_;
     Timer timer_;
     Timer fence_timer_;
+    Timer transition_timer_;  // The first transition should have ended.
+    Timer retry_timer_;       // Of a refresh.
+    std::map<uint32_t, uint64_t> in_transition_since_ns_;  // By NSID.
     std::unique_ptr<HostController> controller_;
     AsyncMutex sequence_{control_};  // Attempts, recoveries and refreshes, one at a time.
     State state_ = State::kConnecting;

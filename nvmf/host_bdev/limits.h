@@ -51,6 +51,11 @@ inline constexpr uint64_t kSweepPeriodNs = kNsPerSecond;
 /// Bytes of an ANA log that are read: 1024 groups with a namespace each.
 inline constexpr uint32_t kAnaLogBytesMax = 64 * 1024;
 
+/// A log of several pieces that changes while it is read is read again, so often at a time.
+inline constexpr uint32_t kAnaLogAttempts = 4;
+/// What a controller could not be asked for is asked for again after this.
+inline constexpr uint64_t kRefreshRetryNs = kNsPerSecond;
+
 /// Subsystems of a discovery log that are attached at most, and referrals that are followed.
 inline constexpr uint32_t kDiscoveredSubsystemsMax = 256;
 inline constexpr uint32_t kReferralDepthMax = 4;

@@ -49,6 +49,7 @@ void ControllerSession::lost(Error reason) {
                options_.host.subsystem_nqn,
                options_.host.address.to_string(),
                describe(reason.code));
+    stop_watching();
     state_ = State::kRecovering;
     lost_reason_ = reason;
     recover().detach();

@@ -80,6 +80,13 @@ HostPlace Admission::take_controller(std::string_view host_nqn) {
     return take(host_nqn, &HostTally::controllers, options_.host_controllers_max);
 }
 
+bool Admission::has_room(std::string_view host_nqn, bool for_controller) const {
+    const auto share = hosts_.find(host_nqn);
+    return share == hosts_.end() ||
+           (share->second.connections < options_.host_connections_max &&
+            (!for_controller || share->second.controllers < options_.host_controllers_max));
+}
+
 HostPlace Admission::take(std::string_view host_nqn, uint32_t HostTally::*what, uint32_t limit) {
     auto share = hosts_.find(host_nqn);
     if (share == hosts_.end()) {

@@ -74,7 +74,8 @@ struct AdmissionStats {
 /// Bounds what a host, or whoever pretends to be one, may take of a reactor, so that the others do
 /// not notice. A connection that is not live yet (no ICReq, no Connect, not authenticated) is known
 /// by its address alone: of these an address may have so many, and all together so many; above that
-/// the oldest one goes, which has had most time. From Connect on the host's NQN counts.
+/// the oldest one goes, which has had most time. A live one counts as its host's, by NQN: what a
+/// host may have is not for others to take who only name it.
 ///
 /// Runs when connections come and go, never for an I/O. Owner and core: PollGroup.
 class Admission {
@@ -92,6 +93,9 @@ class Admission {
     /// A place for a connection or a controller of the host; empty: it has all that one may have.
     [[nodiscard]] HostPlace take_connection(std::string_view host_nqn);
     [[nodiscard]] HostPlace take_controller(std::string_view host_nqn);
+    /// Whether there is one, for a connection and perhaps a controller. For who claims to be the
+    /// host and has yet to prove it: that takes nothing from the host, see QueueAuthentication.
+    [[nodiscard]] bool has_room(std::string_view host_nqn, bool for_controller) const;
     [[nodiscard]] AdmissionStats& stats() { return stats_; }
     [[nodiscard]] const AdmissionStats& stats() const { return stats_; }
     /// Connections that have begun and are not live.

@@ -6,6 +6,7 @@
 
 #include "nvmf/wire/spec.h"
 #include "nvmf/wire/status.h"
+#include "reactor/io/clock.h"
 
 namespace basalt::nvmf {
 
@@ -22,13 +23,16 @@ enum class AnaState : uint8_t {
 };
 
 /// ANATT: a host waits this long for the end of the state "change". Linux resets the controller
-/// after twice as long.
+/// after twice as long, again and again. So a transition that nobody ends ends by itself then, as
+/// inaccessible: the host looks for another path, and hears when this one is back.
 inline constexpr uint8_t kAnaTransitionSeconds = 10;
+inline constexpr uint64_t kAnaTransitionNs = kAnaTransitionSeconds * kNsPerSecond;
 
 /// One ANA group as one listener leads to it.
 struct AnaGroupState {
     AnaState state = AnaState::kOptimized;
     uint64_t changes = 1;  ///< Change count of its descriptor; 0 would mean that none is given.
+    uint64_t change_ends_ns = 0;  ///< kChange only: when it becomes inaccessible, if nobody says.
 };
 
 [[nodiscard]] constexpr bool is_accessible(AnaState state) {

@@ -1,7 +1,6 @@
 #include "nvmf/target/connection.h"
 
 #include <algorithm>
-#include <new>
 
 #include "nvmf/target/balance_policy.h"
 #include "nvmf/target/command_executor.h"
@@ -46,20 +45,18 @@ Connection::Connection(PollGroup& group, uint64_t id, ListenerId listener)
           this) {
     connect_timer_.set([](Timer&, void* self) { static_cast<Connection*>(self)->on_timer(); },
                        this);
-    error_report_.connection = this;
+    errors_.report.connection = this;
     move_.patience.set([](Timer&, void* self) { static_cast<Connection*>(self)->give_up_move(); },
                        this);
     choose_sources();
     data_timer_.set([](Timer&, void* self) { static_cast<Connection*>(self)->check_data_time(); },
                     this);
-    add_requests(kRequestsBeforeConnect);
+    requests_.add(kRequestsBeforeConnect);
 }
 
 Connection::~Connection() {
     BASALT_ASSERT(phase_ == Phase::kClosed);
     BASALT_ASSERT(holds_ == 0);
-    while (free_.pop_front() != nullptr) {
-    }
 }
 
 SocketOptions Connection::socket_options() const {
@@ -85,33 +82,9 @@ Status Connection::start(AcceptedSocket accepted) {
     return kOk;
 }
 
-void Connection::add_requests(uint32_t count) {
-    BASALT_ASSERT(requests_.size() == request_capacity_);
-    request_memory_.push_back(std::make_unique_for_overwrite<std::byte[]>(count * sizeof(Request)));
-    fresh_request_ = request_memory_.back().get();
-    request_capacity_ += count;
-    requests_.reserve(request_capacity_);
-}
-
-Request* Connection::next_request() {
-    if (Request* request = free_.front()) {
-        return request;
-    }
-    if (requests_.size() == request_capacity_) {
-        return nullptr;
-    }
-    auto* made = ::new (fresh_request_) Request(*this, static_cast<uint16_t>(requests_.size()));
-    fresh_request_ += sizeof(Request);
-    requests_.emplace_back(made);
-    free_.push_back(*made);
-    return made;
-}
-
 void Connection::go_live(uint32_t queue_entries, bool disables_sq_flow_control) {
     BASALT_ASSERT(phase_ == Phase::kAwaitingConnect || phase_ == Phase::kConnecting);
-    // Who has a key that an authentication has made has authenticated.
-    if (link.subsystem->config().requires_authentication(link.host_nqn) &&
-        !is_generated_identity(tls_identity())) {
+    if (must_authenticate(*this, link.subsystem->config(), link.host_nqn)) {
         phase_ = Phase::kAuthenticating;
         restart_timer(group_->options().authentication_timeout_ms * kNsPerMs);
     } else {
@@ -123,7 +96,7 @@ void Connection::go_live(uint32_t queue_entries, bool disables_sq_flow_control) 
     has_sq_flow_control_ = !disables_sq_flow_control;
     sq_head_ = 1;  // Behind Connect.
     choose_sources();
-    add_requests(queue_entries + kRequestSlack - kRequestsBeforeConnect);
+    requests_.add(queue_entries + kRequestSlack - kRequestsBeforeConnect);
     if (is_short_of_requests_) {
         is_short_of_requests_ = false;
         resume_later();
@@ -353,8 +326,7 @@ void Connection::free_request(Request& request) {
         std::exchange(request.fused, nullptr)->forget(request);
     }
     request.set_state(Request::State::kFree);
-    free_.push_front(request);
-    --in_use_;
+    requests_.give_back(request);
     if (is_short_of_requests_) {
         is_short_of_requests_ = false;
         resume_later();
@@ -378,10 +350,11 @@ void Connection::flush() {
         flush_later();
         return;
     }
-    recent_depth_ =
-        std::max(in_use_, recent_depth_ - (recent_depth_ + kDepthDecay - 1) / kDepthDecay);
+    recent_depth_ = std::max(requests_.in_use_count(),
+                             recent_depth_ - (recent_depth_ + kDepthDecay - 1) / kDepthDecay);
     const std::span<const iovec> pieces = output_.begin_send(format_);
-    if (output_.sent_count() < kSendPauseResponses && in_use_ < kSendPauseResponses) {
+    if (output_.sent_count() < kSendPauseResponses &&
+        requests_.in_use_count() < kSendPauseResponses) {
         socket_->send_at_once(pieces);
     } else {
         socket_->send(pieces);
@@ -389,7 +362,7 @@ void Connection::flush() {
 }
 
 bool Connection::is_host_busy() const {
-    return in_use_ * kSendPauseDepthDivisor < recent_depth_;
+    return requests_.in_use_count() * kSendPauseDepthDivisor < recent_depth_;
 }
 
 void Connection::pace_sends() {

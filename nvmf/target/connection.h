@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "nvmf/target/abort.h"
 #include "nvmf/target/admission.h"
@@ -17,6 +16,7 @@
 #include "nvmf/target/output.h"
 #include "nvmf/target/queue_authentication.h"
 #include "nvmf/target/request.h"
+#include "nvmf/target/request_table.h"
 #include "nvmf/wire/pdu_receiver.h"
 #include "reactor/msg/owned_event.h"
 #include "reactor/reactor.h"
@@ -94,6 +94,11 @@ class Connection final : public SocketHandler, private PduHandler {
     void errors_reported();
     /// Hands a request that was refused its buffer for lack of one what it waited for.
     void buffer_granted(Request& request, Buffer buffer);
+
+    /// Nothing of the request is needed any more: gives its memory back, and it is free for the
+    /// next command.
+    void free_request(Request& request);
+
     /// Ends a request that is to be aborted, and tells who wanted that.
     void finish_abort(Request& request);
     /// Sends an R2T for all data of a request that has memory for it (`piece`).
@@ -205,11 +210,7 @@ class Connection final : public SocketHandler, private PduHandler {
     void use_buffer(Request& request, Buffer buffer);
     void execute(Request& request);
     [[nodiscard]] uint16_t sq_head_for(const Request& request) const;
-    void free_request(Request& request);
     void release_memory(Request& request);
-    void add_requests(uint32_t count);
-    /// A free request, still in free_; null if the queue has no more.
-    [[nodiscard]] Request* next_request();
     void flush_later();
     void flush();
     /// Sets when the next send may start; see kSendPauseFactor.
@@ -225,6 +226,7 @@ class Connection final : public SocketHandler, private PduHandler {
     void answer_aborts(Predicate predicate, bool was_aborted);
     /// Has a failure logged; the status for the host, which says whether there is more to read.
     [[nodiscard]] NvmeStatus note_error(const Request& request, NvmeStatus status);
+    void log_failure(const Request& request, NvmeStatus status);
     void send_errors();
     void end_if_unused();
     void end();
@@ -260,16 +262,7 @@ class Connection final : public SocketHandler, private PduHandler {
     OwnedEvent<Connection, &Connection::leave_if_quiet> leave_event_{*this};
     PeriodWork period_work_;
 
-    struct EndRequest {
-        void operator()(Request* request) const { request->~Request(); }
-    };
-    // Memory is reserved when Connect tells the queue's depth, and a request made in it when it is
-    // first needed: a queue costs what it has used (the system backs memory that is touched).
-    std::vector<std::unique_ptr<std::byte[]>> request_memory_;
-    std::byte* fresh_request_ = nullptr;  // Where the next is made.
-    size_t request_capacity_ = 0;
-    std::vector<std::unique_ptr<Request, EndRequest>> requests_;  // The index is the transfer tag.
-    RequestList free_;
+    RequestTable requests_{*this};
     // In kNeedsBuffer while the connection holds, or is in line for, its share of that size.
     std::array<RequestList, BufferPool::kClasses> needy_;
     std::array<uint32_t, BufferPool::kClasses> share_used_{};
@@ -284,12 +277,10 @@ class Connection final : public SocketHandler, private PduHandler {
     BufferSource capsule_buffer_source_;  // Where it comes from.
     bool is_short_of_requests_ = false;
     ConnectionRate rate_{*this};
-    ErrorBatch errors_;  // To be sent when error_report_ is home again.
-    ErrorReport error_report_;
+    QueueErrors errors_;
     AbortList aborts_;  // Waiting for commands whose bytes the host is sending.
 
     uint64_t next_send_ns_ = 0;
-    uint32_t in_use_ = 0;        // Requests that are not free.
     uint32_t recent_depth_ = 0;  // The most that were in use of late.
     uint32_t queue_entries_ = 0;
     uint32_t sq_head_ = 0;

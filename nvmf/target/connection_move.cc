@@ -61,10 +61,10 @@ bool Connection::holds_stream() const {
 }
 
 bool Connection::is_quiet() const {
-    return in_use_ == move_.parked_count && receiving_ == nullptr && holds_ == 0 &&
+    return requests_.in_use_count() == move_.parked_count && receiving_ == nullptr && holds_ == 0 &&
            half_pair == nullptr && aborts_.empty() && !output_.is_sending() &&
-           !output_.has_work() && authentication_.is_idle() && errors_.is_empty() &&
-           !error_report_.is_under_way;
+           !output_.has_work() && authentication_.is_idle() && errors_.waiting.is_empty() &&
+           !errors_.report.is_under_way;
 }
 
 void Connection::leave_later() {

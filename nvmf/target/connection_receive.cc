@@ -91,7 +91,7 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
     if (holds_stream()) [[unlikely]] {
         return PayloadPlan::later();
     }
-    Request* request = next_request();
+    Request* request = requests_.next();
     if (request == nullptr) {
         // More commands than the queue is deep: backpressure, no disconnect.
         is_short_of_requests_ = true;
@@ -109,8 +109,7 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
     if (!kept && !find_capsule_memory(sqe, capsule_bytes)) {
         return PayloadPlan::later();
     }
-    free_.pop_front();
-    ++in_use_;
+    requests_.take(*request);
     request->set_state(Request::State::kReceiving);
     request->reset(header.sqe());
     request->is_paid = rate_.take_payment();
@@ -197,13 +196,13 @@ bool Connection::find_capsule_memory(const Sqe& sqe, uint32_t bytes) {
 PayloadPlan Connection::on_h2c_data(const H2cData& data) {
     // The tag alone finds the request: the command id in the PDU is the host's claim, and trusting
     // it has crashed a target before.
-    const uint16_t tag = data.transfer_tag.get();
-    if (tag >= requests_.size() || requests_[tag]->state() != Request::State::kAwaitingData ||
-        requests_[tag]->link.is_linked()) {
+    Request* found = requests_.find(data.transfer_tag.get());
+    if (found == nullptr || found->state() != Request::State::kAwaitingData ||
+        found->link.is_linked()) {
         // A request that is linked has its R2T in the output still: the host guesses tags.
         return PayloadPlan::reject(Fes::kInvalidHeaderField, offsetof(H2cData, transfer_tag));
     }
-    Request& request = *requests_[tag];
+    Request& request = *found;
     if (data.command_id.get() != request.sqe.command_id.get()) {
         return PayloadPlan::reject(Fes::kInvalidHeaderField, offsetof(H2cData, command_id));
     }
@@ -213,6 +212,13 @@ PayloadPlan Connection::on_h2c_data(const H2cData& data) {
     }
     if (bytes == 0 || bytes > request.data_bytes - request.received_bytes) {
         return PayloadPlan::reject(Fes::kDataTransferOutOfRange);
+    }
+    // An R2T asks for all of a command's data, so the last PDU brings its end. One that calls
+    // itself the last before would leave the command waiting for what will not come. The flag
+    // missing at the end is let pass, as SPDK's and Linux's targets do.
+    const bool is_last = (data.common.flags & kFlagLastPdu) != 0;
+    if (is_last && bytes != request.data_bytes - request.received_bytes) {
+        return PayloadPlan::reject(Fes::kInvalidHeaderField, offsetof(CommonHeader, flags));
     }
     receiving_ = &request;
     is_data_for_request_ = true;

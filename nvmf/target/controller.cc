@@ -38,6 +38,7 @@ constexpr std::array<EventTraits, kAsyncEventKinds> kEventTraits{{
     {NVME_AER_NOTICE, 0x03, NVME_LOG_LID_ANA, 1U << 11U},
     {NVME_AER_CSS, NVME_AER_CSS_NVM_RESERVATION, NVME_LOG_LID_RESERVATION, 0},
     {NVME_AER_SMART, 0x01, NVME_LOG_LID_SMART, NVME_SMART_CRIT_TEMPERATURE},
+    {NVME_AER_SMART, 0x00, NVME_LOG_LID_SMART, NVME_SMART_CRIT_DEGRADED},
 }};
 
 }  // namespace
@@ -372,8 +373,10 @@ void Controller::deliver_events() {
 uint8_t Controller::critical_warning() const {
     const bool is_temperature_wrong = kRoomTemperatureKelvin >= features.temperature_over ||
                                       kRoomTemperatureKelvin <= features.temperature_under;
+    // All Media Read Only would have to be true of all, and must not be said of what is meant to be
+    // so, a snapshot: a device that has stopped to take writes makes us less reliable instead.
     return static_cast<uint8_t>((is_temperature_wrong ? NVME_SMART_CRIT_TEMPERATURE : 0) |
-                                (gathered_health.is_degraded ? NVME_SMART_CRIT_DEGRADED : 0));
+                                (gathered_health.troubles != 0 ? NVME_SMART_CRIT_DEGRADED : 0));
 }
 
 void Controller::namespace_changed(Nsid nsid) {

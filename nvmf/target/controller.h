@@ -40,8 +40,9 @@ enum class AsyncEvent : uint8_t {
     kAnaChanged,
     kReservationNotice,
     kTemperature,
+    kReliability,
 };
-inline constexpr size_t kAsyncEventKinds = 5;
+inline constexpr size_t kAsyncEventKinds = 6;
 
 /// One host's controller of one subsystem: registers, features, events, keep alive, and which I/O
 /// queues belong to it. Made by Connect on an admin queue, and lives on that queue's core; I/O

@@ -2,6 +2,7 @@
 
 #include "nvmf/target/error_log.h"
 #include "nvmf/target/options.h"
+#include "reactor/base/log_throttle.h"
 #include "reactor/msg/event.h"
 
 namespace basalt::nvmf {
@@ -19,6 +20,13 @@ struct ErrorReport : Event {
     ControllerId cntlid;
     ErrorBatch batch;
     bool is_under_way = false;
+};
+
+/// What one queue has to tell of its failures: to its controller's log page, and to ours.
+struct QueueErrors {
+    ErrorBatch waiting;  ///< To be sent when `report` is home again.
+    ErrorReport report;
+    LogThrottle lines{kFailureLogNs};
 };
 
 }  // namespace basalt::nvmf

@@ -65,6 +65,32 @@ struct ConnectNames {
     std::string_view host;
 };
 
+/// What a host takes of its places by Connect.
+struct HostPlaces {
+    bool are_there = false;
+    HostPlace connection;
+    HostPlace controller;
+};
+
+/// Who has yet to prove that it is the host takes none now, but is refused where there are none.
+HostPlaces find_places(Connection& connection,
+                       const SubsystemConfig& config,
+                       std::string_view host_nqn,
+                       bool wants_controller) {
+    Admission& admission = connection.group().admission();
+    HostPlaces found;
+    if (must_authenticate(connection, config, host_nqn)) {
+        found.are_there = admission.has_room(host_nqn, wants_controller);
+        return found;
+    }
+    found.connection = admission.take_connection(host_nqn);
+    if (wants_controller) {
+        found.controller = admission.take_controller(host_nqn);
+    }
+    found.are_there = found.connection && (!wants_controller || found.controller);
+    return found;
+}
+
 void connect_admin_queue(Request& request,
                          const nvmf_connect_data& data,
                          const ConnectNames& names,
@@ -86,9 +112,8 @@ void connect_admin_queue(Request& request,
                "bad admin queue size");
         return;
     }
-    HostPlace place = connection.group().admission().take_connection(names.host);
-    HostPlace controller_place = connection.group().admission().take_controller(names.host);
-    if (!place || !controller_place) {
+    HostPlaces places = find_places(connection, subsystem.config(), names.host, true);
+    if (!places.are_there) {
         refuse_busy(request, "the host has as many connections or controllers as one may have");
         return;
     }
@@ -102,8 +127,8 @@ void connect_admin_queue(Request& request,
         refuse(request, status::kConnectControllerBusy, 0, "no controller id is free");
         return;
     }
-    controller->place = std::move(controller_place);
-    connection.place = std::move(place);
+    controller->place = std::move(places.controller);
+    connection.place = std::move(places.connection);
     connection.link.controller = controller;
     connection.link.home = connection.group().reactor().core();
     connection.link.cntlid = controller->id();
@@ -151,11 +176,12 @@ void connect_io_queue(Request& request,
         refuse(request, status::kConnectInvalidParameters, kOffsetCntlid, "no such controller");
         return;
     }
-    connection.place = connection.group().admission().take_connection(names.host);
-    if (!connection.place) {
+    HostPlaces places = find_places(connection, subsystem.config(), names.host, false);
+    if (!places.are_there) {
         refuse_busy(request, "the host has as many connections as one may have");
         return;
     }
+    connection.place = std::move(places.connection);
     connection.link.home = *home;
     connection.link.cntlid = cntlid;
     connection.link.qid = command.qid();

@@ -200,9 +200,13 @@ NvmeStatus get_host_behavior(Request& request, bool wants_default) {
 }
 
 NvmeStatus set_host_behavior(Request& request) {
+    // ACRE, ETDAS, LBAFEE and HDISNS are 0 or 1; what else they may be is reserved.
     constexpr std::byte kEnabledMax{1};
-    if (request.payload()[0] > kEnabledMax) {
-        return status::kInvalidField.with_dnr();
+    constexpr size_t kSwitches = 4;
+    for (const std::byte each : request.payload().first(kSwitches)) {
+        if (each > kEnabledMax) {
+            return status::kInvalidField.with_dnr();
+        }
     }
     FeatureValues& values = values_of(request);
     std::memcpy(values.host_behavior.data(), request.payload().data(), values.host_behavior.size());

@@ -140,9 +140,9 @@ NvmeStatus identify_controller(Request& request) {
 }
 
 NvmeStatus identify_nvm_controller(Request& request) {
-    nvme_id_ctrl_nvm data{};
-    data.dmrl = kDsmRangesMax - 1;  // A byte: 255 is the most it can say.
-    data.dmrsl = UINT32_MAX;
+    // 0 means no limit, in all of its fields: Verify, Write Zeroes and Dataset Management take what
+    // a command can say. DMRL in particular has no number for all 256 ranges.
+    const nvme_id_ctrl_nvm data{};
     put_identify_data(request, data);
     return status::kSuccess;
 }

@@ -7,6 +7,7 @@
 #include "nvmf/target/connection.h"
 #include "nvmf/target/io/command_table.h"
 #include "nvmf/target/io/copy_check.h"
+#include "nvmf/target/io/dataset_management.h"
 #include "nvmf/target/io/passage.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/reservation/reservation_commands.h"
@@ -63,48 +64,17 @@ NvmeStatus check_without_data(Request& request, const bdev::BdevInfo& info) {
     return check_range(command, info);
 }
 
-NvmeStatus check_dataset_management(Request& request) {
-    const DsmView command(request.sqe);
-    if (request.data_bytes < command.data_bytes()) {
-        return status::kDataSglLengthInvalid.with_dnr();
-    }
-    if (request.data_bytes > kDsmRangesMax * kDsmRangeBytes) {
-        return status::kInvalidField.with_dnr();
-    }
-    return status::kSuccess;
-}
-
 void fill_pieces(Request& request) {
     request.io.pieces = request.io.wants_device_memory ? nullptr : &request.piece;
     request.io.piece_count = request.io.wants_device_memory ? 0 : 1;
 }
 
-/// Between two parts of a command: nobody hears of it any more, or the host wants it to end.
-bool has_to_stop(const Request& request) {
-    return request.connection.is_closing() || request.is_abort_wanted;
-}
-
 /// A command that has waited at a fence begins again, unless its host has gone meanwhile.
 void resume_command(Request& request) {
     if (has_to_stop(request)) {
-        request.connection.complete(request, status::kAbortRequested);
+        end_aborted(request);
     } else {
         execute_io_command(request);
-    }
-}
-
-/// Ends the command with the device's outcome; it has given the namespace back.
-void finish(Request& request, Status outcome) {
-    const MediaAccess access = request.io.op == IoOp::kRead || request.io.op == IoOp::kCompare
-                                   ? MediaAccess::kRead
-                                   : MediaAccess::kWrite;
-    const NvmeStatus answer = outcome ? status::kSuccess : to_nvme_status(outcome.error(), access);
-    Namespace& used = *std::exchange(request.target_namespace, nullptr);
-    used.health.count(request, outcome, answer, used.info().block_size_bytes);
-    if (request.is_abort_wanted && answer.is(status::kAbortRequested)) {
-        request.connection.finish_abort(request);
-    } else {
-        request.connection.complete(request, answer);
     }
 }
 
@@ -140,7 +110,7 @@ void transfer_done(bdev::IoRequest& io, void* context) {
         return;
     }
     leave_gate(request);
-    finish(request, io.status && !is_whole ? Status(Errc::kCancelled) : io.status);
+    finish_io_command(request, io.status && !is_whole ? Status(Errc::kCancelled) : io.status);
 }
 
 /// Submits the range from block `scratch` on, or as much of it as the device takes at once. A
@@ -235,7 +205,7 @@ void flush_done(bdev::IoRequest& io, void* context) {
     Request& request = *static_cast<Request*>(context);
     request.target_namespace->release();
     if (!io.status || request.sqe.nsid() != kNsidAll) {
-        finish(request, io.status);
+        finish_io_command(request, io.status);
         return;
     }
     request.target_namespace = next_to_flush(request);
@@ -266,94 +236,38 @@ void execute_flush(Request& request) {
     }
     if (!request.target_namespace->info().can(IoOp::kFlush)) {
         request.target_namespace->release();
-        finish(request, kOk);  // Nothing is ever volatile there.
+        finish_io_command(request, kOk);  // Nothing is ever volatile there.
         return;
     }
     submit_flush(request);
 }
 
-// --- Dataset management ----------------------------------------------------------------------
-
-nvme_dsm_range range_at(const Request& request, uint32_t index) {
-    nvme_dsm_range range{};
-    std::memcpy(&range, request.payload().data() + size_t{index} * sizeof(range), sizeof(range));
-    return range;
-}
-
-void finish_unmap(Request& request, Status outcome) {
-    request.target_namespace->release();
-    finish(request, outcome);
-}
-
-/// Unmaps the next range that is not empty, or ends the command.
-void unmap_next(Request& request);
-
-void unmap_done(bdev::IoRequest& io, void* context) {
-    Request& request = *static_cast<Request*>(context);
-    leave_gate(request);
-    ++request.scratch;
-    if (io.status) {
-        unmap_next(request);
-    } else {
-        finish_unmap(request, io.status);
-    }
-}
-
-void unmap_next(Request& request) {
-    const uint32_t count = DsmView(request.sqe).range_count();
-    while (request.scratch < count && range_at(request, request.scratch).nlb == 0) {
-        ++request.scratch;
-    }
-    if (request.scratch == count) {
-        finish_unmap(request, kOk);
-        return;
-    }
-    if (has_to_stop(request)) {
-        finish_unmap(request, Errc::kCancelled);
-        return;
-    }
-    if (request.target_namespace->is_write_protected()) [[unlikely]] {
-        finish_unmap(request, Errc::kReadOnly);
-        return;
-    }
-    const nvme_dsm_range range = range_at(request, request.scratch);
-    if (!enter_gate(request, {range.slba, range.nlb}, &unmap_next)) {
-        return;
-    }
-    bdev::IoRequest& io = request.io;
-    io.op = IoOp::kUnmap;
-    io.first = Lba(range.slba);
-    io.count = BlockCount(range.nlb);
-    io.may_deallocate = true;
-    io.pieces = nullptr;
-    io.piece_count = 0;
-    io.push_completion(&unmap_done, &request);
-    request.target_namespace->channel().submit(io);
-}
-
-void execute_dataset_management(Request& request) {
-    const bdev::BdevInfo& info = request.target_namespace->info();
-    const DsmView command(request.sqe);
-    // All ranges are judged before the first is touched.
-    for (uint32_t i = 0; i < command.range_count(); ++i) {
-        const nvme_dsm_range range = range_at(request, i);
-        const uint64_t total = info.block_count.raw();
-        if (range.slba > total || range.nlb > total - range.slba) {
-            request.target_namespace = nullptr;
-            request.connection.complete(request, status::kLbaOutOfRange.with_dnr());
-            return;
-        }
-    }
-    request.target_namespace->acquire();
-    // The other attributes are hints about future access, which no device here uses.
-    if (command.deallocate() && info.can(IoOp::kUnmap)) {
-        unmap_next(request);
-    } else {
-        finish_unmap(request, kOk);
-    }
-}
-
 }  // namespace
+
+bool has_to_stop(const Request& request) {
+    return request.connection.is_closing() || request.is_abort_wanted;
+}
+
+void end_aborted(Request& request) {
+    if (request.early_status.ok()) {
+        request.connection.finish_abort(request);
+    } else {
+        request.connection.complete(request, request.early_status);
+    }
+}
+
+void finish_io_command(Request& request, Status outcome) {
+    const MediaAccess access = request.io.op == IoOp::kRead || request.io.op == IoOp::kCompare
+                                   ? MediaAccess::kRead
+                                   : MediaAccess::kWrite;
+    const NvmeStatus answer = outcome ? status::kSuccess : to_nvme_status(outcome.error(), access);
+    count_outcome(request, *std::exchange(request.target_namespace, nullptr), outcome, answer);
+    if (request.is_abort_wanted && answer.is(status::kAbortRequested)) {
+        end_aborted(request);
+    } else {
+        request.connection.complete(request, answer);
+    }
+}
 
 NvmeStatus check_write_access(const Request& request, const Namespace& space) {
     const IoCommandKind* kind = find_io_command(request.sqe.opcode);
@@ -492,26 +406,30 @@ bool has_parts_left(const Request& request) {
 
 }  // namespace
 
-bool stop_io_command(Request& request) {
+bool stop_io_command(Request& request, NvmeStatus why) {
     if (request.waiter.is_waiting()) {
         BufferPool::cancel(request.waiter);  // It waits for a step job.
-        request.connection.complete(request, status::kAbortRequested);
+        request.connection.complete(request, why);
         return true;
     }
     if (request.io.lane != nullptr && request.fused == nullptr) {
         // It waits for its device's rate.
         request.io.lane->forget(request.io);
-        request.io.complete(Errc::kCancelled);
+        request.io.complete(to_error(why));
         return true;
     }
-    if (request.resume == nullptr) {
-        // They look before each step; a device has all of the others.
-        return request.job != nullptr || has_parts_left(request);
+    if (request.resume == nullptr && request.job == nullptr && !has_parts_left(request)) {
+        return false;  // A device has it; the others look before each step.
     }
-    // It waits at a fence.
-    RequestList::remove(request);
-    request.is_abort_wanted = true;
-    std::exchange(request.resume, nullptr)(request);
+    if (!why.is(status::kAbortRequested)) {
+        request.early_status = why;
+    }
+    if (request.resume != nullptr) {
+        // It waits at a fence.
+        RequestList::remove(request);
+        request.is_abort_wanted = true;
+        std::exchange(request.resume, nullptr)(request);
+    }
     return true;
 }
 

@@ -13,7 +13,8 @@ namespace basalt::nvmf {
 inline constexpr uint32_t kRequestsBeforeConnect = 1;
 
 /// Requests beyond the queue's entries: a host may send a new command when it has our response, and
-/// we hear a moment later that the response is sent. Without slack that pauses the stream.
+/// of a read in memory of ours we hear a moment later that it is sent. Without slack that pauses
+/// the stream.
 inline constexpr uint32_t kRequestSlack = 16;
 
 /// Headers and digests of one send. 8 KiB hold those of 160 reads or 330 writes.
@@ -76,6 +77,10 @@ inline constexpr uint64_t kFusedPartnerTimeoutNs = 10 * kNsPerSecond;
 /// Commands of one reactor that copy, verify and the like at a time, each with 128 KiB; more wait
 /// in line. Enough to keep a drive busy, and few enough that they take little from other I/O.
 inline constexpr uint32_t kStepJobs = 16;
+/// What a command in steps may take, its time in line included: then it ends with Command
+/// Interrupted, and the host may try again. Linux gives 30 s before it takes the controller for
+/// dead, and a host may have many copies in line at once.
+inline constexpr uint32_t kStepPatienceMs = 20'000;
 /// What one Copy may move: at 100 MB/s 2.7 s, far from a host's time-out of 30 s.
 inline constexpr uint64_t kCopyBytesMax = uint64_t{256} << 20U;
 /// Source ranges of one Copy: 4 KiB of descriptors, the smallest buffer there is.
@@ -138,6 +143,8 @@ inline constexpr uint64_t kGeneratedKeyIdleNs = 60 * kNsPerSecond;
 
 /// How often a group tells at most that it refuses connections.
 inline constexpr uint64_t kRefusalLogNs = kNsPerSecond;
+/// The same for the failed commands of one connection.
+inline constexpr uint64_t kFailureLogNs = kNsPerSecond;
 
 /// How long a connection stays after its authentication has failed, so that the host can receive
 /// the reason. As long as with SPDK.

@@ -87,6 +87,7 @@ NvmeStatus write_health_log(Request& request, PageWindow& page) {
     page.add(data);
     if (!GetLogPageView(request.sqe).rae() && !page.is_missed()) {
         controller.rearm(AsyncEvent::kTemperature);
+        controller.rearm(AsyncEvent::kReliability);
     }
     return status::kSuccess;
 }
@@ -117,9 +118,11 @@ NvmeStatus write_command_effects(Request&, PageWindow& page) {
                                  nvme_admin_set_features,
                                  nvme_admin_get_features,
                                  nvme_admin_async_event,
-                                 nvme_admin_keep_alive}) {
+                                 nvme_admin_keep_alive,
+                                 nvme_admin_fabrics}) {
         data.acs[opcode] = kEffectSupported;
     }
+    data.iocs[nvme_admin_fabrics] = kEffectSupported;  // Connect and Disconnect among them.
     for (const IoCommandKind& each : kIoCommands) {
         data.iocs[each.opcode] = kEffectSupported | (each.changes_blocks ? kEffectChangesData : 0U);
     }

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "nvmf/target/connection.h"
 #include "nvmf/wire/digest.h"
 
 namespace basalt::nvmf {
@@ -97,8 +98,15 @@ std::span<const iovec> Output::begin_send(const PduFormat& format) {
         } else {
             BASALT_ASSERT(request->state() == Request::State::kResponding);
             add_response(*request, format);
-            sent_.push_back(*request);
             ++sent_count_;
+            if (request->holds_memory()) {
+                sent_.push_back(*request);
+            } else {
+                // All of it is encoded. The host may answer each response with a new command
+                // before it has taken the last: with their requests held until then, streams
+                // stood still, full of what had been received, whenever a host was busy.
+                request->connection.free_request(*request);
+            }
         }
     }
     // Last: ICResp has nothing before it, and after a terminate request nothing may come.

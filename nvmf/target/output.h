@@ -46,10 +46,10 @@ class Output {
     [[nodiscard]] uint32_t sent_count() const { return sent_count_; }
 
     /// Makes the next send of what is queued. has_work() and not is_sending(). The pieces stay
-    /// until finish_send().
+    /// until finish_send(). A request without memory of ours is given back to its connection here.
     [[nodiscard]] std::span<const iovec> begin_send(const PduFormat& format);
 
-    /// The send is over: gives back each request whose response it was.
+    /// The send is over: gives back each request whose payload it was.
     template <typename Release>
     void finish_send(Release release) {
         is_sending_ = false;

@@ -109,10 +109,9 @@ void PollGroup::add(Connection& connection) {
 
 /// Who sends thousands gets a line a second for all of them.
 void PollGroup::tell_refusal(std::string_view why) {
-    if (refusal_told_ns_ != 0 && reactor_.now_ns() - refusal_told_ns_ < kRefusalLogNs) {
+    if (!refusal_lines_.admit(reactor_.now_ns())) {
         return;
     }
-    refusal_told_ns_ = reactor_.now_ns();
     BASALT_LOG(kWarn,
                "nvmf",
                "connections refused: {} ({} refused and {} given up until now)",

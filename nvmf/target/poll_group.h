@@ -260,7 +260,7 @@ class PollGroup {
     Authenticator& authenticator_;
     const TransportOptions options_;
     Admission admission_{options_};  // Connections and controllers have places in it.
-    uint64_t refusal_told_ns_ = 0;
+    LogThrottle refusal_lines_{kRefusalLogNs};
     GroupTls tls_{*this};
     QueuePools io_pools_;
     QueuePools admin_pools_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "nvmf/target/connection.h"
+#include "nvmf/target/controller.h"
 #include "nvmf/target/poll_group.h"
 #include "nvmf/target/subsystem.h"
 #include "nvmf/wire/command.h"
@@ -32,7 +33,33 @@ SecureChannel channel_offered(Connection& connection) {
     return is_possible ? SecureChannel::kNewPsk : SecureChannel::kNone;
 }
 
+/// Now that the host is who it says it is, its queue counts as its own. False: the host has all
+/// that one may have.
+bool take_places(Connection& connection) {
+    Admission& admission = connection.group().admission();
+    const std::string_view host_nqn = connection.link.host_nqn;
+    connection.place = admission.take_connection(host_nqn);
+    Controller* const controller = connection.link.controller;
+    if (controller == nullptr) {
+        return static_cast<bool>(connection.place);
+    }
+    if (connection.place) {
+        controller->place = admission.take_controller(host_nqn);
+    }
+    if (!controller->place) {
+        connection.place = {};
+    }
+    return static_cast<bool>(controller->place);
+}
+
 }  // namespace
+
+bool must_authenticate(const Connection& connection,
+                       const SubsystemConfig& config,
+                       std::string_view host_nqn) {
+    return config.requires_authentication(host_nqn) &&
+           !is_generated_identity(connection.tls_identity());
+}
 
 NvmeStatus QueueAuthentication::check(Request& request) {
     const AuthView command(request.sqe);
@@ -134,6 +161,17 @@ void QueueAuthentication::succeed() {
                connection_.link.host_nqn,
                name_of(outcome_->hash),
                name_of(outcome_->group));
+    if (connection_.is_authenticating() && !take_places(connection_)) {
+        ++connection_.group().admission().stats().refused_connects;
+        BASALT_LOG(kWarn,
+                   "nvmf",
+                   "connection {} from {}: {} has as many connections or controllers as one may",
+                   connection_.id(),
+                   connection_.peer().to_string(),
+                   connection_.link.host_nqn);
+        connection_.authentication_failed();  // The host hears the exchange's end, then it closes.
+        return;
+    }
     connection_.authenticated();
 }
 

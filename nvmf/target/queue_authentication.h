@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "nvmf/auth/target_exchange.h"
 #include "nvmf/target/request.h"
@@ -11,12 +12,19 @@ namespace basalt::nvmf {
 
 class Connection;
 struct AuthJob;
+struct SubsystemConfig;
 
 /// What a queue that has authenticated has used, for listings.
 struct AuthOutcome {
     AuthHash hash = AuthHash::kSha256;
     DhGroup group = DhGroup::kNull;
 };
+
+/// Whether a queue by which this host connects has to authenticate before anything else. Who has a
+/// key for TLS that an authentication has made has done so.
+[[nodiscard]] bool must_authenticate(const Connection& connection,
+                                     const SubsystemConfig& config,
+                                     std::string_view host_nqn);
 
 /// The authentication of one queue: Authentication Send and Receive, and the exchange that they
 /// carry. A queue whose host has a key begins with one, and executes nothing else before it has

@@ -4,32 +4,7 @@
 
 namespace basalt::nvmf {
 
-constexpr bool Request::is_valid_transition(State from, State to) {
-    switch (from) {
-        case State::kFree: return to == State::kReceiving;
-        case State::kReceiving:
-            return to == State::kNeedsBuffer || to == State::kExecuting ||
-                   to == State::kResponding || to == State::kFree || to == State::kAwaitingData ||
-                   to == State::kAwaitingPartner || to == State::kThrottled;
-        case State::kThrottled:
-            return to == State::kNeedsBuffer || to == State::kExecuting ||
-                   to == State::kResponding || to == State::kFree;
-        case State::kNeedsBuffer:
-            return to == State::kThrottled || to == State::kAwaitingData ||
-                   to == State::kExecuting || to == State::kResponding || to == State::kFree;
-        case State::kAwaitingData:
-            return to == State::kExecuting || to == State::kResponding || to == State::kFree ||
-                   to == State::kAwaitingPartner;
-        case State::kAwaitingPartner:
-            return to == State::kAwaitingData || to == State::kExecuting ||
-                   to == State::kResponding || to == State::kFree;
-        case State::kExecuting: return to == State::kResponding || to == State::kFree;
-        case State::kResponding: return to == State::kFree;
-    }
-    return false;
-}
-
-Request::Request(Connection& owner, uint16_t table_index)
+Request::Request(Connection& owner, uint16_t table_index, bdev::DeepCompletions& deep)
     : connection(owner),
       index(table_index),
       waiter(
@@ -37,7 +12,8 @@ Request::Request(Connection& owner, uint16_t table_index)
               Request& request = *static_cast<Request*>(self);
               request.connection.buffer_granted(request, granted);
           },
-          this) {}
+          this),
+      io(deep) {}
 
 void Request::reset(const Sqe& command) {
     BASALT_ASSERT(!buffer.is_valid());
@@ -58,11 +34,6 @@ void Request::reset(const Sqe& command) {
     scratch = 0;
     piece = {};
     io.wants_device_memory = false;
-}
-
-void Request::set_state(State to) {
-    BASALT_ASSERT(is_valid_transition(state_, to));
-    state_ = to;
 }
 
 }  // namespace basalt::nvmf

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <span>
 
@@ -33,7 +34,7 @@ class StepJob;
 /// with limits may have to wait in kThrottled behind kReceiving for what it may do next.
 /// A half of a fused pair waits in kAwaitingPartner for what the other half lacks, before and after
 /// its own data comes: see FusedPair. Any state but kExecuting may go to kFree when the connection
-/// has closed. Owner: the connection's table. Core: the connection's, for the whole life.
+/// has closed. Owner: the connection's RequestTable. Core: the connection's, for the whole life.
 class Request {
   public:
     /// Each comment names who moves the request out of the state.
@@ -49,7 +50,8 @@ class Request {
     };
     static constexpr uint32_t kStateCount = 8;
 
-    Request(Connection& owner, uint16_t table_index);
+    /// Both outlive it. `deep` is for the completions of deep stacks of devices.
+    Request(Connection& owner, uint16_t table_index, bdev::DeepCompletions& deep);
     Request(const Request&) = delete;
     Request& operator=(const Request&) = delete;
 
@@ -58,8 +60,14 @@ class Request {
 
     [[nodiscard]] State state() const { return state_; }
     /// The single writer of the state; asserts that the edge is in the diagram.
-    void set_state(State to);
+    void set_state(State to) {
+        BASALT_ASSERT(is_valid_transition(state_, to));
+        state_ = to;
+    }
     [[nodiscard]] static constexpr bool is_valid_transition(State from, State to);
+
+    /// Whether memory of ours lives as long as the request: the payload must outlive the send.
+    [[nodiscard]] bool holds_memory() const { return buffer.is_valid() || kept.has_value(); }
 
     /// The payload: data_bytes of memory. There is a buffer, or the device supplied memory.
     [[nodiscard]] std::span<std::byte> payload() const {
@@ -108,6 +116,53 @@ class Request {
   private:
     State state_ = State::kFree;
 };
+
+namespace detail {
+
+/// By state, the states that a request may go to from it, as bits.
+inline constexpr std::array<uint8_t, Request::kStateCount> kRequestEdges = [] {
+    using State = Request::State;
+    const auto bit = [](State state) {
+        return static_cast<uint8_t>(1U << static_cast<uint8_t>(state));
+    };
+    std::array<uint8_t, Request::kStateCount> edges{};
+    const auto allow = [&](State from, std::initializer_list<State> to) {
+        for (const State state : to) {
+            edges[static_cast<uint8_t>(from)] |= bit(state);
+        }
+    };
+    allow(State::kFree, {State::kReceiving});
+    allow(State::kReceiving,
+          {State::kNeedsBuffer,
+           State::kExecuting,
+           State::kResponding,
+           State::kFree,
+           State::kAwaitingData,
+           State::kAwaitingPartner,
+           State::kThrottled});
+    allow(State::kThrottled,
+          {State::kNeedsBuffer, State::kExecuting, State::kResponding, State::kFree});
+    allow(State::kNeedsBuffer,
+          {State::kThrottled,
+           State::kAwaitingData,
+           State::kExecuting,
+           State::kResponding,
+           State::kFree});
+    allow(State::kAwaitingData,
+          {State::kExecuting, State::kResponding, State::kFree, State::kAwaitingPartner});
+    allow(State::kAwaitingPartner,
+          {State::kAwaitingData, State::kExecuting, State::kResponding, State::kFree});
+    allow(State::kExecuting, {State::kResponding, State::kFree});
+    allow(State::kResponding, {State::kFree});
+    return edges;
+}();
+
+}  // namespace detail
+
+constexpr bool Request::is_valid_transition(State from, State to) {
+    return ((detail::kRequestEdges[static_cast<uint8_t>(from)] >> static_cast<uint8_t>(to)) & 1U) !=
+           0;
+}
 
 using RequestList = IntrusiveList<Request, &Request::link>;
 

@@ -132,12 +132,14 @@ class Subsystem {
     [[nodiscard]] HealthCounters health(Nsid nsid) const;
     /// The namespace is leaving: takes over what it has done.
     void retire(Namespace& leaving) {
-        leaving.health.is_degraded = false;  // Whatever was wrong with it is not here any more.
+        leaving.health.troubles = 0;  // Whatever was wrong with it is not here any more.
         retired_.add(std::exchange(leaving.health, {}));
     }
 
     uint32_t namespaces_version = 0;  ///< Goes up when a namespace or who may use it changes.
     uint32_t connections = 0;         ///< Queues on this core that have connected to it.
+    bool is_warning = false;          ///< Of its health, all its hosts: see count_outcome().
+    bool has_to_warn_again = false;
 
   private:
     const SubsystemConfig* config_;

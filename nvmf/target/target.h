@@ -93,7 +93,7 @@ class Target final : private HostSecrets {
     Target(Reactor& control, uint32_t reactor_count, BufferMemory& memory);
     Target(const Target&) = delete;
     Target& operator=(const Target&) = delete;
-    ~Target();
+    ~Target() override;
 
     /// Errors: kExists; kInvalidArgument: an option is out of its bounds; kNoMemory.
     [[nodiscard]] Task<Status> create_transport(TransportOptions options);
@@ -273,7 +273,15 @@ class Target final : private HostSecrets {
     uint32_t next_subsystem_id_ = 1;
     uint32_t next_listener_id_ = 1;
     uint64_t discovery_generation_ = 0;
+    bool is_ending_ = false;
     bool is_ended_ = false;
+
+    /// ANA groups in the state "change" are looked at again when the first of them may be due.
+    void watch_transitions();
+    Task<void> end_transitions();
+    [[nodiscard]] Task<void> end_transitions_of(SubsystemState& state);
+    Timer transition_timer_;
+    bool is_ending_transitions_ = false;
 
     void on_balance_timer();
     Task<void> balance();

@@ -196,13 +196,16 @@ Task<Result<SocketAddress>> Target::add_listener(std::string nqn,
     auto next = std::make_unique<SubsystemConfig>(*state->config);
     ListenerConfig added{listener->id, listener->address, requires_tls};
     if (next->ana_reporting) {
-        added.ana_groups.assign(next->namespaces_max, AnaGroupState{.state = ana});
+        const AnaGroupState group{.state = ana,
+                                  .change_ends_ns = control_.now_ns() + kAnaTransitionNs};
+        added.ana_groups.assign(next->namespaces_max, group);
     }
     next->listeners.push_back(std::move(added));
     next->discovery_generation = ++discovery_generation_;
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
     BASALT_ASSERT(outcome.has_value());  // No namespace is opened, so nothing can fail.
+    watch_transitions();
     if (state->config->type == SubsystemType::kNvm) {
         auto discovery = add_discovery_listener(listener->address);
         co_await discovery;

@@ -5,6 +5,7 @@
 
 #include "nvmf/target/target.h"
 #include "nvmf/wire/nqn.h"
+#include "reactor/base/log.h"
 
 namespace basalt::nvmf {
 
@@ -21,7 +22,79 @@ struct AnnounceAna {
     }
 };
 
+/// Calls visit(ListenerConfig&, AnaGroupState&) for each group that is in transition.
+template <typename Config, typename Visit>
+void for_each_transition(Config& config, Visit visit) {
+    for (auto& listener : config.listeners) {
+        for (auto& group : listener.ana_groups) {
+            if (group.state == AnaState::kChange) {
+                visit(listener, group);
+            }
+        }
+    }
+}
+
 }  // namespace
+
+void Target::watch_transitions() {
+    uint64_t first_ns = UINT64_MAX;
+    for (const auto& state : subsystems_) {
+        for_each_transition(*state->config, [&](const auto&, const AnaGroupState& group) {
+            first_ns = std::min(first_ns, group.change_ends_ns);
+        });
+    }
+    control_.stop_timer(transition_timer_);
+    if (first_ns != UINT64_MAX && !is_ending_) {
+        const uint64_t now_ns = control_.now_ns();
+        control_.start_timer(transition_timer_, first_ns > now_ns ? first_ns - now_ns : 0);
+    }
+}
+
+Task<void> Target::end_transitions() {
+    is_ending_transitions_ = true;
+    {
+        co_await changes_.acquire();
+        const AsyncMutex::Turn turn(changes_);
+        for (const auto& state : subsystems_) {
+            auto ended = end_transitions_of(*state);
+            co_await ended;
+        }
+        watch_transitions();
+    }
+    is_ending_transitions_ = false;
+}
+
+Task<void> Target::end_transitions_of(SubsystemState& state) {
+    auto next = std::make_unique<SubsystemConfig>(*state.config);
+    std::vector<ListenerId> changed;
+    const uint64_t now_ns = control_.now_ns();
+    for_each_transition(*next, [&](ListenerConfig& listener, AnaGroupState& group) {
+        if (group.change_ends_ns > now_ns) {
+            return;
+        }
+        group.state = AnaState::kInaccessible;
+        ++group.changes;
+        if (changed.empty() || changed.back() != listener.id) {
+            changed.push_back(listener.id);
+            ++listener.ana_changes;
+        }
+    });
+    if (changed.empty()) {
+        co_return;
+    }
+    BASALT_LOG(kWarn,
+               "nvmf",
+               "ANA groups of {} were in transition for {} s: they are inaccessible now",
+               next->nqn,
+               uint32_t{kAnaTransitionSeconds});
+    auto published = publish(state, std::move(next));
+    const Status outcome = co_await published;
+    BASALT_ASSERT(outcome.has_value());  // Nothing is opened, so nothing can fail.
+    for (const ListenerId listener : changed) {
+        auto announced = announce_ana(state.config->id, listener);
+        co_await announced;
+    }
+}
 
 Task<void> Target::announce_ana(SubsystemId id, std::optional<ListenerId> listener) {
     for (uint32_t i = 0; i < groups_.size(); ++i) {
@@ -61,6 +134,7 @@ Task<Status> Target::set_ana_state(std::string nqn,
         AnaGroupState& each = path->ana_groups[group - 1];
         if ((ana_group == 0 || group == ana_group) && each.state != ana) {
             each.state = ana;
+            each.change_ends_ns = control_.now_ns() + kAnaTransitionNs;
             ++each.changes;
             has_changed = true;
         }
@@ -72,6 +146,7 @@ Task<Status> Target::set_ana_state(std::string nqn,
     auto published = publish(*state, std::move(next));
     const Status outcome = co_await published;
     BASALT_ASSERT(outcome.has_value());  // Nothing is opened, so nothing can fail.
+    watch_transitions();
     auto announced = announce_ana(state->config->id, listener);
     co_await announced;
     co_return kOk;

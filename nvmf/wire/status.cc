@@ -24,6 +24,7 @@ constexpr Mapping both(Errc code, NvmeStatus status) {
 // can help, whatever is_retryable() says of a caller inside this process:
 //   - kIo is unnamed, so a retry may well succeed (another replica, a device that recovered);
 //   - kProtocol is a broken peer behind us, not the host: another path may have a sound one;
+//   - kDeviceGone may be back, or be replaced, before the host has tried as often as it does;
 //   - kStaleEpoch must never be retried here, but the host must retry at the newer head, so it is
 //     an ANA state, which makes a multipath host fail over.
 constexpr std::array<Mapping, kErrcCount> kMappings{{
@@ -51,7 +52,7 @@ constexpr std::array<Mapping, kErrcCount> kMappings{{
     both(Errc::kProtocol, status::kInternalPathError),
     both(Errc::kStaleEpoch, status::kAnaInaccessible),
     both(Errc::kTryAgain, status::kCommandInterrupted),
-    both(Errc::kDeviceGone, status::kNamespaceNotReady.with_dnr()),
+    both(Errc::kDeviceGone, status::kNamespaceNotReady),
 }};
 
 struct Reverse {
@@ -82,6 +83,7 @@ constexpr std::array kReverse{
     Reverse{status::kHostIdInconsistentFormat, Errc::kInvalidArgument},
     Reverse{status::kKeepAliveExpired, Errc::kTimedOut},
     Reverse{status::kKeepAliveInvalid, Errc::kInvalidArgument},
+    Reverse{status::kAbortedByPreempt, Errc::kCancelled},
     Reverse{status::kNamespaceWriteProtected, Errc::kReadOnly},
     Reverse{status::kCommandInterrupted, Errc::kTryAgain},
     Reverse{status::kTransientTransportError, Errc::kTryAgain},
@@ -107,6 +109,7 @@ constexpr std::array kReverse{
     Reverse{status::kConnectInvalidHost, Errc::kPermissionDenied},
     Reverse{status::kDisconnectInvalidQueueType, Errc::kInvalidArgument},
     // 1h/85h is also Disconnect's Invalid Queue Type, above.
+    Reverse{status::kFastCopyNotPossible, Errc::kNotSupported},
     Reverse{status::kOverlappingRange, Errc::kInvalidArgument},
     Reverse{status::kWriteFault, Errc::kMediaError},
     Reverse{status::kUnrecoveredReadError, Errc::kMediaError},

@@ -73,6 +73,7 @@ inline constexpr NvmeStatus kSglOffsetInvalid{0x0, 0x16};
 inline constexpr NvmeStatus kHostIdInconsistentFormat{0x0, 0x18};
 inline constexpr NvmeStatus kKeepAliveExpired{0x0, 0x19};
 inline constexpr NvmeStatus kKeepAliveInvalid{0x0, 0x1a};
+inline constexpr NvmeStatus kAbortedByPreempt{0x0, 0x1b};
 inline constexpr NvmeStatus kNamespaceWriteProtected{0x0, 0x20};
 inline constexpr NvmeStatus kCommandInterrupted{0x0, 0x21};
 inline constexpr NvmeStatus kTransientTransportError{0x0, 0x22};
@@ -102,6 +103,7 @@ inline constexpr NvmeStatus kConflictingAttributes{0x1, 0x80};
 inline constexpr NvmeStatus kWriteToReadOnlyRange{0x1, 0x82};
 inline constexpr NvmeStatus kCommandSizeLimitExceeded{0x1, 0x83};
 inline constexpr NvmeStatus kIncompatibleNamespace{0x1, 0x85};
+inline constexpr NvmeStatus kFastCopyNotPossible{0x1, 0x86};
 inline constexpr NvmeStatus kOverlappingRange{0x1, 0x87};
 // Media and data integrity errors, type 2h.
 inline constexpr NvmeStatus kWriteFault{0x2, 0x80};

@@ -56,7 +56,7 @@ class BlockLoad {
 
   private:
     struct Job {
-        bdev::IoRequest request;
+        bdev::WholeIoRequest request;
         iovec piece{};
         BlockLoad* owner = nullptr;
         uint64_t start_ns = 0;

@@ -1,5 +1,6 @@
 #include "reactor/base/log.h"
 
+#include <algorithm>
 #include <cstdio>
 
 namespace basalt {
@@ -28,7 +29,13 @@ void Log::set_sink(LogSink sink) {
 }
 
 void Log::write_text(LogLevel level, std::string_view room, std::string_view text) {
-    sink_.load(std::memory_order_acquire)(level, room, text);
+    // Peers choose a part of the text: it must not end the line nor steer the reader's terminal.
+    std::array<char, kTextBytesMax> line{};
+    const auto is_control = [](char c) {
+        return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+    };
+    std::replace_copy_if(text.begin(), text.end(), line.begin(), is_control, '?');
+    sink_.load(std::memory_order_acquire)(level, room, {line.data(), text.size()});
 }
 
 }  // namespace basalt

@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "reactor/base/log.h"
 #include "rpc/limits.h"
 
 namespace basalt::rpc {
@@ -95,7 +96,7 @@ class Reactor final : public grpc::ServerGenericBidiReactor {
             ArrivalQueue& queue)
         : context_(context), method_(table.find_grpc(context.method())), queue_(queue) {
         if (method_ == nullptr) {
-            Finish({grpc::StatusCode::UNIMPLEMENTED, "there is no method " + context.method()});
+            refuse({grpc::StatusCode::UNIMPLEMENTED, "there is no method " + context.method()});
             return;
         }
         StartRead(&bytes_);
@@ -103,19 +104,19 @@ class Reactor final : public grpc::ServerGenericBidiReactor {
 
     void OnReadDone(bool is_ok) override {
         if (!is_ok) {
-            Finish({grpc::StatusCode::INVALID_ARGUMENT, "a call has one request message"});
+            refuse({grpc::StatusCode::INVALID_ARGUMENT, "a call has one request message"});
             return;
         }
         auto request = method_->new_request();
         const grpc::Status parsed =
             grpc::GenericDeserialize<grpc::ProtoBufferReader, Message>(&bytes_, request.get());
         if (!parsed.ok()) {
-            Finish({grpc::StatusCode::INVALID_ARGUMENT, "the request message is malformed"});
+            refuse({grpc::StatusCode::INVALID_ARGUMENT, "the request message is malformed"});
             return;
         }
         const grpc::Status queued = queue_.push({this, method_, std::move(request)});
         if (!queued.ok()) {
-            Finish(queued);
+            refuse(queued);
         }
     }
 
@@ -135,10 +136,21 @@ class Reactor final : public grpc::ServerGenericBidiReactor {
 
     void fail(const RpcError& error) {
         context_.AddTrailingMetadata("basalt-rpc-code", std::to_string(error.code));
-        Finish(to_status(error));
+        refuse(to_status(error));
     }
 
   private:
+    void refuse(const grpc::Status& why) {
+        BASALT_LOG(kInfo,
+                   "rpc",
+                   "gRPC from {}: {} refused: {} ({})",
+                   context_.peer(),
+                   context_.method(),
+                   why.error_message(),
+                   static_cast<int>(why.error_code()));
+        Finish(why);
+    }
+
     grpc::GenericCallbackServerContext& context_;
     const Method* method_;
     ArrivalQueue& queue_;

@@ -8,13 +8,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "reactor/base/log.h"
 #include "rpc/limits.h"
 #include "rpc/server/json_exchange.h"
 
 namespace basalt::rpc {
 
-JsonConnection::JsonConnection(int fd, const MethodTable& table, ConnectionWaker& waker)
-    : fd_(fd), table_(table), waker_(waker) {}
+JsonConnection::JsonConnection(uint64_t id,
+                               int fd,
+                               const MethodTable& table,
+                               ConnectionWaker& waker)
+    : id_(id), fd_(fd), table_(table), waker_(waker) {}
 
 JsonConnection::~JsonConnection() {
     ::close(fd_);
@@ -91,6 +95,7 @@ void JsonConnection::handle_value(const std::string& text) {
 }
 
 void JsonConnection::break_stream(RpcCode code, std::string_view message) {
+    BASALT_LOG(kWarn, "rpc", "connection {}: closing: {}", id_, message);
     output_ += error_response(nullptr, RpcError(code, std::string(message))) + "\n";
     framer_ = Framer();
     state_ = State::kDraining;

@@ -40,9 +40,9 @@ class JsonConnection {
         kDead,      ///< To be destroyed by the server.
     };
 
-    /// Takes over `fd`, a connected non-blocking socket. `table` and `waker` outlive the
-    /// connection.
-    JsonConnection(int fd, const MethodTable& table, ConnectionWaker& waker);
+    /// Takes over `fd`, a connected non-blocking socket. `id` names it in the log. `table` and
+    /// `waker` outlive the connection.
+    JsonConnection(uint64_t id, int fd, const MethodTable& table, ConnectionWaker& waker);
     JsonConnection(const JsonConnection&) = delete;
     JsonConnection& operator=(const JsonConnection&) = delete;
     ~JsonConnection();
@@ -54,6 +54,7 @@ class JsonConnection {
     /// The epoll events that it waits for.
     [[nodiscard]] uint32_t wanted_events() const;
 
+    [[nodiscard]] uint64_t id() const { return id_; }
     [[nodiscard]] int fd() const { return fd_; }
     [[nodiscard]] State state() const { return state_; }
     /// True if nothing is owed to the client, so that it can be closed to make room.
@@ -73,6 +74,7 @@ class JsonConnection {
     /// `exchange` has all its answers, `text`; destroys it.
     void exchange_done(JsonExchange& exchange, std::string_view text);
 
+    uint64_t id_;
     int fd_;
     const MethodTable& table_;
     ConnectionWaker& waker_;

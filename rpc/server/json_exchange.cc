@@ -1,5 +1,6 @@
 #include "rpc/server/json_exchange.h"
 
+#include "reactor/base/log.h"
 #include "rpc/limits.h"
 #include "rpc/server/invoke.h"
 #include "rpc/server/json_connection.h"
@@ -57,11 +58,12 @@ void JsonExchange::start(const MethodTable& table, const Json& value) {
             start_request(table, request);
         }
     } else if (value.is_array()) {
-        answer_error(nullptr,
-                     RpcError(RpcCode::kInvalidRequest,
-                              value.empty() ? "an empty batch"
-                                            : "a batch has at most " + std::to_string(kBatchMax) +
-                                                  " requests"));
+        refuse(nullptr,
+               "a batch",
+               RpcError(RpcCode::kInvalidRequest,
+                        value.empty()
+                            ? "an empty batch"
+                            : "a batch has at most " + std::to_string(kBatchMax) + " requests"));
     } else {
         start_request(table, value);
     }
@@ -70,7 +72,7 @@ void JsonExchange::start(const MethodTable& table, const Json& value) {
 
 void JsonExchange::start_request(const MethodTable& table, const Json& request) {
     if (const char* fault = request_fault(request)) {
-        answer_error(nullptr, RpcError(RpcCode::kInvalidRequest, fault));
+        refuse(nullptr, "a request", RpcError(RpcCode::kInvalidRequest, fault));
         return;
     }
     const auto id = request.find("id");
@@ -78,13 +80,11 @@ void JsonExchange::start_request(const MethodTable& table, const Json& request) 
     const uint64_t tag = ids_.size() - 1;
     const auto params = request.find("params");
     ++pending_;
-    const auto error = invoke(table,
-                              request["method"].get_ref<const std::string&>(),
-                              params != request.end() ? *params : Json(),
-                              *this,
-                              tag);
+    const auto& method = request["method"].get_ref<const std::string&>();
+    const auto error =
+        invoke(table, method, params != request.end() ? *params : Json(), *this, tag);
     if (error) {
-        answer_error(ids_[tag], *error);
+        refuse(ids_[tag], method, *error);
         --pending_;
     }
 }
@@ -92,7 +92,7 @@ void JsonExchange::start_request(const MethodTable& table, const Json& request) 
 void JsonExchange::call_done(const Call& call, const RpcError* error) {
     const Json& id = ids_[call.tag()];
     if (error != nullptr) {
-        answer_error(id, *error);
+        refuse(id, call.method().name, *error);
     } else {
         answer(id, "result", dump(encode_result(*call.method().descriptor, call.response())));
     }
@@ -107,7 +107,15 @@ void JsonExchange::answer(const Json& id, const std::string& member, const std::
     text_ += response(id, member, value);
 }
 
-void JsonExchange::answer_error(const Json& id, const RpcError& error) {
+void JsonExchange::refuse(const Json& id, std::string_view subject, const RpcError& error) {
+    BASALT_LOG(kInfo,
+               "rpc",
+               "connection {}, request {}: {} refused: {} ({})",
+               connection_.id(),
+               id.is_discarded() ? "without id" : dump(id),
+               subject,
+               error.message,
+               error.code);
     answer(id, "error", error_object(error));
 }
 

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "rpc/codec/json_codec.h"
@@ -29,7 +30,8 @@ class JsonExchange final : public CallSink {
   private:
     void start_request(const MethodTable& table, const Json& request);
     void answer(const Json& id, const std::string& member, const std::string& value);
-    void answer_error(const Json& id, const RpcError& error);
+    /// Answers and logs that `subject` ("bdev_malloc_delete", "a batch") is refused.
+    void refuse(const Json& id, std::string_view subject, const RpcError& error);
     void release();
 
     JsonConnection& connection_;

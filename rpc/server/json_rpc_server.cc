@@ -161,7 +161,7 @@ void JsonRpcServer::accept_from(size_t listener_index) {
         return;
     }
     Client client;
-    client.connection = std::make_unique<JsonConnection>(fd, table_, *this);
+    client.connection = std::make_unique<JsonConnection>(id, fd, table_, *this);
     client.armed_events = EPOLLIN;
     client.last_active = ++activity_;
     connections_.emplace(id, std::move(client));

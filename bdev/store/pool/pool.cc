@@ -341,7 +341,7 @@ Task<Status> Pool::format(PoolOptions options, std::string& problem) {
 /// How a partition is brought up on its core.
 struct Pool::Making {
     PartitionOptions options;
-    bool is_new;
+    bool is_new = false;
 };
 
 Task<void> Pool::make_there(Reactor& there, Visit<Making>& visit) {

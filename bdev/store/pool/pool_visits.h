@@ -10,7 +10,7 @@ namespace basalt::bdev::store {
 template <typename Argument>
 struct Pool::Visit {
     Pool& pool;
-    uint32_t index;
+    uint32_t index = 0;
     Argument& argument;
     Status status;
 

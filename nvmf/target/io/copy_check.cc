@@ -11,6 +11,15 @@
 
 namespace basalt::nvmf {
 
+namespace {
+
+// Format 2h has Source Options in bytes 23:22 of a range, of which bit 15 is Fast Copy Only (NVM
+// Command Set Specification 1.1, Copy command, Source Range Entries).
+constexpr size_t kOptionsHighByte = 23 - offsetof(nvme_copy_range, rsvd18);
+constexpr uint8_t kFastCopyOnly = 0x80;
+
+}  // namespace
+
 CopyLimits copy_limits(const bdev::BdevInfo& info) {
     const uint64_t blocks = kCopyBytesMax / info.block_size_bytes;
     return {.range_blocks = static_cast<uint16_t>(std::min<uint64_t>(blocks, 0xffff)),
@@ -27,8 +36,17 @@ CopySource copy_source(const Request& request, uint32_t index) {
         uint32_t nsid = 0;  // The format's one addition, in the first dword.
         std::memcpy(&nsid, from, sizeof(nsid));
         source.nsid = Nsid(nsid);
+        source.is_fast_only = (range.rsvd18[kOptionsHighByte] & kFastCopyOnly) != 0;
     }
     return source;
+}
+
+uint64_t copy_blocks(const Request& request) {
+    uint64_t blocks = 0;
+    for (uint32_t index = 0; index < CopyView(request.sqe).range_count(); ++index) {
+        blocks += copy_source(request, index).count;
+    }
+    return blocks;
 }
 
 NvmeStatus check_copy(const Request& request, const bdev::BdevInfo& info) {
@@ -56,6 +74,9 @@ NvmeStatus check_copy(const Request& request, const bdev::BdevInfo& info) {
 namespace {
 
 NvmeStatus check_source(Request& request, const CopySource& source, const bdev::BdevInfo& to) {
+    if (source.is_fast_only) {
+        return status::kFastCopyNotPossible.with_dnr();  // Every copy reads and writes.
+    }
     Subsystem& subsystem = *request.connection.link.subsystem;
     if (const NvmeStatus access = request.connection.link.access.check(source.nsid); !access.ok()) {
         return access;

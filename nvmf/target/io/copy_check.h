@@ -25,8 +25,11 @@ struct CopySource {
     Nsid nsid;
     uint64_t first = 0;
     uint64_t count = 0;
+    bool is_fast_only = false;  ///< FCO: copied without moving data, or not at all.
 };
 [[nodiscard]] CopySource copy_source(const Request& request, uint32_t index);
+/// Of all its ranges.
+[[nodiscard]] uint64_t copy_blocks(const Request& request);
 
 /// Judges a Copy before its ranges are there: their number and format, the data's length.
 [[nodiscard]] NvmeStatus check_copy(const Request& request, const bdev::BdevInfo& info);

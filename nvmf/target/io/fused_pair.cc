@@ -247,8 +247,7 @@ void FusedPair::compared(Status outcome) {
     BASALT_ASSERT(state_ == State::kComparing);
     const NvmeStatus answer =
         outcome ? status::kSuccess : to_nvme_status(outcome.error(), MediaAccess::kRead);
-    const uint32_t block_bytes = namespace_->info().block_size_bytes;
-    namespace_->health.count(*first_, outcome, answer, block_bytes);
+    count_outcome(*first_, *namespace_, outcome, answer);
     if (!outcome) {
         end(answer, status::kAbortedFailedFused.with_dnr());
         return;
@@ -265,8 +264,7 @@ void FusedPair::written(Status outcome) {
     BASALT_ASSERT(state_ == State::kWriting);
     const NvmeStatus answer =
         outcome ? status::kSuccess : to_nvme_status(outcome.error(), MediaAccess::kWrite);
-    const uint32_t block_bytes = namespace_->info().block_size_bytes;
-    namespace_->health.count(*second_, outcome, answer, block_bytes);
+    count_outcome(*second_, *namespace_, outcome, answer);
     end(status::kSuccess, answer);
 }
 

@@ -16,6 +16,10 @@ namespace {
 constexpr BufferPool::Counts kJobBuffers{0, 0, kStepJobs};
 constexpr uint32_t kJobBufferBytes = BufferPool::kClassBytes[2];
 
+uint32_t now_ms(PollGroup& group) {
+    return static_cast<uint32_t>(group.reactor().now_ns() / kNsPerMs);
+}
+
 }  // namespace
 
 StepJob::StepJob(PollGroup& group, StepJobs& owner, Buffer buffer)
@@ -77,10 +81,14 @@ NvmeStatus StepJob::begin_source() {
 }
 
 bool StepJob::has_to_stop() const {
-    return request_->connection.is_closing() || request_->is_abort_wanted;
+    return nvmf::has_to_stop(*request_);
 }
 
 void StepJob::next() {
+    if (now_ms(group_) - request_->scratch > kStepPatienceMs) {
+        end(status::kCommandInterrupted);
+        return;
+    }
     if (left_blocks_ == 0) {
         if (++source_index_ == source_count_) {
             end(status::kSuccess);
@@ -211,7 +219,7 @@ void StepJob::end(NvmeStatus outcome) {
     }
     if (destination_ != nullptr) {
         const Status device = outcome.ok() ? kOk : Status(to_error(outcome));
-        destination_->health.count(request, device, outcome, destination_->info().block_size_bytes);
+        count_outcome(request, *destination_, device, outcome);
     }
     for (Namespace** space : {&source_, &destination_}) {
         if (*space != nullptr) {
@@ -221,7 +229,7 @@ void StepJob::end(NvmeStatus outcome) {
     request.target_namespace = nullptr;
     request.job = nullptr;
     if (request.is_abort_wanted && outcome.is(status::kAbortRequested)) {
-        request.connection.finish_abort(request);
+        end_aborted(request);
     } else {
         request.connection.complete(request, outcome);
     }
@@ -243,6 +251,7 @@ StepJobs::StepJobs(PollGroup& group, std::span<std::byte> region)
 }
 
 void StepJobs::start(Request& request) {
+    request.scratch = now_ms(request.connection.group());  // Its time in line counts.
     BufferAccount& account = request.connection.link.host->steps;
     const Buffer buffer = pool_.try_acquire(kJobBufferBytes, account);
     if (buffer.is_valid()) {

@@ -25,8 +25,9 @@ struct InstallReservation {
     static Task<void> run(Reactor& there, InstallReservation& self);
 };
 
-/// Waits until no command that a host of `hosts` has sent to the namespace, and that was judged
-/// before `version`, is with the device. New ones don't prolong the wait.
+/// Aborts the commands that a host of `hosts` has sent to the namespace and that were judged before
+/// `version` (Command Aborted due to Preempt and Abort), and waits for the end of those that the
+/// device has. New ones don't prolong the wait.
 struct AwaitCommands {
     PollGroup* group = nullptr;
     SubsystemId subsystem;

@@ -105,7 +105,7 @@ TEST(Validate, RefusesMemoryThatDoesNotFit) {
 
 TEST(Validate, DeviceMemoryIsForReadsOfDevicesThatHaveSome) {
     BdevInfo info = make_info();
-    IoRequest request;
+    WholeIoRequest request;
     request.count = BlockCount(1);
     request.wants_device_memory = true;
     EXPECT_EQ(verdict(request, info), Errc::kInvalidArgument);

@@ -234,11 +234,11 @@ TEST(FileBdev, PlainWritesMayBeLost) {
 TEST(FileBdev, CanBeDestroyedInAnyStateAfterAPowerLoss) {
     for (uint64_t seed = 1; seed <= 20; ++seed) {
         FileNode node(seed);
-        std::vector<std::unique_ptr<IoRequest>> requests;
+        std::vector<std::unique_ptr<WholeIoRequest>> requests;
         std::vector<std::byte> memory(4096 + 1);
         const iovec piece{memory.data() + 1, 4096};
         for (uint32_t i = 0; i < 600; ++i) {
-            requests.push_back(std::make_unique<IoRequest>());
+            requests.push_back(std::make_unique<WholeIoRequest>());
             IoRequest& request = *requests.back();
             request.op = i % 2 == 0 ? IoOp::kCompare : IoOp::kWrite;
             request.first = Lba(i);

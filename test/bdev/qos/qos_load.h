@@ -23,7 +23,7 @@ class QosLoad {
         memory_.resize(size_t{shape.blocks} * channel.info().block_size_bytes);
         piece_ = {memory_.data(), memory_.size()};
         for (uint32_t i = 0; i < shape.depth; ++i) {
-            requests_.push_back(std::make_unique<IoRequest>());
+            requests_.push_back(std::make_unique<WholeIoRequest>());
         }
     }
 
@@ -37,7 +37,7 @@ class QosLoad {
     void stop() { is_running_ = false; }
     [[nodiscard]] bool is_idle() const { return in_flight_ == 0; }
 
-    std::vector<std::unique_ptr<IoRequest>>& requests() { return requests_; }
+    std::vector<std::unique_ptr<WholeIoRequest>>& requests() { return requests_; }
     uint64_t completed = 0;
     uint64_t failed = 0;
 
@@ -67,7 +67,7 @@ class QosLoad {
     const Shape shape_;
     std::vector<std::byte> memory_;
     iovec piece_{};
-    std::vector<std::unique_ptr<IoRequest>> requests_;
+    std::vector<std::unique_ptr<WholeIoRequest>> requests_;
     uint32_t in_flight_ = 0;
     bool is_running_ = false;
 };

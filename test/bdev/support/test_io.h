@@ -81,7 +81,7 @@ class TestIo {
     }
     [[nodiscard]] Errc code() const { return status() ? Errc::kOk : status().error().code; }
 
-    IoRequest request;
+    WholeIoRequest request;
     std::byte* data = nullptr;
     uint64_t size_bytes = 0;
     uint32_t submissions = 0;

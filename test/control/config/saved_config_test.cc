@@ -1,5 +1,8 @@
 #include "control/config/saved_config.h"
 
+#include <string>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 namespace basalt::control {
@@ -66,6 +69,41 @@ TEST(SavedConfig, InAFileThatCanNotBeReadIsNamed) {
     std::string problem;
     EXPECT_FALSE(load_saved_config("/nonexistent.json", problem));
     EXPECT_EQ(problem, "/nonexistent.json: No such file or directory");
+}
+
+TEST(SavedConfig, LetsHostsInWhenAllElseIsThere) {
+    std::string problem;
+    const auto calls = parse_saved_config(R"({
+        "subsystems": [
+            {"subsystem": "nvmf", "config": [
+                {"method": "nvmf_create_transport"},
+                {"method": "nvmf_create_subsystem", "params": {"nqn": "a"}},
+                {"method": "nvmf_subsystem_add_listener", "params": {"nqn": "a"}},
+                {"method": "nvmf_subsystem_listener_set_ana_state", "params": {"nqn": "a"}},
+                {"method": "nvmf_create_subsystem", "params": {"nqn": "b"}},
+                {"method": "nvmf_subsystem_add_listener", "params": {"nqn": "b"}},
+                {"method": "nvmf_subsystem_add_ns", "params": {"nqn": "b"}}
+            ]},
+            {"subsystem": "other", "config": [{"method": "bdev_set_qos_limit"}]}
+        ]
+    })",
+                                          "s.json",
+                                          problem);
+    ASSERT_TRUE(calls) << problem;
+    std::vector<std::string> methods;
+    for (const StartupCall& call : *calls) {
+        methods.push_back(call.method);
+    }
+    EXPECT_EQ(methods,
+              (std::vector<std::string>{"nvmf_create_transport",
+                                        "nvmf_create_subsystem",
+                                        "nvmf_create_subsystem",
+                                        "nvmf_subsystem_add_ns",
+                                        "bdev_set_qos_limit",
+                                        "nvmf_subsystem_add_listener",
+                                        "nvmf_subsystem_listener_set_ana_state",
+                                        "nvmf_subsystem_add_listener"}));
+    EXPECT_EQ((*calls)[5].params["nqn"], "a");
 }
 
 }  // namespace

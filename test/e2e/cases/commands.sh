@@ -27,10 +27,16 @@ controller_of() {
     return 1
 }
 
-# disk_of HOSTNQN NSID: its block device of a namespace.
+# disk_of HOSTNQN NSID: its block device of a namespace. Not nvme0nNSID: Linux numbers the disks of
+# a controller as it meets them, and from 6.12 on it looks at several namespaces at once.
 disk_of() {
-    disk=$(controller_of "$1")n$2
-    [ -b "/dev/$disk" ] && echo "/dev/$disk"
+    for path in /sys/block/"$(controller_of "$1")"n*; do
+        if [ "$(cat "$path/nsid" 2>/dev/null)" = "$2" ] && [ -b "/dev/${path##*/}" ]; then
+            echo "/dev/${path##*/}"
+            return 0
+        fi
+    done
+    return 1
 }
 
 is_live_as() {

@@ -1,8 +1,11 @@
 #include "nvmf/host_bdev/ana_log.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include <gtest/gtest.h>
+
+#include "nvmf/wire/spec.h"
 
 namespace basalt::nvmf {
 namespace {
@@ -79,6 +82,78 @@ TEST(AnaLog, EveryLogThatEndsTooEarlyIsRefused) {
         EXPECT_FALSE(parse_ana_log(whole.first(size))) << size << " bytes";
     }
     EXPECT_TRUE(parse_ana_log(whole));
+}
+
+/// A log that may change while it is read.
+class ScriptedLog final : public AnaLogSource {
+  public:
+    Task<Status> read(uint64_t offset, std::span<std::byte> piece) override {
+        ++reads;
+        if (reads == failing_read) {
+            co_return Errc::kIo;
+        }
+        if (offset > bytes.size()) {
+            co_return Errc::kInvalidArgument;  // As a controller does.
+        }
+        std::fill(piece.begin(), piece.end(), std::byte{0});
+        const size_t there = std::min(piece.size(), bytes.size() - offset);
+        std::memcpy(piece.data(), &bytes[offset], there);
+        if (changes_left > 0) {
+            --changes_left;
+            bytes[0] = static_cast<std::byte>(std::to_integer<uint8_t>(bytes[0]) + 1);
+        }
+        co_return kOk;
+    }
+
+    std::vector<std::byte> bytes;
+    uint32_t reads = 0;
+    uint32_t failing_read = 0;
+    uint32_t changes_left = 0;  // One after each read.
+};
+
+/// Two groups with three namespaces each: 16 + 2 * (32 + 12) bytes.
+ScriptedLog two_groups() {
+    LogBytes made(2);
+    made.add_group(1, NVME_ANA_STATE_OPTIMIZED, {1, 2, 3});
+    made.add_group(2, NVME_ANA_STATE_CHANGE, {4, 5, 6});
+    ScriptedLog log;
+    log.bytes = made.bytes;
+    return log;
+}
+
+TEST(AnaLog, IsReadInPiecesUpToItsEnd) {
+    for (const uint64_t piece : {4U, 16U, 52U, 100U, 104U, 200U}) {
+        ScriptedLog log = two_groups();
+        auto reading = read_ana_log(log, 4096, piece);
+        ASSERT_TRUE(reading.is_done());
+        const auto groups = reading.result();
+        ASSERT_TRUE(groups.has_value()) << piece;
+        EXPECT_EQ((*groups)[1].namespaces, (std::vector<uint32_t>{4, 5, 6}));
+        const uint64_t pieces = (104 + piece - 1) / piece;
+        EXPECT_EQ(log.reads, pieces + (pieces > 1 ? 1 : 0)) << "its head again, if in pieces";
+    }
+}
+
+TEST(AnaLog, IsReadAgainWhenItHasChangedFromPieceToPiece) {
+    ScriptedLog log = two_groups();
+    log.changes_left = 4;
+    auto reading = read_ana_log(log, 4096, 52);
+    EXPECT_TRUE(reading.result().has_value());
+    EXPECT_EQ(log.reads, 3U * 3U) << "twice in vain";
+    log.changes_left = UINT32_MAX;
+    auto changing = read_ana_log(log, 4096, 52);
+    EXPECT_EQ(changing.result().error().code, Errc::kTryAgain);
+    auto at_once = read_ana_log(log, 4096, 4096);
+    EXPECT_TRUE(at_once.result().has_value()) << "one piece is of one moment";
+}
+
+TEST(AnaLog, IsAnErrorIfItFailsOrDoesNotEnd) {
+    ScriptedLog log = two_groups();
+    log.failing_read = 2;
+    auto failing = read_ana_log(log, 4096, 52);
+    EXPECT_EQ(failing.result().error().code, Errc::kIo);
+    auto endless = read_ana_log(log, 100, 52);
+    EXPECT_EQ(endless.result().error().code, Errc::kProtocol);
 }
 
 }  // namespace

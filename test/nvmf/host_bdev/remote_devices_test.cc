@@ -351,5 +351,75 @@ TEST_F(RemoteDevicesTest, ThePreferredPathIsUsed) {
         at, [&] { return channel.in_flight() == 0; }, 5));
 }
 
+/// One namespace of a subsystem that reports ANA.
+class RemoteAnaTest : public RemoteDevicesTest {
+  protected:
+    RemoteAnaTest() {
+        SubsystemOptions options;
+        options.nqn = kNqn;
+        options.allow_any_host = true;
+        options.ana_reporting = true;
+        options.namespaces_max = 8;
+        at.expect_ok(at.target->create_subsystem(options));
+        at.add_malloc("Ana1", 64, 512);
+        EXPECT_EQ(at.add_namespace(kNqn, "Ana1", {}), Nsid(1));
+        path =
+            at.run(at.target->add_listener(std::string(kNqn), sim::World::address(at.server, 4430)))
+                .value();
+        AttachOptions how = at.options_for(path);
+        how.host.subsystem_nqn = kNqn;
+        EXPECT_TRUE(at.attach(how));
+        at.open("Nvme0n1");
+        cntlid = at.session(0)->cntlid();
+    }
+    void set_state(AnaState state) {
+        at.expect_ok(at.target->set_ana_state(std::string(kNqn), path, state, 0));
+    }
+    bool is_same_association() {
+        return at.session(0)->is_live() && at.session(0)->cntlid() == cntlid;
+    }
+
+    static constexpr std::string_view kNqn = "nqn.2026-11.io.basalt:ana";
+    RemoteWorld at{31};
+    SocketAddress path;
+    ControllerId cntlid;
+};
+
+TEST_F(RemoteAnaTest, WaitsForTheEndOfATransition) {
+    set_state(AnaState::kChange);
+    TestIo io;
+    io.prepare(IoOp::kRead, 0, 1, 512);
+    io.submit(*at.channels[0]);
+    EXPECT_FALSE(wait(
+        at, [&] { return io.is_done(); }, 8));
+    set_state(AnaState::kOptimized);
+    EXPECT_TRUE(wait(
+        at, [&] { return io.is_done(); }, 1));
+    EXPECT_EQ(io.code(), Errc::kOk);
+    at.world.run_for(15 * kNsPerSecond);
+    EXPECT_TRUE(is_same_association());
+}
+
+TEST_F(RemoteAnaTest, ATransitionThatTheTargetEndsCostsNoAssociation) {
+    set_state(AnaState::kChange);
+    at.world.run_for(15 * kNsPerSecond);
+    EXPECT_EQ(at.session(0)->namespaces().at(1).access, PathAccess::kInaccessible);
+    EXPECT_TRUE(is_same_association());
+}
+
+TEST_F(RemoteAnaTest, ATransitionThatDoesNotEndEndsItsAssociation) {
+    set_state(AnaState::kChange);
+    at.world.run_for(6 * kNsPerSecond);
+    // The target begins another one before it would end the first; the host can't tell.
+    set_state(AnaState::kInaccessible);
+    set_state(AnaState::kChange);
+    EXPECT_TRUE(is_same_association());
+    EXPECT_TRUE(wait(
+        at, [&] { return !at.session(0)->is_live(); }, 5));
+    set_state(AnaState::kOptimized);
+    EXPECT_EQ(read(at, *at.channels[0]), Errc::kOk);
+    EXPECT_FALSE(is_same_association()) << "it has connected again";
+}
+
 }  // namespace
 }  // namespace basalt::nvmf

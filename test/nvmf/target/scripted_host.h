@@ -194,6 +194,13 @@ class ScriptedHost : public SocketHandler {
         return ControllerId(static_cast<uint16_t>(connected.dw0.get()));
     }
 
+    /// Takes no more of what the target sends, until it takes it all.
+    void stop_reading() { is_reading_ = false; }
+    void go_on_reading() {
+        is_reading_ = true;
+        socket_->resume_receive();
+    }
+
     /// Ends the connection wherever it stands.
     void vanish() { socket_->close(); }
 
@@ -220,6 +227,9 @@ class ScriptedHost : public SocketHandler {
 
     void on_connected() override { is_connected = true; }
     size_t on_receive(std::span<const std::byte> data) override {
+        if (!is_reading_) {
+            return 0;
+        }
         inbox_.insert(inbox_.end(), data.begin(), data.end());
         return data.size();
     }
@@ -236,6 +246,7 @@ class ScriptedHost : public SocketHandler {
     Bytes inbox_;
     iovec piece_{};
     bool is_sending_ = false;
+    bool is_reading_ = true;
 };
 
 }  // namespace basalt::nvmf

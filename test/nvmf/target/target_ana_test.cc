@@ -328,5 +328,72 @@ TEST_F(TargetAna, NamesGroupsThatAreOptimizedNowhere) {
     EXPECT_EQ(without(), (std::vector<uint32_t>{1, 5}));
 }
 
+TEST_F(TargetAna, GivesTheSameLogInPiecesOfAnyLength) {
+    Path path(world, first, kNqn);
+    const Bytes whole = log(path.admin);
+    for (const uint32_t piece : {4U, 12U, 20U, 64U}) {
+        Bytes joined;
+        while (joined.size() < 128) {
+            Bytes part;
+            const Sqe sqe =
+                make_get_log_page(CommandId(30), NVME_LOG_LID_ANA, joined.size(), piece);
+            // It has a header of 16 bytes, two groups of 32 and three namespaces of 4.
+            const bool is_there = joined.size() <= 92;
+            EXPECT_EQ(path.admin.command(sqe, {}, &part).status().ok(), is_there);
+            part.resize(piece);
+            joined.insert(joined.end(), part.begin(), part.end());
+        }
+        EXPECT_TRUE(std::equal(joined.begin(), joined.begin() + 92, whole.begin())) << piece;
+    }
+}
+
+TEST_F(TargetAna, EndsATransitionThatNobodyEnds) {
+    Path path(world, first, kNqn);
+    enable_notices(path.admin);
+    const auto run_s = [&](uint64_t seconds) { world.world.run_for(seconds * kNsPerSecond); };
+    ASSERT_TRUE(set_state(first, AnaState::kChange, 5));
+    EXPECT_EQ(path.admin.completion().cid(), CommandId(100));
+    EXPECT_EQ(groups(log(path.admin))[1].state, AnaState::kChange);
+    run_s(4);
+    ASSERT_TRUE(set_state(first, AnaState::kChange, 1));
+    EXPECT_EQ(path.admin.completion().cid(), CommandId(101));
+    const uint64_t changes = groups(log(path.admin))[1].changes;
+    run_s(5);
+    EXPECT_EQ(read(path.io, 2), status::kAnaTransition);
+    run_s(2);
+    EXPECT_EQ(read(path.io, 2), status::kAnaInaccessible);
+    EXPECT_EQ(read(path.io, 1), status::kAnaTransition) << "that one began later";
+    const auto seen = groups(log(path.admin));
+    EXPECT_EQ(seen[1].state, AnaState::kInaccessible);
+    EXPECT_EQ(seen[1].changes, changes + 1);
+    run_s(4);
+    EXPECT_EQ(read(path.io, 1), status::kAnaInaccessible);
+    ASSERT_TRUE(set_state(first, AnaState::kChange));
+    run_s(9);
+    ASSERT_TRUE(set_state(first, AnaState::kOptimized));
+    run_s(20);
+    EXPECT_TRUE(read(path.io, 1).ok()) << "a transition that was ended has no end to come";
+    Path elsewhere(world, second, kNqn);
+    EXPECT_TRUE(read(elsewhere.io, 1).ok());
+}
+
+TEST_F(TargetAna, TellsTheHostOfATransitionThatHasEndedByItself) {
+    ASSERT_TRUE(set_state(first, AnaState::kChange));
+    Path path(world, first, kNqn);
+    enable_notices(path.admin);
+    EXPECT_TRUE(path.admin.next_pdu(5 * kNsPerSecond).empty());
+    EXPECT_EQ(path.admin.completion().cid(), CommandId(100));
+    EXPECT_EQ(groups(log(path.admin))[0].state, AnaState::kInaccessible);
+}
+
+TEST_F(TargetAna, EndsTheTransitionOfAPathThatBeganWithIt) {
+    const SocketAddress third =
+        world.run(world.target->add_listener(nqn(), address(4422), AnaState::kChange)).value();
+    Path path(world, third, kNqn);
+    EXPECT_EQ(read(path.io, 1), status::kAnaTransition);
+    world.world.run_for(11 * kNsPerSecond);
+    EXPECT_EQ(read(path.io, 1), status::kAnaInaccessible);
+}
+
 }  // namespace
 }  // namespace basalt::nvmf

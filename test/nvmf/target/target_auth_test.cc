@@ -29,7 +29,7 @@ struct Wish {
 /// A target that knows a secret of one host, and hosts that know it, too, or not.
 class TargetAuth : public testing::Test {
   protected:
-    TargetAuth() {
+    explicit TargetAuth(const TransportOptions& options = {}) : world(4, sim::calm(), options) {
         files_.put("/host", kHostSecret);
         files_.put("/controller", kControllerSecret);
         files_.put("/other", kOtherSecret);
@@ -109,7 +109,13 @@ class TargetAuth : public testing::Test {
     MemoryKeyFiles files_;
     Keyring ring_{files_};
     SystemAuthRandom random_;
-    TargetWorld world{4};
+    TargetWorld world;
+};
+
+/// A host may have one connection and one controller a reactor.
+class TargetAuthFewPlaces : public TargetAuth {
+  protected:
+    TargetAuthFewPlaces() : TargetAuth({.host_connections_max = 1, .host_controllers_max = 1}) {}
 };
 
 TEST_F(TargetAuth, AsksHostsWithAKeyAndNobodyElse) {
@@ -390,6 +396,34 @@ TEST_F(TargetAuth, RefusesKeysThatAreOfNoUse) {
     ASSERT_TRUE(set_keys({}));
     EXPECT_EQ(world.target->host_keys(TargetWorld::kNqn, ScriptedHost::kHostNqn), nullptr);
     EXPECT_EQ(authenticate(asked), AuthFailure::kFailed) << "its key is gone meanwhile";
+}
+
+TEST_F(TargetAuthFewPlaces, WhoHasProvedNothingTakesNoPlaceOfTheHostItNames) {
+    ASSERT_TRUE(add_host(keys("host")));
+    std::vector<std::unique_ptr<ScriptedHost>> claimants;
+    for (uint32_t i = 0; i < 4; ++i) {
+        claimants.push_back(std::make_unique<ScriptedHost>(world));
+        connect(*claimants.back());
+    }
+    std::vector<std::unique_ptr<ScriptedHost>> proven;
+    for (uint32_t i = 0; i < 2; ++i) {
+        proven.push_back(std::make_unique<ScriptedHost>(world));
+        connect(*proven.back());
+        ASSERT_EQ(authenticate(*proven.back()), AuthFailure::kNone);
+        EXPECT_TRUE(enable(*proven.back()).ok());
+    }
+    ScriptedHost late(world);
+    ASSERT_TRUE(late.handshake());
+    EXPECT_EQ(late.connect(kAdminQueueId, kControllerIdAny).status(),
+              status::kConnectControllerBusy)
+        << "now they are taken";
+    EXPECT_EQ(authenticate(*claimants[0]), AuthFailure::kNone);
+    EXPECT_TRUE(claimants[0]->wait_closed()) << "it came too late";
+    EXPECT_EQ(authenticate(*proven[0]), AuthFailure::kNone) << "whoever has a place keeps it";
+    proven.clear();
+    world.world.run_for(100 * kNsPerMs);
+    EXPECT_EQ(authenticate(*claimants[1]), AuthFailure::kNone);
+    EXPECT_TRUE(enable(*claimants[1]).ok());
 }
 
 }  // namespace

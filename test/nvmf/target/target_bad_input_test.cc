@@ -167,5 +167,20 @@ TEST_F(TargetBadInput, SurvivesAnyBitFlippedInACommand) {
     }
 }
 
+TEST_F(TargetBadInput, TerminatesOnDataThatCallsItselfTheLastTooEarly) {
+    connect_bad();
+    const R2t r2t = await_r2t(16);
+    bad.send(bad.h2c_data(r2t, 0, Bytes(4096), true));
+    expect_terminated(Fes::kInvalidHeaderField);
+}
+
+TEST_F(TargetBadInput, TakesTheEndOfATransferThatDoesNotCallItselfTheLast) {
+    connect_bad();
+    const R2t r2t = await_r2t(16);
+    bad.send(bad.h2c_data(r2t, 0, Bytes(4096), false));
+    bad.send(bad.h2c_data(r2t, 4096, Bytes(4096), false));
+    EXPECT_TRUE(bad.completion().status().ok());
+}
+
 }  // namespace
 }  // namespace basalt::nvmf

@@ -4,6 +4,7 @@
 
 #include "bdev/leaf/file_bdev.h"
 #include "nvmf/target/queue_settings.h"
+#include "test/nvmf/target/late_bdev.h"
 #include "test/nvmf/target/target_io.h"
 
 namespace basalt::nvmf {
@@ -15,6 +16,7 @@ struct Range {
     uint64_t first = 0;
     uint64_t count = 0;
     uint32_t nsid = 0;  // Format 2 only.
+    bool is_fast_only = false;
 };
 
 /// Memory that can read and write, and nothing else.
@@ -54,6 +56,7 @@ class TargetCopy : public TargetIo {
             nvme_copy_range range{};
             range.slba = ranges[i].first;
             range.nlb = static_cast<uint16_t>(ranges[i].count - 1);
+            range.rsvd18[5] = ranges[i].is_fast_only ? 0x80 : 0;
             std::memcpy(range.rsvd0, &ranges[i].nsid, sizeof(ranges[i].nsid));
             std::memcpy(&data[i * sizeof(range)], &range, sizeof(range));
         }
@@ -184,6 +187,17 @@ TEST_F(TargetCopy, RefusesWhatItCantCopy) {
     EXPECT_EQ(read(0, 200), Bytes(200 * kBlockBytes)) << "none of them wrote";
 }
 
+TEST_F(TargetCopy, RefusesACopyThatMustNotMoveData) {
+    connect();
+    enable_format_2();
+    ASSERT_TRUE(write_in_capsule(0, pattern(1024, 4)).status().ok());
+    const Cqe refused = copy(100, {{0, 1, 1}, {1, 1, 1, true}}, 2);
+    EXPECT_EQ(refused.status().raw() & 0x7ffU, status::kFastCopyNotPossible.raw());
+    EXPECT_EQ(refused.dw0.get(), 1U);
+    EXPECT_EQ(read(100, 1), Bytes(kBlockBytes));
+    EXPECT_TRUE(copy(100, {{0, 1, 0, true}}).status().ok()) << "reserved in format 0";
+}
+
 TEST_F(TargetCopy, TellsWhichRangeCouldNotBeRead) {
     sim::Drive& drive = add_slow_file();
     connect();
@@ -294,6 +308,51 @@ TEST_F(TargetCopy, CanBeAborted) {
     EXPECT_EQ(answer.dw0.get() & 1U, 0U) << "it was aborted";
     EXPECT_TRUE(io.completion().status().is(status::kAbortRequested));
     EXPECT_TRUE(copy(9000, {{0, 1}}, 0, slow_nsid).status().ok());
+}
+
+TEST_F(TargetCopy, LetsOtherCommandsOfItsQueuePass) {
+    add_slow_file();
+    connect();
+    const Bytes first = copy_capsule(io, 8192, {{0, 8000}}, 0, slow_nsid);
+    const uint16_t copy_cid = static_cast<uint16_t>(next_cid - 1);
+    io.send(first);
+    for (uint32_t i = 0; i < 5; ++i) {
+        io.send(io.capsule(transfer(nvme_cmd_read, i, 1, slow_nsid)));
+        EXPECT_NE(io.completion().cid(), CommandId(copy_cid)) << i;
+    }
+    EXPECT_EQ(io.completion().cid(), CommandId(copy_cid));
+}
+
+TEST_F(TargetCopy, EndsBeforeItsHostLosesPatience) {
+    LateBdev& late = LateBdev::add(world, "Late", BlockCount(10));
+    connect();
+    late.delay_max_ns = 2 * kNsPerSecond;
+    const auto copy_late = [&] {
+        return copy_capsule(io, 1000, {{0, 50}, {50, 900}}, 0, late.nsid.raw());
+    };
+    const uint64_t begun_ns = world.world.now_ns();
+    // More than there are jobs: some of them have waited in line only.
+    for (uint32_t i = 0; i < kStepJobs + 4; ++i) {
+        io.send(copy_late());
+    }
+    for (uint32_t i = 0; i < kStepJobs + 4; ++i) {
+        bool is_there = false;
+        Cqe cqe;
+        for (uint32_t seconds = 0; seconds < 3 && !is_there; ++seconds) {
+            const Bytes pdu = io.next_pdu(10 * kNsPerSecond);
+            is_there = !pdu.empty();
+            if (is_there) {
+                cqe = ScriptedHost::as<CapsuleResp>(pdu).cqe;
+            }
+        }
+        ASSERT_TRUE(is_there);
+        EXPECT_EQ(cqe.status().raw() & 0x47ffU, status::kCommandInterrupted.raw());
+        EXPECT_LE(cqe.dw0.get(), 1U) << "the first range that is not whole";
+    }
+    EXPECT_LT(world.world.now_ns() - begun_ns, 30 * kNsPerSecond);
+    late.release();
+    io.send(copy_late());
+    EXPECT_TRUE(io.completion().status().ok());
 }
 
 }  // namespace

@@ -102,5 +102,17 @@ TEST_F(TargetFeatures, AreFewOnADiscoveryController) {
     EXPECT_TRUE(discovery.get_feature(NVME_FEAT_FID_NUM_QUEUES).status().is(status::kInvalidField));
 }
 
+TEST_F(TargetFeatures, RefusesReservedValuesOfHostBehavior) {
+    for (size_t field = 0; field < 4; ++field) {
+        Bytes behavior(512);
+        behavior[field] = std::byte{1};
+        EXPECT_TRUE(admin.set_feature_data(NVME_FEAT_FID_HOST_BEHAVIOR, behavior).ok()) << field;
+        behavior[field] = std::byte{2};
+        EXPECT_TRUE(
+            admin.set_feature_data(NVME_FEAT_FID_HOST_BEHAVIOR, behavior).is(status::kInvalidField))
+            << field;
+    }
+}
+
 }  // namespace
 }  // namespace basalt::nvmf

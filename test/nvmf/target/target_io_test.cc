@@ -146,5 +146,40 @@ TEST_F(TargetIo, TellsTheEffectsOfTheCommandsThatThereAre) {
     EXPECT_EQ(log.iocs[nvme_cmd_verify], 1U);
 }
 
+TEST_F(TargetIo, SaysNoLimitOfWhatItTakesWithoutAny) {
+    world.add_null("Null1", uint64_t{1} << 32U, TargetWorld::kBlockBytes);
+    const uint32_t large = world.add_namespace("Null1").raw();
+    connect();
+    Sqe identify = make_identify(CommandId(5), NVME_IDENTIFY_CNS_CSI_CTRL, Nsid(0));
+    Bytes data;
+    ASSERT_TRUE(admin.command(identify, {}, &data).status().ok());
+    EXPECT_EQ(data, Bytes(kIdentifyBytes)) << "0 is no limit, in each field";
+    // The most that a Dataset Management can say, and a Write Zeroes and a Verify.
+    std::vector<nvme_dsm_range> ranges(256);
+    for (nvme_dsm_range& range : ranges) {
+        range.nlb = UINT32_MAX;
+    }
+    const auto bytes = std::as_bytes(std::span(ranges));
+    Sqe trim = make_deallocate(CommandId(next_cid++), Nsid(large), 256);
+    set_in_capsule_data(trim, static_cast<uint32_t>(bytes.size()));
+    EXPECT_TRUE(io.command(trim, bytes).status().ok());
+    for (const uint8_t opcode : {nvme_cmd_write_zeroes, nvme_cmd_verify}) {
+        Sqe sqe = make_command(opcode, CommandId(next_cid++), Nsid(large));
+        set_range(sqe, Lba(0), BlockCount(65536));
+        EXPECT_TRUE(io.command(sqe).status().ok());
+    }
+}
+
+TEST_F(TargetIo, IgnoresDirectivesSinceNoneIsEnabled) {
+    connect();
+    // NVMe Base Specification, "Directive Use in I/O Commands": DTYPE and DSPEC are ignored then.
+    Sqe write = transfer(nvme_cmd_write, 0, 1);
+    write.cdw12.set(write.cdw12.get() | 1U << 20U);
+    write.cdw13.set(7U << 16U);
+    set_in_capsule_data(write, TargetWorld::kBlockBytes);
+    EXPECT_TRUE(io.command(write, pattern(TargetWorld::kBlockBytes, 1)).status().ok());
+    EXPECT_EQ(read(0, 1), pattern(TargetWorld::kBlockBytes, 1));
+}
+
 }  // namespace
 }  // namespace basalt::nvmf

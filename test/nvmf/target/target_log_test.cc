@@ -222,6 +222,37 @@ TEST_F(TargetLog, CountsWhatTheMediumFailed) {
     EXPECT_TRUE(read(*queues[0], 0, 8, bad).status().is(status::kUnrecoveredReadError));
     EXPECT_EQ(counter(health(bad).media_errors), 1U);
     EXPECT_EQ(counter(health().media_errors), 1U);
+    EXPECT_EQ(health(bad).critical_warning, NVME_SMART_CRIT_DEGRADED);
+    EXPECT_EQ(health(Nsid(1)).critical_warning, 0);
+    EXPECT_TRUE(read(*queues[0], 0, 8).status().ok());
+    EXPECT_EQ(health().critical_warning, NVME_SMART_CRIT_DEGRADED) << "what is lost stays lost";
+    world.expect_ok(world.target->remove_namespace(std::string(TargetWorld::kNqn), bad));
+    EXPECT_EQ(health().critical_warning, 0);
+    EXPECT_EQ(counter(health().media_errors), 1U);
+}
+
+TEST_F(TargetLog, CountsACopyAsReadAndWriteAndAVerifyAsNeither) {
+    Sqe verify = transfer(nvme_cmd_verify, 9, 0, 2000, Nsid(1));
+    set_transport_data(verify, 0);
+    EXPECT_TRUE(queues[0]->command(verify).status().ok());
+    EXPECT_EQ(counter(health().host_reads), 0U) << "no host has read anything";
+    EXPECT_EQ(counter(health().data_units_read), 2U);
+    std::array<nvme_copy_range, 2> ranges{};
+    ranges[0].nlb = 999;
+    ranges[1].nlb = 499;
+    Sqe copy = make_command(nvme_cmd_copy, CommandId(10), Nsid(1));
+    copy.cdw10.set(1000);
+    // Too far, so it fails: a failure does not count.
+    copy.cdw12.set(1);
+    set_in_capsule_data(copy, sizeof(ranges));
+    EXPECT_FALSE(queues[1]->command(copy, std::as_bytes(std::span(ranges))).status().ok());
+    copy.cdw10.set(1000);
+    ranges[1].nlb = 0;
+    EXPECT_TRUE(queues[1]->command(copy, std::as_bytes(std::span(ranges))).status().ok());
+    EXPECT_EQ(counter(health().host_reads), 1U);
+    EXPECT_EQ(counter(health().host_writes), 1U);
+    EXPECT_EQ(counter(health().data_units_written), 2U) << "1001 blocks of 512";
+    EXPECT_EQ(counter(health().data_units_read), 2U) << "as before";
 }
 
 TEST_F(TargetLog, WarnsOfADeviceThatHasGoneUntilItIsBackOrTakenAway) {
@@ -243,6 +274,43 @@ TEST_F(TargetLog, WarnsOfADeviceThatHasGoneUntilItIsBackOrTakenAway) {
     EXPECT_EQ(health().critical_warning, 0);
 }
 
+TEST_F(TargetLog, TellsTheHostsOfEveryCoreWhenItBecomesUnreliable) {
+    auto made = std::make_unique<BrokenBdev>();
+    BrokenBdev& device = *made;
+    BASALT_ASSERT(world.registry->add(std::move(made)).has_value());
+    const Nsid bad = world.add_namespace("Broken0");
+    AdminHost elsewhere(world);
+    AdminHost silent(world);
+    constexpr uint32_t kEvent = async_event_result(NVME_AER_SMART, 0, NVME_LOG_LID_SMART);
+    EXPECT_TRUE(elsewhere.set_feature(NVME_FEAT_FID_ASYNC_EVENT, NVME_SMART_CRIT_DEGRADED).ok());
+    EXPECT_TRUE(admin.set_feature(NVME_FEAT_FID_ASYNC_EVENT, NVME_SMART_CRIT_DEGRADED).ok());
+    EXPECT_TRUE(silent.set_feature(NVME_FEAT_FID_ASYNC_EVENT, NVME_SMART_CRIT_TEMPERATURE).ok());
+    const auto ask = [](AdminHost& host) {
+        host.send(host.capsule(make_command(nvme_admin_async_event, host.next_cid(), Nsid(0))));
+    };
+    for (AdminHost* host : {&admin, &elsewhere, &silent}) {
+        ask(*host);
+    }
+    device.answer = Errc::kReadOnly;  // Of a device that said it takes writes.
+    EXPECT_FALSE(write(*queues[1], nvme_cmd_write, 0, bad).status().ok());
+    EXPECT_EQ(admin.completion().dw0.get(), kEvent);
+    EXPECT_EQ(elsewhere.completion().dw0.get(), kEvent);
+    EXPECT_EQ(health().critical_warning, NVME_SMART_CRIT_DEGRADED);
+    ask(admin);
+    device.answer = kOk;
+    EXPECT_TRUE(read(*queues[1], 0, 8, bad).status().ok());
+    EXPECT_EQ(health().critical_warning, NVME_SMART_CRIT_DEGRADED) << "that was no write";
+    EXPECT_TRUE(write(*queues[1], nvme_cmd_write, 0, bad).status().ok());
+    EXPECT_EQ(health().critical_warning, 0);
+    EXPECT_TRUE(admin.next_pdu(kNsPerSecond).empty()) << "good news is no event";
+    device.answer = Errc::kDeviceGone;
+    ask(elsewhere);
+    EXPECT_FALSE(read(*queues[0], 0, 8, bad).status().ok());
+    EXPECT_EQ(admin.completion().dw0.get(), kEvent);
+    EXPECT_TRUE(elsewhere.next_pdu(kNsPerSecond).empty()) << "it has not read the log";
+    EXPECT_TRUE(silent.next_pdu(kNsPerSecond).empty());
+}
+
 TEST_F(TargetLog, WarnsOfATemperatureBeyondTheThresholdOnce) {
     EXPECT_TRUE(admin.set_feature(NVME_FEAT_FID_ASYNC_EVENT, 0xff).ok());
     admin.send(admin.capsule(make_command(nvme_admin_async_event, CommandId(40), Nsid(0))));
@@ -254,6 +322,13 @@ TEST_F(TargetLog, WarnsOfATemperatureBeyondTheThresholdOnce) {
     EXPECT_EQ(event.dw0.get(), async_event_result(NVME_AER_SMART, 1, NVME_LOG_LID_SMART));
     EXPECT_TRUE(admin.completion().status().ok());
     EXPECT_EQ(health().critical_warning, NVME_SMART_CRIT_TEMPERATURE);
+}
+
+TEST_F(TargetLog, NamesFabricsCommandsAmongTheSupportedOnes) {
+    const auto effects = admin.log<nvme_cmd_effects_log>(NVME_LOG_LID_CMD_EFFECTS);
+    EXPECT_EQ(effects.acs[nvme_admin_fabrics], NVME_CMD_EFFECTS_CSUPP);
+    EXPECT_EQ(effects.iocs[nvme_admin_fabrics], NVME_CMD_EFFECTS_CSUPP);
+    EXPECT_EQ(effects.acs[nvme_admin_format_nvm], 0U);
 }
 
 }  // namespace

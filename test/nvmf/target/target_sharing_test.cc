@@ -90,6 +90,41 @@ class TargetSharing : public testing::Test {
     ControllerId cntlid;
 };
 
+TEST(TargetSends, ARequestIsFreeWhenItsResponseIsEncodedAndItHoldsNoMemory) {
+    // The host reads nothing, so the first send, of two reads of a null device, never ends.
+    constexpr uint32_t kReadBytes = 131072;
+    constexpr uint64_t kReads = 40;
+    sim::FaultOptions faults = sim::calm();
+    faults.send_window_bytes = 65536;
+    TargetWorld world{1, faults};
+    ScriptedHost admin{world};
+    ScriptedHost io{world};
+    const ControllerId cntlid = admin.become_admin();
+    ASSERT_TRUE(io.handshake());
+    ASSERT_TRUE(io.connect(QueueId(1), cntlid, TargetWorld::kNqn, ScriptedHost::kHostNqn, 16)
+                    .status()
+                    .ok());
+    io.stop_reading();
+    Bytes burst;
+    for (uint16_t i = 0; i < kReads; ++i) {
+        Sqe sqe = make_command(nvme_cmd_read, CommandId(i), Nsid(2));
+        set_range(sqe, Lba(0), BlockCount(kReadBytes / 4096));
+        set_transport_data(sqe, kReadBytes);
+        const Bytes one = io.capsule(sqe);
+        burst.insert(burst.end(), one.begin(), one.end());
+    }
+    io.send(burst);
+    world.world.run_for(kNsPerSecond);
+    // 16 entries and a slack of 16: that many and no more wait in line to be sent.
+    bdev::Device* device = world.registry->find("Null0");
+    const bdev::IoStats stats = world.run(device->read_stats(*world.control));
+    EXPECT_EQ(stats.of(bdev::IoOp::kRead).count, 16U + kRequestSlack + 2U);
+    io.go_on_reading();
+    for (uint64_t i = 0; i < kReads; ++i) {
+        EXPECT_TRUE(io.completion().status().ok());
+    }
+}
+
 TEST_F(TargetSharing, AHostThatSendsNoDataHoldsItsShareAlone) {
     connect();
     send_large_writes(first, 10);

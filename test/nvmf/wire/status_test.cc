@@ -44,7 +44,7 @@ constexpr std::array kExpectedOnRead{
     Expected{Errc::kProtocol, kPath | NVME_SC_ANA_INTERNAL_PATH_ERROR},
     Expected{Errc::kStaleEpoch, kPath | NVME_SC_ANA_INACCESSIBLE},
     Expected{Errc::kTryAgain, NVME_SC_CMD_INTERRUPTED},
-    Expected{Errc::kDeviceGone, NVME_SC_NS_NOT_READY | kDnr},
+    Expected{Errc::kDeviceGone, NVME_SC_NS_NOT_READY},
 };
 
 TEST(Status, HasAnNvmeStatusForEveryErrc) {

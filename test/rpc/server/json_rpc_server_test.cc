@@ -21,6 +21,7 @@
 #include "rpc/limits.h"
 #include "rpc/proto/bdev.pb.h"
 #include "rpc/proto/nvmf.pb.h"
+#include "test/reactor/log_capture.h"
 
 namespace basalt::rpc {
 namespace {
@@ -324,6 +325,38 @@ TEST_F(JsonRpcServerTest, RefusesAHundredMegabytesAndStillDeliversTheError) {
     ASSERT_TRUE(run_until([&] { return client.receive(answer); }));
     EXPECT_NE(answer.find(R"("code":-32600)"), std::string::npos) << answer;
     EXPECT_EQ(ask(connect(), deletion("1", "a")), R"({"jsonrpc":"2.0","id":1,"result":true})");
+}
+
+TEST_F(JsonRpcServerTest, LogsWhatItRefusesWithIds) {
+    const LogCapture log;
+    const Client client = connect();
+    ask(client, R"({"jsonrpc":"2.0","method":"no\npe","id":"x1"})");
+    EXPECT_EQ(log.count(LogLevel::kInfo,
+                        "rpc",
+                        {"connection 1000, request \"x1\": no?pe refused: ", "(-32601)"}),
+              1U)
+        << log;
+    ask(client, R"({"jsonrpc":"2.0","method":"bdev_get_bdevs","id":7,"params":{"x":1}})");
+    EXPECT_EQ(log.count(LogLevel::kInfo,
+                        "rpc",
+                        {"connection 1000, request 7: bdev_get_bdevs refused: ", "'x'"}),
+              1U)
+        << log;
+    ask(client, R"({"jsonrpc":"1.0","id":8})");
+    EXPECT_EQ(log.count(LogLevel::kInfo, "rpc", {"connection 1000, ", "(-32600)"}), 1U) << log;
+    ASSERT_GT(client.send_some(kList), 0U);
+    ASSERT_TRUE(run_until([&] { return handlers_.waiting.size() == 1; }));
+    handlers_.waiting[0].fail(Error(Errc::kBusy), "list");
+    ask(client, "");
+    EXPECT_EQ(log.count(LogLevel::kInfo,
+                        "rpc",
+                        {"connection 1000, request \"l\": bdev_get_bdevs refused: list"}),
+              1U)
+        << log;
+    const Client other = connect();
+    ask(other, "no JSON");
+    EXPECT_EQ(log.count(LogLevel::kWarn, "rpc", {"connection 1001: closing: ", "not JSON-RPC"}), 1U)
+        << log;
 }
 
 TEST_F(JsonRpcServerTest, StopsReadingFromAClientThatOwesItTooManyAnswers) {

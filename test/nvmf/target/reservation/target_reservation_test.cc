@@ -12,6 +12,7 @@ constexpr uint8_t kRegister = 0;
 constexpr uint8_t kUnregister = 1;
 constexpr uint8_t kAcquire = 0;
 constexpr uint8_t kPreempt = 1;
+constexpr uint8_t kPreemptAndAbort = 2;
 constexpr uint8_t kRelease = 0;
 constexpr uint8_t kWriteExclusive = NVME_RESERVATION_RTYPE_WE;
 constexpr uint8_t kExclusiveAccess = NVME_RESERVATION_RTYPE_EA;
@@ -385,6 +386,53 @@ TEST(TargetReservation, ANamespaceMayGoWhileCommandsForItAreUnderWay) {
         EXPECT_TRUE(world.world.run_until([&] { return removing.is_done(); }, kNsPerSecond));
         world.world.faults() = sim::calm();
     }
+}
+
+TEST(TargetReservation, PreemptAndAbortEndsWhatNoDeviceHas) {
+    TargetWorld world(9);
+    ReservingHost victim(world, 1);
+    ReservingHost winner(world, 2);
+    ASSERT_TRUE(victim.join().ok());
+    ASSERT_TRUE(winner.join().ok());
+    ASSERT_TRUE(victim.acquire(kWriteExclusive).ok());
+    const auto limit = [&](uint64_t rate) {
+        qos::Policy policy;
+        policy.rw_ios.rate = rate;
+        auto limiting =
+            world.registry->find("Malloc0")->limits().set(*world.control, policy, nullptr);
+        ASSERT_TRUE(world.world.run_until([&] { return limiting.is_done(); }, kNsPerSecond));
+    };
+    limit(1);
+    // The first spends what there is; the others would have to wait for minutes: a write for the
+    // device's rate, a Verify in steps behind it.
+    EXPECT_TRUE(victim.write().ok());
+    Sqe write = make_command(nvme_cmd_write, CommandId(201), Nsid(1));
+    set_range(write, Lba(0), BlockCount(1));
+    set_in_capsule_data(write, kBlock);
+    for (uint16_t cid = 201; cid < 221; ++cid) {
+        write.command_id.set(cid);
+        victim.io.send(victim.io.capsule(write, Bytes(kBlock, std::byte{7})));
+    }
+    Sqe verify = make_command(nvme_cmd_verify, CommandId(230), Nsid(1));
+    set_range(verify, Lba(0), BlockCount(2000));
+    victim.io.send(victim.io.capsule(verify));
+    const uint64_t begun_ns = world.world.now_ns();
+    EXPECT_TRUE(winner
+                    .reserve(nvme_cmd_resv_acquire,
+                             kPreemptAndAbort | uint32_t{kWriteExclusive} << 8U,
+                             victim.key)
+                    .ok());
+    EXPECT_LT(world.world.now_ns() - begun_ns, 3 * kNsPerSecond);
+    uint32_t aborted = 0;
+    for (uint32_t i = 0; i < 21; ++i) {
+        const NvmeStatus status = victim.io.completion().status();
+        aborted += status.is(status::kAbortedByPreempt) ? 1U : 0U;
+        EXPECT_TRUE(status.is(status::kAbortedByPreempt) || status.ok());
+    }
+    EXPECT_GE(aborted, 18U);
+    EXPECT_TRUE(is_conflict(victim.write()));
+    limit(0);
+    EXPECT_TRUE(winner.write().ok());
 }
 
 }  // namespace
