@@ -104,6 +104,20 @@ uint64_t seeds_until_found(Mistakes mistakes, uint64_t most, Settings of = setti
     return 0;
 }
 
+/// The old head can read for long, and the new one does not wait for whom it does not reach.
+Settings quick_to_take_over() {
+    Settings quick = settings(3, 2);
+    quick.blocks = 24;
+    quick.window_ops = 4;
+    quick.takeover_wait_us = 500;
+    quick.drop_timeout_us = 10'000;
+    return quick;
+}
+
+TEST(ProtocolSim, FindsNothingWhereThereIsNoMistake) {
+    EXPECT_EQ(seeds_until_found({}, 700), 0U);
+    EXPECT_EQ(seeds_until_found({}, 700, quick_to_take_over()), 0U);
+}
 TEST(ProtocolSim, FindsAnAcknowledgementBeforeTheQuorum) {
     EXPECT_GT(seeds_until_found({.acks_before_quorum = true}, kSeedsToFind), 0U);
 }
@@ -111,13 +125,7 @@ TEST(ProtocolSim, FindsASkippedFence) {
     EXPECT_GT(seeds_until_found({.skips_fence = true}, kSeedsToFind), 0U);
 }
 TEST(ProtocolSim, FindsAMissingLease) {
-    // The old head can read for long, and the new one does not wait for whom it does not reach.
-    Settings quick = settings(3, 2);
-    quick.blocks = 24;
-    quick.window_ops = 4;
-    quick.takeover_wait_us = 500;
-    quick.drop_timeout_us = 10'000;
-    EXPECT_GT(seeds_until_found({.has_no_lease = true}, kSeedsToFind, quick), 0U);
+    EXPECT_GT(seeds_until_found({.has_no_lease = true}, kSeedsToFind, quick_to_take_over()), 0U);
 }
 TEST(ProtocolSim, FindsAReadOfWhatIsNotAcknowledged) {
     EXPECT_GT(seeds_until_found({.reads_unacknowledged = true}, kSeedsToFind), 0U);

@@ -1,0 +1,227 @@
+#include "replication/core/head_core.h"
+
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace basalt::replication {
+namespace {
+
+constexpr uint64_t kLeaseUs = 1'000'000;
+
+/// A head of three replicas that are answered for by hand.
+class HeadCoreTest : public ::testing::Test {
+  protected:
+    HeadCoreTest() : core_({.blocks = 128, .window_ops = 4, .reads = 2}) {
+        for (uint32_t i = 0; i < 3; ++i) {
+            give({.kind = HeadEvent::Kind::kLinkUp, .replica = i});
+        }
+        give({.kind = HeadEvent::Kind::kGranted, .epoch = Epoch(1), .set = ReplicaSet::all(3)});
+        answer_all(MessageKind::kFence);
+        answer_all(MessageKind::kSettle);
+        EXPECT_EQ(count(HeadAction::Kind::kAskOpen), 1U);
+        give(
+            {.kind = HeadEvent::Kind::kOpenAnswer, .is_granted = true, .lease_until_us = kLeaseUs});
+        EXPECT_EQ(core_.state(), HeadCore::State::kOpen);
+    }
+
+    void give(HeadEvent event) {
+        event.now_us = now_us_;
+        const auto actions = core_.apply(event);
+        last_.assign(actions.begin(), actions.end());
+        for (const HeadAction& action : last_) {
+            if (action.kind == HeadAction::Kind::kSend) {
+                sent_.push_back(action);
+            }
+        }
+    }
+
+    void answer(const HeadAction& sent, Errc status = Errc::kOk, uint64_t digest = 0) {
+        const BlockBitmap dirty(128);
+        const Reply reply{.kind = sent.message.kind,
+                          .status = status,
+                          .epoch = sent.message.epoch,
+                          .session = sent.message.session,
+                          .id = sent.message.id,
+                          .number = sent.message.number,
+                          .digest = digest,
+                          .dirty = &dirty};
+        give({.kind = HeadEvent::Kind::kReply, .replica = sent.replica, .reply = &reply});
+    }
+
+    void answer_all(MessageKind kind) {
+        const std::vector<HeadAction> sent = take(kind);
+        EXPECT_EQ(sent.size(), 3U);
+        for (const HeadAction& one : sent) {
+            answer(one);
+        }
+    }
+
+    /// What was sent of that kind since the last time.
+    std::vector<HeadAction> take(MessageKind kind) {
+        std::vector<HeadAction> taken;
+        for (const HeadAction& action : sent_) {
+            if (action.message.kind == kind) {
+                taken.push_back(action);
+            }
+        }
+        std::erase_if(sent_,
+                      [kind](const HeadAction& action) { return action.message.kind == kind; });
+        return taken;
+    }
+
+    /// How often the last event led to that.
+    size_t count(HeadAction::Kind kind) const {
+        size_t found = 0;
+        for (const HeadAction& action : last_) {
+            found += size_t{action.kind == kind};
+        }
+        return found;
+    }
+
+    void write(uint64_t tag, BlockRange range) {
+        give({.kind = HeadEvent::Kind::kWrite, .tag = tag, .range = range});
+    }
+
+    HeadCore core_;
+    uint64_t now_us_ = 0;
+    std::vector<HeadAction> last_;
+    std::vector<HeadAction> sent_;
+};
+
+TEST_F(HeadCoreTest, TellsTheHostWhenAQuorumHasTheWrite) {
+    write(7, {0, 1});
+    const auto sent = take(MessageKind::kWrite);
+    ASSERT_EQ(sent.size(), 3U);
+    answer(sent[2]);
+    EXPECT_EQ(count(HeadAction::Kind::kAnswer), 0U);
+    answer(sent[0]);
+    EXPECT_EQ(count(HeadAction::Kind::kAnswer), 1U);
+    EXPECT_EQ(core_.ops(), 1U);  // One replica lacks it: the watermark stays.
+    answer(sent[1]);
+    EXPECT_EQ(count(HeadAction::Kind::kAnswer), 0U);
+    EXPECT_EQ(core_.ops(), 0U);
+    EXPECT_EQ(core_.watermark(), sent[0].message.number);
+}
+
+TEST_F(HeadCoreTest, LetsHostsWaitWhenTooManyWritesAreUnderWay) {
+    for (uint64_t tag = 1; tag <= 4; ++tag) {
+        write(tag, {tag, 1});
+    }
+    write(5, {5, 1});
+    EXPECT_EQ(count(HeadAction::Kind::kLater), 1U);
+    const auto sent = take(MessageKind::kWrite);
+    ASSERT_EQ(sent.size(), 12U);
+    answer(sent[0]);
+    answer(sent[1]);
+    EXPECT_EQ(count(HeadAction::Kind::kRoom), 0U);
+    answer(sent[2]);
+    EXPECT_EQ(count(HeadAction::Kind::kRoom), 1U);
+}
+
+TEST_F(HeadCoreTest, ReadsOnlyWhereEveryAcknowledgedWriteIs) {
+    write(1, {0, 1});
+    const auto sent = take(MessageKind::kWrite);
+    answer(sent[1]);
+    answer(sent[2]);
+    for (uint64_t tag = 10; tag < 12; ++tag) {
+        give({.kind = HeadEvent::Kind::kRead, .tag = tag, .range = {0, 1}});
+    }
+    for (const HeadAction& read : take(MessageKind::kRead)) {
+        EXPECT_NE(read.replica, 0U);
+    }
+}
+
+TEST_F(HeadCoreTest, AsksAnotherReplicaAndRewritesTheCopyThatIsBad) {
+    give({.kind = HeadEvent::Kind::kRead, .tag = 1, .range = {4, 2}});
+    const auto first = take(MessageKind::kRead);
+    ASSERT_EQ(first.size(), 1U);
+    answer(first[0], Errc::kDataCorrupt);
+    const auto second = take(MessageKind::kRead);
+    ASSERT_EQ(second.size(), 1U);
+    EXPECT_NE(second[0].replica, first[0].replica);
+    answer(second[0]);
+    EXPECT_EQ(count(HeadAction::Kind::kAnswer), 1U);
+    const auto copy_read = take(MessageKind::kCopyRead);
+    ASSERT_EQ(copy_read.size(), 1U);
+    EXPECT_EQ(copy_read[0].replica, second[0].replica);
+    answer(copy_read[0]);
+    const auto copy = take(MessageKind::kCopy);
+    ASSERT_EQ(copy.size(), 1U);
+    EXPECT_EQ(copy[0].replica, first[0].replica);
+    EXPECT_EQ(copy[0].message.range, (BlockRange{4, 2}));
+}
+
+TEST_F(HeadCoreTest, AsksAnotherReplicaWhenOneIsTooSlow) {
+    give({.kind = HeadEvent::Kind::kRead, .tag = 1, .range = {4, 2}});
+    const auto first = take(MessageKind::kRead);
+    now_us_ = kReadTimeoutUs;
+    give({.kind = HeadEvent::Kind::kTick});
+    const auto second = take(MessageKind::kRead);
+    ASSERT_EQ(second.size(), 1U);
+    EXPECT_NE(second[0].replica, first[0].replica);
+}
+
+TEST_F(HeadCoreTest, TellsNothingWhenItsLeaseIsOver) {
+    give({.kind = HeadEvent::Kind::kRead, .tag = 1, .range = {0, 1}});
+    now_us_ = kLeaseUs;
+    answer(take(MessageKind::kRead)[0]);
+    EXPECT_EQ(count(HeadAction::Kind::kAnswer), 0U);
+    give({.kind = HeadEvent::Kind::kLease, .lease_until_us = kLeaseUs + 1});
+    EXPECT_EQ(count(HeadAction::Kind::kAnswer), 1U);
+}
+
+TEST_F(HeadCoreTest, DropsAReplicaThatStaysAwayAndKeepsWhatItMisses) {
+    give({.kind = HeadEvent::Kind::kLinkDown, .replica = 2});
+    now_us_ = kDropTimeoutUs;
+    give({.kind = HeadEvent::Kind::kTick});
+    ASSERT_EQ(count(HeadAction::Kind::kAskSet), 1U);
+    EXPECT_EQ(last_.back().set, ReplicaSet(0b011));
+    give({.kind = HeadEvent::Kind::kSetAnswer, .is_granted = true});
+    EXPECT_EQ(core_.epoch(), Epoch(2));
+    write(1, {8, 4});
+    EXPECT_EQ(core_.blocks_dirty(), 4U);
+}
+
+TEST_F(HeadCoreTest, IsOverWhenAReplicaKnowsALaterEpoch) {
+    write(1, {0, 1});
+    const auto sent = take(MessageKind::kWrite);
+    Reply reply{.kind = MessageKind::kWrite,
+                .status = Errc::kStaleEpoch,
+                .epoch = Epoch(9),
+                .session = sent[0].message.session,
+                .id = sent[0].message.id,
+                .number = sent[0].message.number};
+    give({.kind = HeadEvent::Kind::kReply, .replica = 0, .reply = &reply});
+    EXPECT_EQ(count(HeadAction::Kind::kSuperseded), 1U);
+    EXPECT_EQ(count(HeadAction::Kind::kAnswer), 1U);
+    EXPECT_EQ(core_.state(), HeadCore::State::kIdle);
+}
+
+TEST_F(HeadCoreTest, LetsTheWritesAfterALineWaitForThoseBeforeIt) {
+    write(1, {0, 1});
+    const auto before = take(MessageKind::kWrite);
+    give({.kind = HeadEvent::Kind::kSnapshot, .tag = 2});
+    write(3, {0, 1});
+    EXPECT_TRUE(take(MessageKind::kWrite).empty());
+    answer(before[0]);
+    const auto line = take(MessageKind::kWrite);
+    ASSERT_EQ(line.size(), 1U);  // At the replica that has what comes before, and there alone.
+    EXPECT_EQ(line[0].message.write, WriteKind::kBarrier);
+    answer(line[0]);
+    const auto after = take(MessageKind::kWrite);
+    ASSERT_EQ(after.size(), 1U);
+    EXPECT_EQ(after[0].message.generation, line[0].message.number);
+}
+
+TEST_F(HeadCoreTest, RefusesRangesThatHostsMustNotAskFor) {
+    write(1, {127, 2});
+    EXPECT_EQ(last_[0].status, Errc::kOutOfRange);
+    write(1, {0, 0});
+    EXPECT_EQ(last_[0].status, Errc::kInvalidArgument);
+    write(1, {0, 65});
+    EXPECT_EQ(last_[0].status, Errc::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace basalt::replication
