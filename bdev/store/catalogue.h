@@ -26,7 +26,8 @@ struct NodeEntry {
     bool operator==(const NodeEntry&) const = default;
 };
 
-/// What a host uses. Its name and UUID are unique in the pool, among snapshots too.
+/// What a host uses, or what is to become a snapshot when all of it has been received. Its name and
+/// UUID are unique in the pool, among snapshots too.
 struct VolumeEntry {
     Uuid uuid;
     uint32_t head = 0;
@@ -35,6 +36,10 @@ struct VolumeEntry {
     uint32_t deal = 0;         ///< Which partition has chunk 0: that one modulo how many there are.
     bool is_read_only = false;
     std::string name;
+    /// It is being received, and nobody's yet; the UUID is the snapshot's, and the head's parent
+    /// the snapshot that the stream tells the differences to.
+    bool is_receiving = false;
+    uint64_t received_blocks = 0;  ///< Blocks before this one are all there.
 
     bool operator==(const VolumeEntry&) const = default;
 };

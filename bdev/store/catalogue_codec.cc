@@ -23,6 +23,7 @@ constexpr size_t kHeadBytes = 8;
 constexpr uint32_t kNodeFrozen = 1U << 0U;
 constexpr uint32_t kNodeHidden = 1U << 1U;
 constexpr uint32_t kVolumeReadOnly = 1U << 0U;
+constexpr uint32_t kVolumeReceiving = 1U << 1U;
 
 /// Puts fields one after the other.
 class Fields {
@@ -111,15 +112,20 @@ struct Encode {
         return Fields().add(gone.id).finish(RecordType::kNodeGone);
     }
     std::vector<std::byte> operator()(const VolumeEntry& entry) const {
-        return Fields()
-            .add(entry.uuid)
+        const uint32_t flags = (entry.is_read_only ? kVolumeReadOnly : 0U) |
+                               (entry.is_receiving ? kVolumeReceiving : 0U);
+        Fields fields;
+        fields.add(entry.uuid)
             .add(entry.head)
             .add(entry.block_bytes)
             .add(entry.size_blocks)
-            .add(entry.is_read_only ? kVolumeReadOnly : uint32_t{0})
+            .add(flags)
             .add(entry.deal)
-            .add(entry.name)
-            .finish(RecordType::kVolume);
+            .add(entry.name);
+        if (entry.is_receiving) {
+            fields.add(entry.received_blocks);
+        }
+        return fields.finish(RecordType::kVolume);
     }
     std::vector<std::byte> operator()(const VolumeGone& gone) const {
         return Fields().add(gone.uuid).finish(RecordType::kVolumeGone);
@@ -164,9 +170,13 @@ bool decode_volume(FieldReader fields, CatalogueChange& change) {
     entry.size_blocks = fields.take<uint64_t>();
     const auto flags = fields.take<uint32_t>();
     entry.is_read_only = (flags & kVolumeReadOnly) != 0;
+    entry.is_receiving = (flags & kVolumeReceiving) != 0;
     entry.deal = fields.take<uint32_t>();
     entry.name = fields.take_text();
-    const bool is_sound = entry.size_blocks <= kBlockNumberMax && (flags & ~kVolumeReadOnly) == 0;
+    entry.received_blocks = entry.is_receiving ? fields.take<uint64_t>() : 0;
+    const bool is_sound = entry.size_blocks <= kBlockNumberMax &&
+                          entry.received_blocks <= entry.size_blocks &&
+                          (flags & ~(kVolumeReadOnly | kVolumeReceiving)) == 0;
     change = std::move(entry);
     return fields.is_whole() && is_sound;
 }

@@ -151,7 +151,9 @@ void Engine::run_write(Slot& slot) {
         for (size_t done = 0; done < piece.iov_len; done += kBlockBytes) {
             BASALT_ASSERT(at < blocks);
             const auto* bytes = static_cast<const std::byte*>(piece.iov_base) + done;
-            slot.crcs[at++] = crc32c({bytes, kBlockBytes});
+            slot.crcs[at] =
+                slot.io->crcs != nullptr ? slot.io->crcs[at] : crc32c({bytes, kBlockBytes});
+            ++at;
         }
     }
     BASALT_ASSERT(at == blocks);

@@ -149,6 +149,9 @@ void Engine::slot_ios_done(Slot& slot) {
 }
 
 Status Engine::verify(Slot& slot) {
+    if (slot.io->crcs != nullptr) {
+        std::copy_n(slot.crcs.begin(), slot.block_count(), slot.io->crcs);
+    }
     Status outcome = slot.status;
     uint32_t index = 0;
     uint32_t piece = 0;

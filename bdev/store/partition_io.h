@@ -46,6 +46,9 @@ class PartitionIo {
     /// kWrite: if not null, what the map must lead to, for each block. Then the write takes place
     /// only if nobody has changed it.
     const Pointer* expected = nullptr;
+    /// If not null, one for each block: kRead gets the CRC32Cs that the map has (of a hole: 0);
+    /// kWrite puts these into the map, and whoever made them has seen the data right.
+    uint32_t* crcs = nullptr;
 
     /// kMediaError: a block is not readable or not what was written; which one is in the log and in
     /// PartitionStats. kTryAgain: the map leads elsewhere than `expected`. kNoSpace: nothing of it

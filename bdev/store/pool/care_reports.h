@@ -47,6 +47,7 @@ struct FlattenReport {
     uint64_t blocks_copied = 0;
     uint64_t blocks_passed = 0;  ///< Of size_blocks.
     uint64_t size_blocks = 0;
+    bool is_stopped = false;  ///< It is to end.
 };
 
 }  // namespace basalt::bdev::store

@@ -435,7 +435,9 @@ Task<Status> Pool::load(PartitionOptions options, bool is_new, std::string& prob
 
 void Pool::add_devices() {
     for (const auto& [uuid, volume] : catalogue_.volumes()) {
-        add_device(options_of(volume));
+        if (!volume.is_receiving) {
+            add_device(options_of(volume));
+        }
     }
     for (const auto& [uuid, snapshot] : catalogue_.snapshots()) {
         add_device(options_of(snapshot));

@@ -68,9 +68,9 @@ class Pool {
     [[nodiscard]] Task<Status> close();
 
     // ---- Volumes. Errors of all: kNotFound, kExists, kInvalidArgument (names, sizes), kBusy (the
-    // device is used), kNoSpace (the catalogue is full), kDeviceGone (the volume has no device:
-    // something else has its name or UUID), kIo (the pool's device failed; the outcome is known
-    // after the next opening: see is_fenced()).
+    // device is used; it is sent or received), kNoSpace (the catalogue is full), kDeviceGone (the
+    // volume has no device: it is being received, or something has its name or UUID), kIo (the
+    // pool's device failed; the outcome is known after the next opening: see is_fenced()).
 
     [[nodiscard]] Task<Status> create_volume(VolumeOptions options);
     /// Its snapshots stay. Space is given back in the background.
@@ -146,6 +146,8 @@ class Pool {
     /// it was taken meanwhile; kCancelled, kMediaError, kNoSpace, kIo: it is as it was, but for
     /// the space that copies take, and may be begun again.
     [[nodiscard]] Task<Status> flatten(std::string name, FlattenFrom from);
+    /// Has it end, with kCancelled, soon. Errors: kNotFound: it is not being flattened.
+    [[nodiscard]] Status stop_flatten(std::string_view name);
     /// Volumes that are being flattened.
     [[nodiscard]] const std::map<Uuid, FlattenReport>& flattening() const { return flattening_; }
     /// The process is about to end: what takes long gives up (kCancelled).
@@ -154,6 +156,7 @@ class Pool {
     [[nodiscard]] const Catalogue& catalogue() const { return catalogue_; }
     [[nodiscard]] const PoolIdentity& identity() const { return identity_; }
     [[nodiscard]] Device& device() const { return device_; }
+    [[nodiscard]] const PoolHome& home() const { return home_; }
     /// The device of a volume or snapshot; null if there is none.
     [[nodiscard]] Device* device_of(std::string_view name) const;
 
@@ -174,17 +177,8 @@ class Pool {
     struct Flattening;
     template <typename Argument>
     struct Visit;
-    /// Keeps the pool open while somebody looks at its partitions.
-    class Look {
-      public:
-        explicit Look(Pool& pool) : pool_(pool) { ++pool_.looks_; }
-        Look(const Look&) = delete;
-        Look& operator=(const Look&) = delete;
-        ~Look() { --pool_.looks_; }
-
-      private:
-        Pool& pool_;
-    };
+    class Look;
+    friend class TransferPool;  // Streams of snapshots: ../transfer/.
 
     Pool(PoolHome home, Device& device);
 
@@ -223,6 +217,8 @@ class Pool {
     [[nodiscard]] Result<Reservation> reserve(std::string_view name, const Uuid& uuid);
     [[nodiscard]] Result<Reservation> reserve_new(std::string_view name, const Uuid& uuid);
     [[nodiscard]] bool has_clones(const SnapshotEntry& snapshot) const;
+    /// Whether a volume or snapshot with that node is needed for one that is sent or received.
+    [[nodiscard]] bool is_held(const Uuid& uuid, uint32_t node) const;
     [[nodiscard]] Task<void> hold(std::vector<Uuid> volumes);
     /// Ends hold(); each volume goes on in its heir, which is told to the partitions as `nodes`
     /// are.
@@ -257,6 +253,8 @@ class Pool {
 
     // Differences and flattening (pool_changes.cc).
     [[nodiscard]] bool is_ancestor(uint32_t older, uint32_t newer) const;
+    [[nodiscard]] Task<Result<ChangedStep>> compare(
+        uint32_t older, uint32_t newer, uint64_t from, uint64_t end, size_t max);
     [[nodiscard]] Task<Status> flatten_once(Uuid uuid, FlattenFrom from);
     [[nodiscard]] Task<Status> flatten_all(Uuid uuid, Flattening& all);
 
@@ -288,13 +286,14 @@ class Pool {
     bool is_scrub_stopped_ = false;
     std::map<Uuid, FlattenReport> flattening_;
     bool is_cancelled_ = false;
+    std::multiset<Uuid> held_;  // Being sent or received.
     bool is_closing_ = false;
     Timer space_timer_;
     AsyncMutex space_turn_;
     uint32_t low_space_percent_ = kLowSpacePercentDefault;
     bool is_low_on_space_ = false;
     uint64_t low_space_events_ = 0;
-    uint32_t looks_ = 0;  // Under way from the outside: checks and statistics; see Look.
+    uint32_t looks_ = 0;  // Under way from the outside: checks, statistics; see Look.
 };
 
 }  // namespace basalt::bdev::store

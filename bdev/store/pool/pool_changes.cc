@@ -85,21 +85,24 @@ Task<Result<ChangedStep>> Pool::changed(std::string older,
     if ((volume == nullptr && snapshot == nullptr) || (!older.empty() && base == nullptr)) {
         co_return Errc::kNotFound;
     }
-    Comparison all{.older = base == nullptr ? 0 : base->node,
-                   .newer = volume != nullptr ? volume->head : snapshot->node,
-                   .from = from,
-                   .steps = std::vector<ChangedStep>(seats_.size())};
+    const uint32_t before = base == nullptr ? 0 : base->node;
+    const uint32_t after = volume != nullptr ? volume->head : snapshot->node;
     const uint64_t end = volume != nullptr ? volume->size_blocks : snapshot->size_blocks;
-    if (!is_ancestor(all.older, all.newer)) {
+    if (!is_ancestor(before, after)) {
         co_return Errc::kInvalidArgument;
     }
     if (is_closing_) {
         co_return Errc::kBusy;
     }
     const Look look(*this);
+    co_return co_await compare(before, after, from, end, ranges_max);
+}
+
+Task<Result<ChangedStep>> Pool::compare(
+    uint32_t older, uint32_t newer, uint64_t from, uint64_t end, size_t max) {
+    Comparison all{older, newer, from, std::vector<ChangedStep>(seats_.size())};
     ChangedStep step;
-    for (uint32_t round = 0;
-         round < kChangedRounds && all.from < end && step.ranges.size() <= ranges_max;
+    for (uint32_t round = 0; round < kChangedRounds && all.from < end && step.ranges.size() <= max;
          ++round) {
         const Status status = co_await on_seats<Comparison>(all, &Comparison::run);
         if (!status) {
@@ -108,9 +111,9 @@ Task<Result<ChangedStep>> Pool::changed(std::string older,
         all.take(end, step.ranges);
     }
     step.next = all.from;
-    if (step.ranges.size() > ranges_max) {
-        step.next = step.ranges[ranges_max].first;
-        step.ranges.resize(ranges_max);
+    if (step.ranges.size() > max) {
+        step.next = step.ranges[max].first;
+        step.ranges.resize(max);
     }
     step.is_end = step.next >= end;
     co_return std::move(step);
@@ -165,7 +168,7 @@ Task<Status> Pool::flatten(std::string name, FlattenFrom from) {
         co_return Errc::kNotFound;
     }
     const Uuid uuid = volume->uuid;
-    if (is_closing_ || flattening_.count(uuid) != 0) {
+    if (is_closing_ || volume->is_receiving || flattening_.count(uuid) != 0) {
         co_return Errc::kBusy;
     }
     const Look look(*this);
@@ -176,6 +179,16 @@ Task<Status> Pool::flatten(std::string name, FlattenFrom from) {
     }
     flattening_.erase(uuid);
     co_return status;
+}
+
+Status Pool::stop_flatten(std::string_view name) {
+    const VolumeEntry* volume = catalogue_.find_volume(name);
+    const auto found = volume == nullptr ? flattening_.end() : flattening_.find(volume->uuid);
+    if (found == flattening_.end()) {
+        return Errc::kNotFound;
+    }
+    found->second.is_stopped = true;
+    return kOk;
 }
 
 /// kTryAgain: what it was to be made independent of is another one by now.
@@ -226,7 +239,7 @@ Task<Status> Pool::flatten_once(Uuid uuid, FlattenFrom from) {
 Task<Status> Pool::flatten_all(Uuid uuid, Flattening& all) {
     const auto is_end = [](const Flattening::Leg& leg) { return leg.is_end; };
     while (!std::all_of(all.legs.begin(), all.legs.end(), is_end)) {
-        if (is_cancelled_) {
+        if (is_cancelled_ || flattening_.at(uuid).is_stopped) {
             co_return Errc::kCancelled;
         }
         const Status status = co_await on_seats<Flattening>(all, &Flattening::run);

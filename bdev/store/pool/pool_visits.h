@@ -6,6 +6,18 @@
 
 namespace basalt::bdev::store {
 
+/// Keeps the pool open while somebody looks at its partitions, or a snapshot is sent or received.
+class Pool::Look {
+  public:
+    explicit Look(Pool& pool) : pool_(pool) { ++pool_.looks_; }
+    Look(const Look&) = delete;
+    Look& operator=(const Look&) = delete;
+    ~Look() { --pool_.looks_; }
+
+  private:
+    Pool& pool_;
+};
+
 /// A look at one partition on its core. `argument` is all seats' alike.
 template <typename Argument>
 struct Pool::Visit {

@@ -222,8 +222,24 @@ Task<Status> Pool::delete_volume(std::string name) {
     co_return co_await hide(uuid, gone, node);
 }
 
+bool Pool::is_held(const Uuid& uuid, uint32_t node) const {
+    if (held_.count(uuid) != 0) {
+        return true;
+    }
+    const std::vector<uint32_t> children = catalogue_.children_of(node);
+    return std::any_of(children.begin(), children.end(), [this](uint32_t child) {
+        const Uuid* user = catalogue_.user_of(child);
+        const auto volume =
+            user == nullptr ? catalogue_.volumes().end() : catalogue_.volumes().find(*user);
+        return volume != catalogue_.volumes().end() && volume->second.is_receiving;
+    });
+}
+
 /// A volume or snapshot goes; its node stays until it is swept.
 Task<Status> Pool::hide(Uuid uuid, CatalogueChange gone, NodeEntry node) {
+    if (is_held(uuid, node.id)) {
+        co_return Errc::kBusy;
+    }
     const bool has_device = find_bdev(uuid) != nullptr;
     Claim claimed;
     if (has_device) {
@@ -265,6 +281,7 @@ Task<Status> Pool::rename(std::string name, std::string new_name) {
         co_return Errc::kNotFound;
     }
     const Uuid uuid = volume != nullptr ? volume->uuid : snapshot->uuid;
+    const bool is_receiving = volume != nullptr && volume->is_receiving;
     if (catalogue_.find_volume(new_name) != nullptr ||
         catalogue_.find_snapshot(new_name) != nullptr) {
         co_return Errc::kExists;
@@ -288,7 +305,7 @@ Task<Status> Pool::rename(std::string name, std::string new_name) {
     }
     const Status status = co_await commit_one(change);
     reserved->release();
-    if (!status) {
+    if (!status || is_receiving) {
         co_return status;
     }
     if (VolumeBdev* bdev = find_bdev(uuid)) {

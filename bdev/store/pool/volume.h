@@ -54,7 +54,10 @@ class Volume {
 
     /// Which partition has the volume's block.
     [[nodiscard]] uint32_t partition_of(uint64_t block) const {
-        return static_cast<uint32_t>((deal_ + block / kChunkBlocks) % pool_.size());
+        return partition_of(deal_, block, partition_count());
+    }
+    [[nodiscard]] static uint32_t partition_of(uint32_t deal, uint64_t block, uint32_t partitions) {
+        return static_cast<uint32_t>((deal + block / kChunkBlocks) % partitions);
     }
     /// The first block after `block` that may belong to another one.
     [[nodiscard]] static uint64_t chunk_end(uint64_t block) {

@@ -174,6 +174,7 @@ bool StreamReader::take_data(std::span<const std::byte> blocks) {
     }
     for (size_t i = 0; i < crcs_.size(); ++i) {
         if (crc32c(blocks.subspan(i * kBlockBytes, kBlockBytes)) != crcs_[i]) {
+            --sequence_;  // It is the record's whose head was taken.
             return refuse("a block of data is not what was sent");
         }
     }

@@ -223,5 +223,21 @@ TEST(CatalogueCodec, ARecordOfAnUnknownKindMakesAHalfThatDoesNotCount) {
     }
 }
 
+TEST(CatalogueCodec, KeepsHowFarASnapshotHasBeenReceived) {
+    Half half;
+    half.begin(filled(1));
+    std::vector<CatalogueChange> changes = new_volume(2, "received");
+    auto& entry = std::get<VolumeEntry>(changes.back());
+    entry.is_receiving = true;
+    entry.received_blocks = 77;
+    half.change(changes);
+    const CatalogueHalf read = half.read();
+    ASSERT_TRUE(read.is_whole) << read.problem;
+    EXPECT_EQ(*read.catalogue.find_volume("received"), entry);
+    entry.received_blocks = entry.size_blocks + 1;
+    half.change(changes);
+    EXPECT_FALSE(half.read().is_whole);
+}
+
 }  // namespace
 }  // namespace basalt::bdev::store

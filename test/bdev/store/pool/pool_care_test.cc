@@ -516,5 +516,27 @@ TEST(PoolFlatten, APowerCutAtAnyMomentLosesNothing) {
     }
 }
 
+TEST(PoolFlatten, IsStoppedAndBegunAgain) {
+    PoolNode node(31);
+    ASSERT_TRUE(node.create());
+    ASSERT_TRUE(node.add_volume("v"));
+    for (uint64_t first = 0; first < 2048; first += 256) {
+        ASSERT_EQ(node.fill("v", first, 256, 0x11), Errc::kOk);
+    }
+    ASSERT_TRUE(node.take_snapshot("v", "s"));
+    ASSERT_TRUE(node.clone("s", "c"));
+    EXPECT_EQ(code_of(node.pool->stop_flatten("c")), Errc::kNotFound);
+    Task<Status> flattening = node.pool->flatten("c", FlattenFrom::kAll);
+    EXPECT_TRUE(node.pool->stop_flatten("c"));
+    EXPECT_EQ(code_of(node.wait(std::move(flattening))), Errc::kCancelled);
+    EXPECT_TRUE(node.pool->flattening().empty());
+    EXPECT_NE(
+        node.pool->catalogue().find_node(node.pool->catalogue().find_volume("c")->head)->parent,
+        0U);
+    EXPECT_EQ(flatten(node, "c", FlattenFrom::kAll), Errc::kOk);
+    EXPECT_TRUE(node.holds("c", 256, 256, 0x11));
+    expect_clean(node);
+}
+
 }  // namespace
 }  // namespace basalt::bdev::store

@@ -10,6 +10,8 @@
 #include "bdev/core/registry.h"
 #include "bdev/leaf/file_bdev.h"
 #include "bdev/store/pool/pool.h"
+#include "bdev/store/transfer/transfers.h"
+#include "reactor/sim/sim_stream_files.h"
 #include "test/bdev/support/sim_node.h"
 #include "test/bdev/support/test_io.h"
 #include "test/reactor/may_leak.h"
@@ -127,6 +129,9 @@ class PoolNode : public SimNode {
     std::unique_ptr<BdevRegistry> registry;
     Device* device = nullptr;
     std::unique_ptr<Pool> pool;
+    static constexpr uint64_t kStreamBytes = uint64_t{4} << 20U;
+    std::unique_ptr<sim::SimStreamFiles> streams;
+    std::unique_ptr<Transfers> transfers;
     std::string problem;
     uint32_t uuids = 1;
 
@@ -135,6 +140,8 @@ class PoolNode : public SimNode {
     const basalt::test::MayLeak may_leak_{};
 
     void attach() {
+        streams = std::make_unique<sim::SimStreamFiles>(world.random(), files(), kStreamBytes);
+        transfers = std::make_unique<Transfers>(control());
         registry = std::make_unique<BdevRegistry>(cores());
         FileOptions options;
         options.name = "File0";
@@ -143,6 +150,8 @@ class PoolNode : public SimNode {
         device = *registry->add(std::move(FileBdev::open(options, files())).value());
     }
     void detach() {
+        transfers.reset();
+        streams.reset();
         pool.reset();
         registry.reset();
     }
