@@ -98,6 +98,7 @@ Daemon::Daemon(Config config,
       device_sequences_(threads_->control()),
       remote_(threads_->control(), devices_, device_sequences_),
       pools_({threads_->control(), devices_}),
+      transfers_(threads_->control()),
       context_{.threads = *threads_,
                .devices = devices_,
                .groups = groups_,
@@ -105,7 +106,9 @@ Daemon::Daemon(Config config,
                .target = target_,
                .remote = remote_,
                .pools = pools_,
+               .transfers = transfers_,
                .files = files_,
+               .stream_files = stream_files_,
                .device_memory = device_memory_,
                .node = node_of(config_),
                .discovery_port = config_.discovery_port.value_or(nvmf::kDiscoveryPort),
@@ -120,6 +123,7 @@ Daemon::Daemon(Config config,
       bdev_lvol_handlers_(context_),
       bdev_store_handlers_(context_),
       bdev_store_care_handlers_(context_),
+      bdev_store_transfer_handlers_(context_),
       keyring_handlers_(context_),
       nvmf_path_handlers_(context_),
       nvmf_subsystem_handlers_(context_),
@@ -136,6 +140,7 @@ Daemon::Daemon(Config config,
     bdev_lvol_handlers_.add_to(table_);
     bdev_store_handlers_.add_to(table_);
     bdev_store_care_handlers_.add_to(table_);
+    bdev_store_transfer_handlers_.add_to(table_);
     keyring_handlers_.add_to(table_);
     nvmf_path_handlers_.add_to(table_);
     nvmf_subsystem_handlers_.add_to(table_);
@@ -292,6 +297,8 @@ Task<void> Daemon::end() {
     for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
         static_cast<void>(devices_.remove(*layer));
     }
+    auto stopping_transfers = transfers_.stop_all();
+    co_await stopping_transfers;
     // Only pools have devices open still: those that they are on.
     auto closing_pools = pools_.close_all();
     co_await closing_pools;

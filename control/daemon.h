@@ -18,6 +18,7 @@
 #include "control/handlers/bdev_qos_handlers.h"
 #include "control/handlers/bdev_store_care_handlers.h"
 #include "control/handlers/bdev_store_handlers.h"
+#include "control/handlers/bdev_store_transfer_handlers.h"
 #include "control/handlers/config_handlers.h"
 #include "control/handlers/context.h"
 #include "control/handlers/keyring_handlers.h"
@@ -29,6 +30,7 @@
 #include "control/signals.h"
 #include "nvmf/target/target.h"
 #include "reactor/io/posix_file_system.h"
+#include "reactor/io/posix_stream_files.h"
 #include "reactor/memory.h"
 #include "reactor/threads.h"
 #include "reactor/uring_services.h"
@@ -106,6 +108,7 @@ class Daemon final : private Stopper {
     std::unique_ptr<UringServices> services_;
     std::unique_ptr<ReactorThreads> threads_;
     PosixFileSystem files_;
+    PosixStreamFiles stream_files_;
     bdev::AnonymousMemory device_memory_;
     PooledBuffers buffers_;
     const std::vector<CoreId> cores_;
@@ -117,6 +120,7 @@ class Daemon final : private Stopper {
     AsyncMutex device_sequences_;
     nvmf::RemoteDevices remote_;
     bdev::store::Pools pools_;
+    bdev::store::Transfers transfers_;
     Context context_;
 
     rpc::MethodTable table_;
@@ -130,6 +134,7 @@ class Daemon final : private Stopper {
     BdevLvolHandlers bdev_lvol_handlers_;
     BdevStoreHandlers bdev_store_handlers_;
     BdevStoreCareHandlers bdev_store_care_handlers_;
+    BdevStoreTransferHandlers bdev_store_transfer_handlers_;
     KeyringHandlers keyring_handlers_;
     NvmfPathHandlers nvmf_path_handlers_;
     NvmfSubsystemHandlers nvmf_subsystem_handlers_;

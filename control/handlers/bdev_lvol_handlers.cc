@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "bdev/store/transfer/transfers.h"
 #include "control/handlers/pool_calls.h"
 
 namespace basalt::control {
@@ -259,6 +260,10 @@ void list(const Pool& pool, v1::BdevLvolGetLvolsResponse& out) {
     for (const auto& [uuid, volume] : catalogue.volumes()) {
         v1::LvolInfo& info = *out.add_lvols();
         describe(pool, volume.name, uuid, info);
+        if (volume.is_receiving) {
+            info.set_resume_token(bdev::store::resume_token_of(catalogue, volume).to_string());
+            continue;
+        }
         const bdev::store::NodeEntry* node = catalogue.find_node(volume.head);
         const bdev::Uuid* parent = catalogue.user_of(node->parent);
         const auto origin =

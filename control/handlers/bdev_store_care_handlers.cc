@@ -187,6 +187,21 @@ Task<void> decouple_parent(Context& context,
     co_await run;
 }
 
+Task<void> stop_inflate(Context& context,
+                        const v1::BdevLvolStopInflateRequest& request,
+                        Reply<v1::Done> reply) {
+    const Pools::Found found = find_volume(context, request.name(), reply);
+    if (found.pool == nullptr) {
+        co_return;
+    }
+    const Status stopped = found.pool->stop_flatten(found.name);
+    if (stopped) {
+        reply.send();
+    } else {
+        reply.fail(stopped.error(), "an inflation of " + volume_words(request.name()));
+    }
+}
+
 }  // namespace
 
 void BdevStoreCareHandlers::add_to(rpc::MethodTable& table) {
@@ -195,6 +210,7 @@ void BdevStoreCareHandlers::add_to(rpc::MethodTable& table) {
     add<&get_progress>(table, "bdev_store_get_progress", &get_progress);
     add<&get_changed_ranges>(table, "bdev_store_get_changed_ranges", &get_changed_ranges);
     add<&inflate>(table, "bdev_lvol_inflate", &inflate);
+    add<&stop_inflate>(table, "bdev_lvol_stop_inflate", &stop_inflate);
     add<&decouple_parent>(table, "bdev_lvol_decouple_parent", &decouple_parent);
 }
 

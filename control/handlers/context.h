@@ -7,11 +7,13 @@
 #include "bdev/leaf/memory_source.h"
 #include "bdev/qos/groups.h"
 #include "bdev/store/pool/pools.h"
+#include "bdev/store/transfer/transfers.h"
 #include "keyring/keyring.h"
 #include "nvmf/host_bdev/remote_devices.h"
 #include "nvmf/target/target.h"
 #include "reactor/async_mutex.h"
 #include "reactor/io/storage.h"
+#include "reactor/io/stream_files.h"
 #include "reactor/threads.h"
 
 namespace basalt::control {
@@ -26,7 +28,9 @@ struct Context {
     nvmf::Target& target;
     nvmf::RemoteDevices& remote;
     bdev::store::Pools& pools;
+    bdev::store::Transfers& transfers;
     FileSystem& files;
+    StreamFiles& stream_files;
     bdev::MemorySource& device_memory;
     const std::string node;   ///< Tells this node from others; the same after each restart.
     uint16_t discovery_port;  ///< For nvmf_create_transport, which SPDK gives no such setting.
