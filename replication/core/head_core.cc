@@ -198,6 +198,11 @@ void HeadCore::link_down(uint32_t replica) {
     peer.unanswered = 0;
     peer.silent_since_us = now_us_;
     restart_work(peer);
+    if (state_ == State::kRecovering) {
+        // It may come back as a new drive: what it has said counts no more.
+        heard_.remove(replica);
+        peer.is_heard = false;
+    }
     for (uint32_t i = 0; i < ops_.size(); ++i) {
         ops_[i].sent.remove(replica);
     }
