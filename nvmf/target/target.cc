@@ -82,7 +82,7 @@ struct MakeGroup {
 };
 
 struct EndGroup {
-    PollGroup* group;
+    PollGroup* group = nullptr;
 
     static Task<void> run(Reactor&, EndGroup& self) {
         auto closed = self.group->close_all();
@@ -91,7 +91,7 @@ struct EndGroup {
 };
 
 struct DeleteGroup {
-    PollGroup* group;
+    PollGroup* group = nullptr;
 
     static Task<void> run(Reactor&, DeleteGroup& self) {
         const std::unique_ptr<PollGroup> owned(self.group);
@@ -100,8 +100,8 @@ struct DeleteGroup {
 };
 
 struct ApplyConfig {
-    PollGroup* group;
-    const SubsystemConfig* config;
+    PollGroup* group = nullptr;
+    const SubsystemConfig* config = nullptr;
     Status status = kOk;
 
     static Task<void> run(Reactor&, ApplyConfig& self) {
@@ -111,9 +111,9 @@ struct ApplyConfig {
 };
 
 struct RemoveSubsystem {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     SubsystemId id;
-    uint64_t discovery_generation;
+    uint64_t discovery_generation = 0;
 
     static Task<void> run(Reactor&, RemoveSubsystem& self) {
         auto removed = self.group->remove_subsystem(self.id, self.discovery_generation);
@@ -122,8 +122,8 @@ struct RemoveSubsystem {
 };
 
 struct AnnounceDiscovery {
-    PollGroup* group;
-    const DiscoveryAudience* audience;
+    PollGroup* group = nullptr;
+    const DiscoveryAudience* audience = nullptr;
 
     static Task<void> run(Reactor&, AnnounceDiscovery& self) {
         self.group->announce_discovery(*self.audience);

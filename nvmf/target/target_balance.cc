@@ -13,7 +13,7 @@ namespace basalt::nvmf {
 namespace {
 
 struct ReadLoad {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     PollGroup::PeriodLoad load;
 
     static Task<void> run(Reactor&, ReadLoad& self) {
@@ -23,7 +23,7 @@ struct ReadLoad {
 };
 
 struct MoveSome {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     BalanceMove move;
     bool has_moved = false;
 
@@ -35,7 +35,7 @@ struct MoveSome {
 };
 
 struct BeginPeriod {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     const std::vector<uint32_t>* connections;
 
     static Task<void> run(Reactor&, BeginPeriod& self) {
@@ -46,7 +46,7 @@ struct BeginPeriod {
 };
 
 struct MoveQueue {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     SubsystemId subsystem;
     ControllerId cntlid;
     QueueId qid;

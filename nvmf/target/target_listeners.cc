@@ -13,7 +13,7 @@ namespace {
 constexpr CoreId kAcceptingCore{0};
 
 struct StartListening {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     ListenerId id;
     SocketAddress address;
     Result<SocketAddress> bound{Errc::kCancelled};
@@ -25,7 +25,7 @@ struct StartListening {
 };
 
 struct StopListening {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     ListenerId id;
 
     static Task<void> run(Reactor&, StopListening& self) {
@@ -35,9 +35,9 @@ struct StopListening {
 };
 
 struct ReadControllers {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     SubsystemId id;
-    std::vector<ControllerInfo>* out;
+    std::vector<ControllerInfo>* out = nullptr;
 
     static Task<void> run(Reactor&, ReadControllers& self) {
         Subsystem* subsystem = self.group->find_subsystem(self.id);
@@ -53,9 +53,9 @@ struct ReadControllers {
 };
 
 struct ReadQueues {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     SubsystemId id;
-    std::vector<QueueInfo>* out;
+    std::vector<QueueInfo>* out = nullptr;
 
     static Task<void> run(Reactor& there, ReadQueues& self) {
         self.group->for_each_connection([&](Connection& connection) {
@@ -75,7 +75,7 @@ struct ReadQueues {
 };
 
 struct ReadStats {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     PollGroupStats stats;
 
     static Task<void> run(Reactor&, ReadStats& self) {

@@ -14,10 +14,10 @@ const std::vector<std::string>* audience_of(const NamespaceConfig& config) {
 }
 
 struct AnnounceNamespace {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     SubsystemId id;
     Nsid nsid;
-    const std::vector<std::string>* hosts;
+    const std::vector<std::string>* hosts = nullptr;
 
     static Task<void> run(Reactor&, AnnounceNamespace& self) {
         self.group->announce_namespaces(self.id, std::span(&self.nsid, 1), self.hosts);

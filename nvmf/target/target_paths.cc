@@ -12,7 +12,7 @@ namespace basalt::nvmf {
 namespace {
 
 struct AnnounceAna {
-    PollGroup* group;
+    PollGroup* group = nullptr;
     SubsystemId id;
     std::optional<ListenerId> listener;
 
