@@ -107,7 +107,8 @@ struct Connection {
 /// Connections to a node without power go silent. Owner: World.
 class Fabric final : public TimelineTarget {
   public:
-    explicit Fabric(Timeline& timeline) : timeline_(timeline), paths_(kNodesMax * kNodesMax) {}
+    explicit Fabric(Timeline& timeline)
+        : timeline_(timeline), paths_(size_t{kNodesMax} * kNodesMax) {}
     Fabric(const Fabric&) = delete;
     Fabric& operator=(const Fabric&) = delete;
     ~Fabric() override;
