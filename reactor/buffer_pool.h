@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include "reactor/base/intrusive_list.h"
+#include "reactor/fair_lines.h"
 
 namespace basalt {
 
@@ -22,7 +22,7 @@ struct Buffer {
 };
 
 /// Waits in line for a buffer. Embedded in the request that needs it.
-class BufferWaiter {
+class BufferWaiter : public FairWaiter {
   public:
     /// Called from release(), on the pool's core, with the buffer that the waiter asked for.
     using Granted = void (*)(void* context, Buffer buffer);
@@ -30,47 +30,27 @@ class BufferWaiter {
     /// `context` outlives the waiting.
     BufferWaiter(Granted granted, void* context) : granted_(granted), context_(context) {}
 
-    [[nodiscard]] bool is_waiting() const { return link_.is_linked(); }
-
   private:
     friend class BufferPool;
-    friend class BufferAccount;
 
-    ListLink link_;
     Granted granted_;
     void* context_;
 };
 
-/// What one user of a pool holds of it, and a line of its own in which its requests wait. A user
-/// with an account gets a buffer only while it holds fewer than kAccountTimesFree times as many as
-/// are free, or none: a single one may have 4 of 5, and however many there are and however much
-/// each wants, something is left for the next. Those that wait are served in turn, so a long line
-/// of one doesn't make the others wait. (Choudhury and Hahne, "Dynamic queue length thresholds for
-/// shared-memory packet switches", 1998.)
+/// What one user of a pool holds of each class, and the lines in which its requests wait: see
+/// FairLine.
 ///
 /// Owner: the user. Core: the pool's. It is used with one pool; nothing is held when it ends.
 class BufferAccount {
   public:
-    BufferAccount() = default;
-    BufferAccount(const BufferAccount&) = delete;
-    BufferAccount& operator=(const BufferAccount&) = delete;
-    ~BufferAccount();
-
     [[nodiscard]] uint32_t used_count(size_t size_class) const {
-        return lines_[size_class].used_count;
+        return lines_[size_class].used_count();
     }
 
   private:
     friend class BufferPool;
 
-    struct Line {
-        uint32_t used_count = 0;
-        bool is_bounded = true;
-        IntrusiveList<BufferWaiter, &BufferWaiter::link_> waiters;
-        ListLink link;  // Among the pool's lines with waiters; also for a while after the last.
-    };
-
-    std::array<Line, kBufferClasses> lines_;
+    std::array<FairLine, kBufferClasses> lines_;
 };
 
 /// The I/O buffers of one reactor, in three size classes cut from one region. Last in, first out,
@@ -85,8 +65,6 @@ class BufferPool {
     static constexpr std::array<uint32_t, kClasses> kClassBytes{4096, 32768, 131072};
     /// The largest buffer, and so the largest transfer of one request.
     static constexpr uint32_t kBufferBytesMax = kClassBytes[kClasses - 1];
-    /// See BufferAccount.
-    static constexpr uint32_t kAccountTimesFree = 4;
 
     using Counts = std::array<uint32_t, kClasses>;
 
@@ -115,7 +93,7 @@ class BufferPool {
     void wait(BufferWaiter& waiter, uint32_t size_bytes) { wait(waiter, size_bytes, common_); }
 
     /// Takes `waiter` out of the line if it is in one.
-    static void cancel(BufferWaiter& waiter);
+    static void cancel(BufferWaiter& waiter) { FairLines::cancel(waiter); }
 
     /// Gives a buffer back to where it was acquired from; those who wait and may have it get it.
     void release(Buffer buffer, BufferAccount& account);
@@ -133,9 +111,6 @@ class BufferPool {
     [[nodiscard]] static size_t class_for(uint32_t size_bytes);
 
   private:
-    using Line = BufferAccount::Line;
-    using LineList = IntrusiveList<Line, &Line::link>;
-
     struct FreeBuffer {
         FreeBuffer* next;
     };
@@ -145,17 +120,12 @@ class BufferPool {
         uint32_t fresh_count = 0;
         uint32_t free_count = 0;
         uint32_t total_count = 0;
-        LineList waiting;  // The lines that have waiters, the next to be served first.
+        FairLines lines;  // Of those who wait.
     };
 
-    [[nodiscard]] bool may_take(const Line& line, size_t size_class) const {
-        return line.used_count == 0 || !line.is_bounded ||
-               line.used_count < kAccountTimesFree * free_count(size_class);
-    }
     [[nodiscard]] Buffer take(size_t size_class);
     /// Hands what is free to those who wait and may have it.
     void serve(size_t size_class);
-    [[nodiscard]] Line* next_line(size_t size_class);
 
     std::array<SizeClass, kClasses> classes_;
     BufferAccount common_;  // Without a bound.

@@ -21,7 +21,7 @@ NvmeStatus check_data(Request& request, uint32_t needed) {
 
 NvmeStatus check_log_page(Request& request) {
     const GetLogPageView command(request.sqe);
-    if (command.length_bytes() > request.connection.group().options().io_bytes_max) {
+    if (command.length_bytes() > request.connection().group().options().io_bytes_max) {
         return status::kInvalidField.with_dnr();
     }
     return check_data(request, static_cast<uint32_t>(command.length_bytes()));
@@ -29,7 +29,7 @@ NvmeStatus check_log_page(Request& request) {
 
 /// The namespace that the command names can be reached by this path, if the command needs that.
 NvmeStatus check_path(const Request& request) {
-    const NamespaceAccess& access = request.connection.link.access;
+    const NamespaceAccess& access = request.connection().link.access;
     const NvmeStatus path = access.check(request.sqe.nsid());
     if (path.ok() || !access.is_visible(request.sqe.nsid())) {
         return status::kSuccess;  // Whether a hidden one may be named is the command's to say.
@@ -49,12 +49,12 @@ bool is_discovery_command(uint8_t opcode) {
 }  // namespace
 
 NvmeStatus check_admin_command(Request& request) {
-    const Controller& controller = *request.connection.link.controller;
+    const Controller& controller = *request.connection().link.controller;
     if (!controller.is_ready()) {
         return status::kCommandSequenceError.with_dnr();
     }
     const uint8_t opcode = request.sqe.opcode;
-    if (request.connection.link.subsystem->is_discovery() && !is_discovery_command(opcode)) {
+    if (request.connection().link.subsystem->is_discovery() && !is_discovery_command(opcode)) {
         return status::kInvalidOpcode.with_dnr();
     }
     if (const NvmeStatus path = check_path(request); !path.ok()) {
@@ -73,17 +73,17 @@ NvmeStatus check_admin_command(Request& request) {
 }
 
 void finish_abort(Request& request, bool was_aborted) {
-    if (Controller* controller = request.connection.link.controller) {
+    if (Controller* controller = request.connection().link.controller) {
         controller->abort_done();
     }
     request.cqe.dw0.set(was_aborted ? 0 : 1);
-    request.connection.complete(request, status::kSuccess);
+    request.connection().complete(request, status::kSuccess);
 }
 
 void execute_admin_command(Request& request) {
-    Controller& controller = *request.connection.link.controller;
+    Controller& controller = *request.connection().link.controller;
     if (controller.resets() != request.checked_version) [[unlikely]] {
-        request.connection.drop(request);  // It has waited for a buffer meanwhile.
+        request.connection().drop(request);  // It has waited for a buffer meanwhile.
         return;
     }
     controller.note_traffic();
@@ -101,7 +101,7 @@ void execute_admin_command(Request& request) {
             return;
     }
     if (!request.completes_later) {
-        request.connection.complete(request, outcome);
+        request.connection().complete(request, outcome);
     }
 }
 

@@ -11,7 +11,7 @@ namespace {
 
 /// Compare and Write is the one pair that there is.
 NvmeStatus check_fusion(const Request& request) {
-    const Connection& connection = request.connection;
+    const Connection& connection = request.connection();
     const bool is_possible = connection.is_live() && !connection.is_admin_queue();
     if (request.fused == nullptr) {
         return is_possible && request.sqe.fuse() == Fuse::kSecond
@@ -29,7 +29,7 @@ NvmeStatus check_fusion(const Request& request) {
 }  // namespace
 
 NvmeStatus check_command(Request& request) {
-    Connection& connection = request.connection;
+    Connection& connection = request.connection();
     if (request.sqe.fuse() != Fuse::kNone) [[unlikely]] {
         if (const NvmeStatus fusion = check_fusion(request); !fusion.ok()) {
             return fusion;
@@ -50,7 +50,7 @@ NvmeStatus check_command(Request& request) {
 void execute_command(Request& request) {
     if (request.sqe.is_fabrics()) {
         execute_fabrics_command(request);
-    } else if (request.connection.is_admin_queue()) {
+    } else if (request.connection().is_admin_queue()) {
         execute_admin_command(request);
     } else {
         execute_io_command(request);

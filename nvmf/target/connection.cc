@@ -16,7 +16,7 @@ namespace {
 /// An admin command that came before its host reset the controller: the host takes it for ended,
 /// and may have given its identifier to another one.
 bool is_of_the_past(const Request& request) {
-    const Controller* controller = request.connection.link.controller;
+    const Controller* controller = request.connection().link.controller;
     return controller != nullptr && !request.sqe.is_fabrics() &&
            controller->resets() != request.checked_version;
 }
@@ -51,7 +51,6 @@ Connection::Connection(PollGroup& group, uint64_t id, ListenerId listener)
     choose_sources();
     data_timer_.set([](Timer&, void* self) { static_cast<Connection*>(self)->check_data_time(); },
                     this);
-    requests_.add(kRequestsBeforeConnect);
 }
 
 Connection::~Connection() {
@@ -96,11 +95,7 @@ void Connection::go_live(uint32_t queue_entries, bool disables_sq_flow_control) 
     has_sq_flow_control_ = !disables_sq_flow_control;
     sq_head_ = 1;  // Behind Connect.
     choose_sources();
-    requests_.add(queue_entries + kRequestSlack - kRequestsBeforeConnect);
-    if (is_short_of_requests_) {
-        is_short_of_requests_ = false;
-        resume_later();
-    }
+    requests_.deepen(queue_entries + kRequestSlack, is_admin_queue());
 }
 
 uint32_t Connection::connect_result() const {
@@ -201,9 +196,9 @@ void Connection::go_on(Request& request) {
 void Connection::check_data_time() {
     const uint64_t now_ns = rate_.receiving_ns();
     uint64_t oldest_ns = UINT64_MAX;
-    for (const auto& request : requests_) {
-        if (request->state() == Request::State::kAwaitingData) {
-            oldest_ns = std::min(oldest_ns, request->asked_ns);
+    for (const Request* at = requests_.front(); at != nullptr; at = requests_.next(*at)) {
+        if (at->state() == Request::State::kAwaitingData) {
+            oldest_ns = std::min(oldest_ns, at->asked_ns);
         }
     }
     if (oldest_ns == UINT64_MAX || is_closing()) {
@@ -327,10 +322,6 @@ void Connection::free_request(Request& request) {
     }
     request.set_state(Request::State::kFree);
     requests_.give_back(request);
-    if (is_short_of_requests_) {
-        is_short_of_requests_ = false;
-        resume_later();
-    }
     leave_later();
 }
 
@@ -350,11 +341,11 @@ void Connection::flush() {
         flush_later();
         return;
     }
-    recent_depth_ = std::max(requests_.in_use_count(),
+    recent_depth_ = std::max(requests_.outstanding_count(),
                              recent_depth_ - (recent_depth_ + kDepthDecay - 1) / kDepthDecay);
     const std::span<const iovec> pieces = output_.begin_send(format_);
     if (output_.sent_count() < kSendPauseResponses &&
-        requests_.in_use_count() < kSendPauseResponses) {
+        requests_.outstanding_count() < kSendPauseResponses) {
         socket_->send_at_once(pieces);
     } else {
         socket_->send(pieces);
@@ -362,7 +353,7 @@ void Connection::flush() {
 }
 
 bool Connection::is_host_busy() const {
-    return requests_.in_use_count() * kSendPauseDepthDivisor < recent_depth_;
+    return requests_.outstanding_count() * kSendPauseDepthDivisor < recent_depth_;
 }
 
 void Connection::pace_sends() {
@@ -450,21 +441,21 @@ void Connection::abandon_requests() {
     if (half_pair != nullptr) {
         half_pair->partner_missing();
     }
-    for (const auto& request : requests_) {
-        switch (request->state()) {
-            case Request::State::kFree: break;
+    requests_.visit([this](Request& request) {
+        switch (request.state()) {
             case Request::State::kExecuting:
                 // The device still has it, unless it waits for its turn.
-                static_cast<void>(stop_io_command(*request));
+                static_cast<void>(stop_io_command(request));
                 break;
+            case Request::State::kFree:
             case Request::State::kThrottled:
             case Request::State::kNeedsBuffer:
             case Request::State::kReceiving:
             case Request::State::kAwaitingData:
             case Request::State::kAwaitingPartner:
-            case Request::State::kResponding: free_request(*request); break;
+            case Request::State::kResponding: free_request(request); break;
         }
-    }
+    });
 }
 
 void Connection::release_hold() {

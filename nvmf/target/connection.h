@@ -10,14 +10,15 @@
 #include "nvmf/target/admission.h"
 #include "nvmf/target/connection_move.h"
 #include "nvmf/target/connection_rate.h"
+#include "nvmf/target/connection_requests.h"
 #include "nvmf/target/controller_link.h"
 #include "nvmf/target/error_report.h"
 #include "nvmf/target/group_tls.h"
 #include "nvmf/target/output.h"
 #include "nvmf/target/queue_authentication.h"
 #include "nvmf/target/request.h"
-#include "nvmf/target/request_table.h"
 #include "nvmf/wire/pdu_receiver.h"
+#include "nvmf/wire/sgl.h"
 #include "reactor/msg/owned_event.h"
 #include "reactor/reactor.h"
 
@@ -103,8 +104,8 @@ class Connection final : public SocketHandler, private PduHandler {
     void finish_abort(Request& request);
     /// Sends an R2T for all data of a request that has memory for it (`piece`).
     void ask_for_data(Request& request);
-    /// Connect succeeded: the queue is this deep from now on. Allocates the requests. A queue whose
-    /// host has a key must authenticate before it is live.
+    /// Connect succeeded: the queue is this deep from now on. A queue whose host has a key must
+    /// authenticate before it is live.
     void go_live(uint32_t queue_entries, bool disables_sq_flow_control);
     /// The dword of Connect's successful response: the controller, and whether to authenticate.
     [[nodiscard]] uint32_t connect_result() const;
@@ -117,12 +118,12 @@ class Connection final : public SocketHandler, private PduHandler {
     /// Connect goes on elsewhere, or has failed and may come again.
     void set_connecting(bool is_connecting);
 
-    /// Calls visit(const Request&) for each command that a device or the controller has.
+    /// Calls visit(Request&) for each command that a device or the controller has.
     template <typename Visit>
     void for_each_executing(Visit visit) const {
-        for (const auto& request : requests_) {
-            if (request->state() == Request::State::kExecuting) {
-                visit(*request);
+        for (Request* at = requests_.front(); at != nullptr; at = requests_.next(*at)) {
+            if (at->state() == Request::State::kExecuting) {
+                visit(*at);
             }
         }
     }
@@ -164,6 +165,7 @@ class Connection final : public SocketHandler, private PduHandler {
 
   private:
     friend class ConnectionRate;
+    friend class ConnectionRequests;
     // SocketHandler.
     size_t on_receive(std::span<const std::byte> data) override;
     std::span<std::byte> receive_memory() override;
@@ -178,6 +180,10 @@ class Connection final : public SocketHandler, private PduHandler {
     void on_violation(const Violation& violation, std::span<const std::byte> header) override;
 
     [[nodiscard]] PayloadPlan on_capsule(const PduHeader& header);
+    /// A request for the capsule, or null: it is set aside, if it may and can, or the stream waits.
+    [[nodiscard]] Request* claim_request(bool may_wait);
+    [[nodiscard]] PayloadPlan set_capsule_aside(const Sqe& sqe);
+    void advance_sq_head();
     /// Keeps the data of a write where it was received, if it is all there and lies well.
     [[nodiscard]] std::optional<KeptMemory> keep_payload(const PduHeader& header);
     [[nodiscard]] PayloadPlan on_h2c_data(const H2cData& data);
@@ -190,9 +196,10 @@ class Connection final : public SocketHandler, private PduHandler {
     [[nodiscard]] bool begins_pair(const Sqe& sqe) const;
     /// Where buffers come from, as the phase and the kind of queue are now.
     void choose_sources();
+    /// Makes `request` that of a command whose capsule has so much data.
+    Result<DataPointer> adopt(Request& request, const Sqe& sqe, uint32_t capsule_bytes);
     void begin(Request& request);
-    /// Judges a command that is complete but for its data, and executes it or gets it what it
-    /// needs.
+    /// Judges a command that is complete but for its data; executes it or gets it what it needs.
     void judge(Request& request);
     void go_on(Request& request);  // It is judged and paid for.
     void restart_timer(uint64_t delay_ns);
@@ -230,9 +237,12 @@ class Connection final : public SocketHandler, private PduHandler {
     void send_errors();
     void end_if_unused();
     void end();
-    /// Lets a command without a buffer wait for the end of the move.
-    void park(Request& request);
-    void unpark();
+    /// Has a command that holds no memory wait without a request.
+    void set_aside(Request& request);
+    /// Whether the oldest that was set aside may begin, if there is one.
+    [[nodiscard]] bool may_begin_oldest() const;
+    void begin_set_aside();
+    void begin_set_aside(Request& request, const WaitingCommand& command);
     /// Quieting: no new command is taken, because no data for older ones can be behind it.
     [[nodiscard]] bool holds_stream() const;
     [[nodiscard]] bool is_quiet() const;
@@ -262,7 +272,7 @@ class Connection final : public SocketHandler, private PduHandler {
     OwnedEvent<Connection, &Connection::leave_if_quiet> leave_event_{*this};
     PeriodWork period_work_;
 
-    RequestTable requests_{*this};
+    ConnectionRequests requests_{*this};
     // In kNeedsBuffer while the connection holds, or is in line for, its share of that size.
     std::array<RequestList, BufferPool::kClasses> needy_;
     std::array<uint32_t, BufferPool::kClasses> share_used_{};
@@ -275,7 +285,6 @@ class Connection final : public SocketHandler, private PduHandler {
     Buffer capsule_buffer_;  // Granted to the capsule that waits in the receiver.
     BufferWaiter capsule_waiter_;
     BufferSource capsule_buffer_source_;  // Where it comes from.
-    bool is_short_of_requests_ = false;
     ConnectionRate rate_{*this};
     QueueErrors errors_;
     AbortList aborts_;  // Waiting for commands whose bytes the host is sending.

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "nvmf/target/connection.h"
 #include "nvmf/target/io_commands.h"
 #include "nvmf/target/poll_group.h"
@@ -10,15 +8,21 @@
 namespace basalt::nvmf {
 
 Request* Connection::find_outstanding(CommandId command) {
-    const auto found = std::find_if(requests_.begin(), requests_.end(), [&](const auto& request) {
-        return request->state() != Request::State::kFree &&
-               request->state() != Request::State::kResponding && request->sqe.cid() == command;
-    });
-    return found == requests_.end() ? nullptr : found->get();
+    for (Request* at = requests_.front(); at != nullptr; at = requests_.next(*at)) {
+        if (at->state() != Request::State::kResponding && at->sqe.cid() == command) {
+            return at;
+        }
+    }
+    return nullptr;
 }
 
 void Connection::abort(AbortWaiter& waiter) {
     const bool is_here = is_live() && move_.state != ConnectionMove::State::kLeaving;
+    if (is_here && requests_.mark_to_abort(waiter.command())) {
+        aborts_.push_back(waiter);
+        begin_set_aside();
+        return;
+    }
     Request* request = is_here ? find_outstanding(waiter.command()) : nullptr;
     if (request == nullptr) {
         waiter.answer(false);
@@ -77,6 +81,7 @@ void Connection::forget_abort(AbortWaiter& waiter) {
             return;
         }
     }
+    requests_.unmark_to_abort(waiter.command());
     if (Request* request = find_outstanding(waiter.command())) {
         request->is_abort_wanted = false;
     }

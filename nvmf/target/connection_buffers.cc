@@ -4,11 +4,17 @@
 #include "nvmf/target/connection.h"
 #include "nvmf/target/poll_group.h"
 
-// What memory a connection's requests hold, and the lines in which they wait for it.
+// What memory a connection's requests hold, and the lines in which they wait for it; and what
+// waits for a request.
 
 namespace basalt::nvmf {
 
 void Connection::choose_sources() {
+    if (is_live() && !is_admin_queue()) {
+        requests_.share(group_->requests(), *link.host);
+    } else {
+        requests_.share_no_more();
+    }
     if (!is_live()) {
         QueuePools& pools = group_->connect_pools();
         data_source_ = {&pools.data, &pools.data.common_account()};
@@ -27,7 +33,7 @@ void Connection::need_buffer(Request& request) {
         request.set_state(Request::State::kNeedsBuffer);
     }
     if (move_.is_quieting()) [[unlikely]] {
-        park(request);
+        set_aside(request);
         return;
     }
     const size_t size_class = BufferPool::class_for(request.data_bytes);
@@ -61,8 +67,7 @@ void Connection::buffer_is_back(size_t size_class) {
 void Connection::leave_line(Request& request) {
     BASALT_ASSERT(request.state() == Request::State::kNeedsBuffer);
     if (request.link.is_linked()) {
-        RequestList::remove(request);  // From needy_, or move_.parked.
-        move_.parked_count -= move_.is_quieting() ? 1U : 0U;
+        RequestList::remove(request);  // From needy_.
         return;
     }
     BASALT_ASSERT(request.waiter.is_waiting());
@@ -77,20 +82,19 @@ void Connection::stop_waiting() {
     for (RequestList& line : needy_) {
         line.clear();
     }
-    move_.parked.clear();
-    move_.parked_count = 0;
+    requests_.stop();
     // All of them before any memory goes back, or the pool would grant it to another of these.
-    for (const auto& request : requests_) {
-        if (request->state() == Request::State::kNeedsBuffer && request->waiter.is_waiting()) {
-            BufferPool::cancel(request->waiter);
-            --share_used_[BufferPool::class_for(request->data_bytes)];
+    requests_.visit([this](Request& request) {
+        if (request.state() == Request::State::kNeedsBuffer && request.waiter.is_waiting()) {
+            BufferPool::cancel(request.waiter);
+            --share_used_[BufferPool::class_for(request.data_bytes)];
         }
-    }
-    for (const auto& request : requests_) {
-        if (request->state() == Request::State::kNeedsBuffer) {
-            free_request(*request);
+    });
+    requests_.visit([this](Request& request) {
+        if (request.state() == Request::State::kNeedsBuffer) {
+            free_request(request);
         }
-    }
+    });
 }
 
 void Connection::release_memory(Request& request) {
@@ -107,6 +111,37 @@ void Connection::release_memory(Request& request) {
             buffer_is_back(buffer.size_class);
         }
     }
+}
+
+// --- Without a request -------------------------------------------------------------------------
+
+void Connection::set_aside(Request& request) {
+    BASALT_ASSERT(!request.holds_memory());
+    requests_.set_aside({request.sqe, request.is_paid, request.is_abort_wanted});
+    free_request(request);
+}
+
+bool Connection::may_begin_oldest() const {
+    return requests_.has_backlog() && !is_closing() &&
+           (move_.takes_commands() || (move_.is_quieting() && requests_.is_oldest_to_abort()));
+}
+
+void Connection::begin_set_aside() {
+    WaitingCommand command;
+    while (may_begin_oldest()) {
+        Request* request = requests_.take_oldest(command);
+        if (request == nullptr) {
+            return;
+        }
+        begin_set_aside(*request, command);
+    }
+}
+
+void Connection::begin_set_aside(Request& request, const WaitingCommand& command) {
+    static_cast<void>(adopt(request, command.sqe, 0));
+    request.is_paid = command.is_paid;
+    request.is_abort_wanted = command.is_abort_wanted;
+    begin(request);
 }
 
 }  // namespace basalt::nvmf

@@ -5,8 +5,8 @@
 #include "nvmf/target/subsystem.h"
 
 // A connection goes to another core. What it has begun it ends here: devices answer to the core
-// that asked them, and buffers belong to a core. Commands without a buffer have nothing here yet:
-// they travel along, and so does a header that waits in the receiver.
+// that asked them, and buffers and requests belong to a core. Commands without a buffer are set
+// aside and travel along, and so does a header that waits in the receiver.
 
 namespace basalt::nvmf {
 
@@ -16,44 +16,30 @@ void Connection::begin_move(CoreId to) {
     move_.to = to;
     group_->reactor().start_timer(move_.patience, kMovePatienceNs);
     // Those in line leave it; all of them before one gets a buffer that another leaves behind.
-    for (RequestList& line : needy_) {
-        while (Request* request = line.pop_front()) {
-            park(*request);
-        }
-    }
-    for (const auto& request : requests_) {
-        if (request->state() == Request::State::kNeedsBuffer && request->waiter.is_waiting()) {
-            BufferPool::cancel(request->waiter);
-            --share_used_[BufferPool::class_for(request->data_bytes)];
-            park(*request);
-        }
-    }
-    rate_.park_throttled();
-    leave_later();
-}
-
-void Connection::park(Request& request) {
-    move_.parked.push_back(request);
-    ++move_.parked_count;
-    leave_later();
-}
-
-void Connection::unpark() {
     RequestList waiting;
-    waiting.splice_back(move_.parked);
-    move_.parked_count = 0;
-    while (Request* request = waiting.pop_front()) {
-        judge(*request);  // Once more: another core may have other namespaces by now.
+    for (RequestList& line : needy_) {
+        waiting.splice_back(line);
     }
+    requests_.visit([&](Request& request) {
+        if (request.state() == Request::State::kNeedsBuffer && request.waiter.is_waiting()) {
+            BufferPool::cancel(request.waiter);
+            --share_used_[BufferPool::class_for(request.data_bytes)];
+            waiting.push_back(request);
+        }
+    });
+    while (Request* request = waiting.pop_front()) {
+        set_aside(*request);
+    }
+    rate_.set_throttled_aside();
+    leave_later();
 }
 
 bool Connection::holds_stream() const {
-    if (move_.state == ConnectionMove::State::kStays ||
-        move_.state == ConnectionMove::State::kSettling || half_pair != nullptr) {
+    if (move_.takes_commands() || half_pair != nullptr) {
         return false;
     }
-    for (const auto& request : requests_) {
-        if (request->state() == Request::State::kAwaitingData) {
+    for (const Request* at = requests_.front(); at != nullptr; at = requests_.next(*at)) {
+        if (at->state() == Request::State::kAwaitingData) {
             return false;
         }
     }
@@ -61,7 +47,7 @@ bool Connection::holds_stream() const {
 }
 
 bool Connection::is_quiet() const {
-    return requests_.in_use_count() == move_.parked_count && receiving_ == nullptr && holds_ == 0 &&
+    return requests_.used_count() == 0 && receiving_ == nullptr && holds_ == 0 &&
            half_pair == nullptr && aborts_.empty() && !output_.is_sending() &&
            !output_.has_work() && authentication_.is_idle() && errors_.waiting.is_empty() &&
            !errors_.report.is_under_way;
@@ -79,6 +65,7 @@ void Connection::leave_if_quiet() {
         return;
     }
     rate_.leave();
+    requests_.leave();
     BufferPool::cancel(capsule_waiter_);
     if (capsule_buffer_.is_valid()) {
         capsule_buffer_source_.release(std::exchange(capsule_buffer_, {}));
@@ -93,7 +80,6 @@ void Connection::give_up_move() {
         return;  // It is about to leave, or to end.
     }
     move_.state = ConnectionMove::State::kStays;
-    unpark();
     resume_later();
 }
 
@@ -124,7 +110,6 @@ void Connection::arrive(PollGroup& group, AcceptedSocket released) {
         return;
     }
     socket_ = std::move(*adopted);
-    unpark();
     resume_later();
 }
 

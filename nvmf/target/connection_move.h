@@ -2,7 +2,6 @@
 
 #include <cstdint>
 
-#include "nvmf/target/request.h"
 #include "reactor/base/strong_int.h"
 #include "reactor/timer_queue.h"
 
@@ -27,9 +26,11 @@ struct ConnectionMove {
     State state = State::kStays;
     CoreId to;
     Timer patience;
-    RequestList parked;  ///< In kNeedsBuffer until it has moved, or stays.
-    uint32_t parked_count = 0;
 
+    /// Commands begin as ever.
+    [[nodiscard]] bool takes_commands() const {
+        return state == State::kStays || state == State::kSettling;
+    }
     [[nodiscard]] bool is_quieting() const { return state == State::kQuieting; }
 };
 

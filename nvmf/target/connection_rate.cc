@@ -9,14 +9,6 @@
 
 namespace basalt::nvmf {
 
-namespace {
-
-bool has_memory(const Request& request) {
-    return request.buffer.is_valid() || request.kept.has_value();
-}
-
-}  // namespace
-
 ConnectionRate::ConnectionRate(Connection& connection) : connection_(connection) {
     turn_.context = this;
     turn_.go = [](void* self) { static_cast<ConnectionRate*>(self)->turn_came(); };
@@ -90,9 +82,8 @@ bool ConnectionRate::pay(Request& request) {
         request.is_paid = true;
         return true;
     }
-    if (connection_.move_.is_quieting() && !has_memory(request)) {
-        request.set_state(Request::State::kNeedsBuffer);
-        connection_.park(request);
+    if (connection_.move_.is_quieting() && !request.holds_memory()) {
+        connection_.set_aside(request);
         return false;
     }
     request.set_state(Request::State::kThrottled);
@@ -103,41 +94,40 @@ bool ConnectionRate::pay(Request& request) {
 void ConnectionRate::granted(bdev::IoRequest& /*io*/, void* request) {
     Request& paid = *static_cast<Request*>(request);
     paid.is_paid = true;
-    if (paid.connection.is_closing()) {
-        paid.connection.free_request(paid);
+    if (paid.connection().is_closing()) {
+        paid.connection().free_request(paid);
     } else {
-        paid.connection.go_on(paid);
+        paid.connection().go_on(paid);
     }
 }
 
-void ConnectionRate::park_throttled() {
-    for (const auto& request : connection_.requests_) {
-        if (request->state() == Request::State::kThrottled && !has_memory(*request)) {
-            request->io.lane->forget(request->io);
-            request->set_state(Request::State::kNeedsBuffer);
-            connection_.park(*request);
+void ConnectionRate::set_throttled_aside() {
+    connection_.requests_.visit([this](Request& request) {
+        if (request.state() == Request::State::kThrottled && !request.holds_memory()) {
+            request.io.lane->forget(request.io);
+            connection_.set_aside(request);
         }
-    }
+    });
 }
 
 void ConnectionRate::free_throttled() {
-    for (const auto& request : connection_.requests_) {
-        if (request->state() == Request::State::kThrottled) {
-            request->io.lane->forget(request->io);
-            connection_.free_request(*request);
+    connection_.requests_.visit([this](Request& request) {
+        if (request.state() == Request::State::kThrottled) {
+            request.io.lane->forget(request.io);
+            connection_.free_request(request);
         }
-    }
+    });
 }
 
 void ConnectionRate::refuse_orphans() {
     Subsystem& subsystem = *connection_.link.subsystem;
-    for (const auto& request : connection_.requests_) {
-        if (request->state() == Request::State::kThrottled &&
-            subsystem.find_namespace(request->sqe.nsid()) == nullptr) {
-            request->io.lane->forget(request->io);
-            connection_.judge(*request);
+    connection_.requests_.visit([&](Request& request) {
+        if (request.state() == Request::State::kThrottled &&
+            subsystem.find_namespace(request.sqe.nsid()) == nullptr) {
+            request.io.lane->forget(request.io);
+            connection_.judge(request);
         }
-    }
+    });
     if (turn_.lane != nullptr) {
         leave();
         connection_.resume_later();  // The capsule may be one of them.
@@ -145,13 +135,13 @@ void ConnectionRate::refuse_orphans() {
 }
 
 void ConnectionRate::hurry(const Namespace& leaving) {
-    for (const auto& request : connection_.requests_) {
-        const bool is_inside = request->state() == Request::State::kExecuting &&
-                               (request->target_namespace == &leaving || request->fused != nullptr);
-        if (is_inside && request->io.lane != nullptr) {
-            request->io.lane->release(request->io);
+    connection_.requests_.visit([&](Request& request) {
+        const bool is_inside = request.state() == Request::State::kExecuting &&
+                               (request.target_namespace == &leaving || request.fused != nullptr);
+        if (is_inside && request.io.lane != nullptr) {
+            request.io.lane->release(request.io);
         }
-    }
+    });
 }
 
 }  // namespace basalt::nvmf

@@ -26,7 +26,7 @@ class ConnectionRate {
     [[nodiscard]] bool pay(Request& request);
 
     /// The connection quiets down to move: what waits without memory waits on the other core.
-    void park_throttled();
+    void set_throttled_aside();
     /// The stream no longer waits.
     void leave();
     /// Takes what waits out of line and frees it.

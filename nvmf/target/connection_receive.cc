@@ -36,6 +36,7 @@ void Connection::resume() {
     if (is_closing()) {
         return;
     }
+    begin_set_aside();
     // The header that waits is in the receiver; the bytes behind it are in the socket.
     static_cast<void>(receiver_.feed({}));
     if (!receiver_.is_waiting() && !is_closing()) {
@@ -91,10 +92,9 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
     if (holds_stream()) [[unlikely]] {
         return PayloadPlan::later();
     }
-    Request* request = requests_.next();
-    if (request == nullptr) {
+    if (!requests_.has_room()) {
         // More commands than the queue is deep: backpressure, no disconnect.
-        is_short_of_requests_ = true;
+        requests_.wait_for_room();
         return PayloadPlan::later();
     }
     const Sqe& sqe = header.sqe();
@@ -105,27 +105,25 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
         [[unlikely]] {
         return PayloadPlan::later();
     }
+    if (begins_pair(sqe) && !find_capsule_memory(sqe, capsule_bytes)) [[unlikely]] {
+        return PayloadPlan::later();  // First: those who wait for a pair claim nothing.
+    }
+    const bool may_wait = capsule_bytes == 0 && sqe.fuse() == Fuse::kNone;
+    Request* request = claim_request(may_wait);
+    if (request == nullptr) [[unlikely]] {
+        return may_wait && requests_.can_set_aside() ? set_capsule_aside(sqe)
+                                                     : PayloadPlan::later();
+    }
     const std::optional<KeptMemory> kept = keep_payload(header);
     if (!kept && !find_capsule_memory(sqe, capsule_bytes)) {
         return PayloadPlan::later();
     }
-    requests_.take(*request);
-    request->set_state(Request::State::kReceiving);
-    request->reset(header.sqe());
-    request->is_paid = rate_.take_payment();
-    if (++sq_head_ >= queue_entries_) {
-        sq_head_ = 0;
-    }
+    requests_.use_claimed();
+    advance_sq_head();
     receiving_ = request;
     is_data_for_request_ = false;
-
-    const auto pointer = decode_data_pointer(request->sqe, capsule_bytes);
-    if (!pointer) {
-        request->early_status = to_nvme_status(pointer.error());
-    } else {
-        request->data_bytes = pointer->length_bytes;
-        request->is_data_in_capsule = pointer->place == DataPointer::Place::kInCapsule;
-    }
+    const Result<DataPointer> pointer = adopt(*request, sqe, capsule_bytes);
+    request->is_paid = rate_.take_payment();
     std::byte* memory = nullptr;
     if (half_pair != nullptr || begins_pair(sqe)) [[unlikely]] {
         FusedPair& pair =
@@ -155,6 +153,46 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
     request->piece = iovec{memory + offset, request->data_bytes};
     request->destination = {memory, capsule_bytes};
     return PayloadPlan::store({&request->destination, 1});
+}
+
+Request* Connection::claim_request(bool may_wait) {
+    const bool can_set_aside = may_wait && requests_.can_set_aside();
+    if (can_set_aside && requests_.has_backlog()) {
+        return nullptr;  // Behind those that came before.
+    }
+    using Kind = ConnectionRequests::Kind;
+    Request* request = requests_.claim(may_wait ? Kind::kGeneral : Kind::kCapsule);
+    if (request == nullptr && !can_set_aside) {
+        requests_.wait_for_claim();
+    }
+    return request;
+}
+
+PayloadPlan Connection::set_capsule_aside(const Sqe& sqe) {
+    BASALT_ASSERT(receiving_ == nullptr);
+    advance_sq_head();
+    requests_.set_aside({.sqe = sqe, .is_paid = false, .is_abort_wanted = false});
+    begin_set_aside();
+    return PayloadPlan::discard();
+}
+
+void Connection::advance_sq_head() {
+    if (++sq_head_ >= queue_entries_) {
+        sq_head_ = 0;
+    }
+}
+
+Result<DataPointer> Connection::adopt(Request& request, const Sqe& sqe, uint32_t capsule_bytes) {
+    request.set_state(Request::State::kReceiving);
+    request.reset(sqe);
+    const Result<DataPointer> pointer = decode_data_pointer(request.sqe, capsule_bytes);
+    if (!pointer) {
+        request.early_status = to_nvme_status(pointer.error());
+    } else {
+        request.data_bytes = pointer->length_bytes;
+        request.is_data_in_capsule = pointer->place == DataPointer::Place::kInCapsule;
+    }
+    return pointer;
 }
 
 std::optional<KeptMemory> Connection::keep_payload(const PduHeader& header) {

@@ -122,7 +122,7 @@ void Controller::reset() {
     // The host takes all its commands for ended: it hears of none of them any more.
     ++resets_;
     while (Request* request = event_requests_.pop_front()) {
-        request->connection.drop(*request);
+        request->connection().drop(*request);
     }
     event_request_count_ = 0;
     events_ = {};
@@ -208,7 +208,7 @@ void Controller::close_io_queues() {
 void Controller::admin_gone() {
     // The requests are the connection's: it frees them when we let go.
     while (Request* request = event_requests_.pop_front()) {
-        request->connection.complete(*request, status::kAbortedSqDeletion);
+        request->connection().complete(*request, status::kAbortedSqDeletion);
     }
     event_request_count_ = 0;
     admin_ = nullptr;
@@ -234,7 +234,7 @@ void Controller::tell_queues(Request& request) {
     admin_->link.settings = queue_settings();
     request.scratch = io_queue_count();
     if (request.scratch == 0) {
-        request.connection.complete(request, status::kSuccess);
+        request.connection().complete(request, status::kSuccess);
         return;
     }
     for_each_queue([&](QueueId, const QueueMember& member) {
@@ -246,7 +246,7 @@ void Controller::tell_queues(Request& request) {
 
 void Controller::execute_abort(Request& request) {
     if (aborts_under_way_ == kAbortsMax) {
-        request.connection.complete(request, status::kAbortLimitExceeded);
+        request.connection().complete(request, status::kAbortLimitExceeded);
         return;
     }
     ++aborts_under_way_;
@@ -254,7 +254,7 @@ void Controller::execute_abort(Request& request) {
     if (command.qid() == kAdminQueueId && abort_event_request(command.cid_to_abort())) {
         finish_abort(request, true);
     } else if (command.qid() == kAdminQueueId) {
-        group_.abort_remote(request, {group_.reactor().core(), request.connection.id(), 0});
+        group_.abort_remote(request, {group_.reactor().core(), request.connection().id(), 0});
     } else if (const QueueMember* member = find_queue(command.qid())) {
         group_.abort_remote(request, *member);
     } else {
@@ -267,7 +267,7 @@ bool Controller::abort_event_request(CommandId command) {
         if (at->sqe.cid() == command) {
             RequestList::remove(*at);
             --event_request_count_;
-            at->connection.complete(*at, status::kAbortRequested);
+            at->connection().complete(*at, status::kAbortRequested);
             return true;
         }
     }
@@ -330,7 +330,7 @@ bool Controller::is_enabled(AsyncEvent event) const {
 
 void Controller::add_event_request(Request& request) {
     if (event_request_count_ == kAsyncEventRequestsMax) {
-        request.connection.complete(request, status::kAsyncEventLimitExceeded.with_dnr());
+        request.connection().complete(request, status::kAsyncEventLimitExceeded.with_dnr());
         return;
     }
     ++event_request_count_;
@@ -366,7 +366,7 @@ void Controller::deliver_events() {
         Request& request = *next;
         const EventTraits& traits = kEventTraits[i];
         request.cqe.dw0.set(async_event_result(traits.type, traits.info, traits.log_page));
-        request.connection.complete(request, status::kSuccess);
+        request.connection().complete(request, status::kSuccess);
     }
 }
 

@@ -36,7 +36,7 @@ constexpr uint32_t kOffsetHostnqn = kAttributeData | offsetof(nvmf_connect_data,
 /// where it would never succeed: Linux takes that as the order to remove the controller for good,
 /// so what may be otherwise in a moment, while the target starts or is configured, must not say it.
 void refuse(Request& request, NvmeStatus status, uint32_t where, const char* why) {
-    Connection& connection = request.connection;
+    Connection& connection = request.connection();
     BASALT_LOG(kWarn,
                "nvmf",
                "connection {} from {}: Connect refused: {}",
@@ -49,7 +49,7 @@ void refuse(Request& request, NvmeStatus status, uint32_t where, const char* why
 
 /// As refuse(), for a host that has all that one may have: it may come again when it has less.
 void refuse_busy(Request& request, const char* why) {
-    Connection& connection = request.connection;
+    Connection& connection = request.connection();
     ++connection.group().admission().stats().refused_connects;
     BASALT_LOG(kWarn,
                "nvmf",
@@ -95,7 +95,7 @@ void connect_admin_queue(Request& request,
                          const nvmf_connect_data& data,
                          const ConnectNames& names,
                          Subsystem& subsystem) {
-    Connection& connection = request.connection;
+    Connection& connection = request.connection();
     const ConnectView command(request.sqe);
     if (ControllerId(data.cntlid) != kControllerIdAny) {
         refuse(request,
@@ -153,7 +153,7 @@ void connect_io_queue(Request& request,
                       const nvmf_connect_data& data,
                       const ConnectNames& names,
                       Subsystem& subsystem) {
-    Connection& connection = request.connection;
+    Connection& connection = request.connection();
     const ConnectView command(request.sqe);
     if (subsystem.is_discovery()) {
         refuse(request,
@@ -195,7 +195,7 @@ void connect_io_queue(Request& request,
 /// Whether the connection is as secure as host and address want it, with the key of this host and
 /// this subsystem; if not, refuses Connect.
 bool is_secure_enough(Request& request, const SubsystemConfig& config, std::string_view host_nqn) {
-    Connection& connection = request.connection;
+    Connection& connection = request.connection();
     if (connection.group().tls().is_generated(config.id, host_nqn, connection.tls_identity())) {
         return true;
     }
@@ -219,7 +219,7 @@ bool is_secure_enough(Request& request, const SubsystemConfig& config, std::stri
 }
 
 void execute_connect(Request& request) {
-    Connection& connection = request.connection;
+    Connection& connection = request.connection();
     nvmf_connect_data data{};
     std::memcpy(&data, request.payload().data(), sizeof(data));
     const auto subsystem_nqn = read_nqn_field(data.subsysnqn);
@@ -267,7 +267,7 @@ void execute_connect(Request& request) {
 }
 
 void execute_property_get(Request& request) {
-    const Controller& controller = *request.connection.link.controller;
+    const Controller& controller = *request.connection().link.controller;
     const PropertyView command(request.sqe);
     const bool wants_8_bytes = command.is_8_bytes();
     uint64_t value = 0;
@@ -281,25 +281,25 @@ void execute_property_get(Request& request) {
         case kPropertyCc: value = controller.configuration(); break;
         case kPropertyCsts: value = controller.status(); break;
         case kPropertyCrto: value = kReadyTimeout; break;
-        default: request.connection.complete(request, status::kInvalidField.with_dnr()); return;
+        default: request.connection().complete(request, status::kInvalidField.with_dnr()); return;
     }
     if (wants_8_bytes != is_8_bytes) {
-        request.connection.complete(request, status::kInvalidField.with_dnr());
+        request.connection().complete(request, status::kInvalidField.with_dnr());
         return;
     }
     request.cqe.set_result64(value);
-    request.connection.complete(request, status::kSuccess);
+    request.connection().complete(request, status::kSuccess);
 }
 
 void execute_property_set(Request& request) {
     const PropertyView command(request.sqe);
     if (command.offset() != kPropertyCc || command.is_8_bytes()) {
-        request.connection.complete(request, status::kInvalidField.with_dnr());
+        request.connection().complete(request, status::kInvalidField.with_dnr());
         return;
     }
-    Controller& controller = *request.connection.link.controller;
+    Controller& controller = *request.connection().link.controller;
     const NvmeStatus outcome = controller.set_configuration(static_cast<uint32_t>(command.value()));
-    request.connection.complete(request, outcome);
+    request.connection().complete(request, outcome);
 }
 
 }  // namespace
@@ -310,7 +310,7 @@ bool is_authentication_command(const Sqe& sqe) {
 }
 
 NvmeStatus check_fabrics_command(Request& request) {
-    Connection& connection = request.connection;
+    Connection& connection = request.connection();
     switch (request.sqe.fctype()) {
         case nvme_fabrics_type_connect:
             if (connection.phase() != Connection::Phase::kAwaitingConnect) {
@@ -357,13 +357,13 @@ void execute_fabrics_command(Request& request) {
         case nvme_fabrics_type_property_set: execute_property_set(request); break;
         case nvme_fabrics_type_auth_send:
         case nvme_fabrics_type_auth_receive:
-            request.connection.authentication().execute(request);
+            request.connection().authentication().execute(request);
             break;
         default:
             BASALT_ASSERT(request.sqe.fctype() == nvme_fabrics_type_disconnect);
             // The host closes the connection when it has the response; it is no queue any more.
-            request.connection.link.is_disconnected = true;
-            request.connection.complete(request, status::kSuccess);
+            request.connection().link.is_disconnected = true;
+            request.connection().complete(request, status::kSuccess);
             break;
     }
 }

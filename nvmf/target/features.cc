@@ -105,7 +105,7 @@ constexpr uint32_t kCapabilityChangeable = 1U << 2U;
 /// Null if this controller has no such feature.
 const Feature* find_feature(const Request& request) {
     const uint8_t fid = FeaturesView(request.sqe).fid();
-    const bool is_discovery = request.connection.link.subsystem->is_discovery();
+    const bool is_discovery = request.connection().link.subsystem->is_discovery();
     const auto found = std::find_if(kFeatures.begin(), kFeatures.end(), [&](const Feature& each) {
         return each.fid == fid && (is_discovery ? each.is_for_discovery : each.is_for_io);
     });
@@ -167,9 +167,9 @@ void set_features(Request& request) {
     const Feature* feature = find_feature(request);
     const NvmeStatus outcome = set_feature(request, feature);
     if (outcome.ok() && feature->is_for_queues) {
-        request.connection.link.controller->tell_queues(request);
+        request.connection().link.controller->tell_queues(request);
     } else if (!request.completes_later) {
-        request.connection.complete(request, outcome);
+        request.connection().complete(request, outcome);
     }
 }
 

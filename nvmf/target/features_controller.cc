@@ -19,7 +19,7 @@ constexpr uint32_t kDeallocatedBlockErrors = 1U << 16U;  // DULBE of Error Recov
 constexpr uint32_t kHostIdExtended = 1;  // Set in the value: the identifier is 128 bits long.
 
 FeatureValues& values_of(Request& request) {
-    return request.connection.link.controller->features;
+    return request.connection().link.controller->features;
 }
 
 uint32_t value_of(const Request& request) {
@@ -93,7 +93,7 @@ NvmeStatus set_temperature_threshold(Request& request) {
     if (selected == nullptr) {
         return status::kInvalidField.with_dnr();
     }
-    Controller& controller = *request.connection.link.controller;
+    Controller& controller = *request.connection().link.controller;
     controller.features.*selected = value_of(request) & 0xffffU;
     if ((controller.critical_warning() & NVME_SMART_CRIT_TEMPERATURE) != 0) {
         controller.raise(AsyncEvent::kTemperature);
@@ -143,14 +143,14 @@ uint32_t queue_counts(uint32_t allowed) {
 }  // namespace
 
 NvmeStatus get_queue_count(Request& request, bool wants_default) {
-    const uint32_t offered = request.connection.group().options().io_queues_max;
-    const Controller& controller = *request.connection.link.controller;
+    const uint32_t offered = request.connection().group().options().io_queues_max;
+    const Controller& controller = *request.connection().link.controller;
     request.cqe.dw0.set(queue_counts(wants_default ? offered : controller.io_queues_allowed()));
     return status::kSuccess;
 }
 
 NvmeStatus set_queue_count(Request& request) {
-    Controller& controller = *request.connection.link.controller;
+    Controller& controller = *request.connection().link.controller;
     const uint32_t value = value_of(request);
     const uint32_t wanted_sq = (value & 0xffffU) + 1;
     const uint32_t wanted_cq = (value >> 16U) + 1;
@@ -160,7 +160,7 @@ NvmeStatus set_queue_count(Request& request) {
     if (controller.io_queue_count() > 0) {
         return status::kCommandSequenceError.with_dnr();
     }
-    const uint32_t offered = request.connection.group().options().io_queues_max;
+    const uint32_t offered = request.connection().group().options().io_queues_max;
     controller.allow_io_queues(std::min({wanted_sq, wanted_cq, offered}));
     request.cqe.dw0.set(queue_counts(controller.io_queues_allowed()));
     return status::kSuccess;
@@ -175,7 +175,7 @@ NvmeStatus set_async_events(Request& request) {
 }
 
 NvmeStatus get_keep_alive(Request& request, bool wants_default) {
-    const Controller& controller = *request.connection.link.controller;
+    const Controller& controller = *request.connection().link.controller;
     request.cqe.dw0.set(wants_default ? 0 : controller.keep_alive_ms());
     return status::kSuccess;
 }
@@ -186,7 +186,7 @@ NvmeStatus set_keep_alive(Request& request) {
     if (value_of(request) == 0) {
         return status::kKeepAliveInvalid.with_dnr();
     }
-    request.connection.link.controller->set_keep_alive(value_of(request));
+    request.connection().link.controller->set_keep_alive(value_of(request));
     return status::kSuccess;
 }
 
@@ -214,7 +214,7 @@ NvmeStatus set_host_behavior(Request& request) {
 }
 
 NvmeStatus get_host_id(Request& request, bool wants_default) {
-    const ControllerLink& link = request.connection.link;
+    const ControllerLink& link = request.connection().link;
     if ((value_of(request) & 1U) != kHostIdExtended) {
         return status::kInvalidField.with_dnr();  // Fabrics know the long form alone.
     }

@@ -111,7 +111,7 @@ void count_outcome(const Request& request, Namespace& space, Status outcome, Nvm
         health.troubles |= HealthCounters::kWritesRefused;
     }
     if (before == 0 && health.troubles != 0) {
-        Warning::send(request.connection.group(), *request.connection.link.subsystem);
+        Warning::send(request.connection().group(), *request.connection().link.subsystem);
     }
 }
 

@@ -21,7 +21,7 @@ bool is_nvm_command_set(const IdentifyView& command) {
 NvmeStatus identify(Request& request) {
     const IdentifyView command(request.sqe);
     std::memset(request.payload().data(), 0, request.payload().size());
-    if (request.connection.link.subsystem->is_discovery()) {
+    if (request.connection().link.subsystem->is_discovery()) {
         return command.cns() == NVME_IDENTIFY_CNS_CTRL ? identify_controller(request)
                                                        : status::kInvalidField.with_dnr();
     }

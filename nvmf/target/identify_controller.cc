@@ -108,7 +108,7 @@ void describe_io_controller(nvme_id_ctrl& data, const Subsystem& subsystem, Poll
 }  // namespace
 
 NvmeStatus identify_controller(Request& request) {
-    Connection& connection = request.connection;
+    Connection& connection = request.connection();
     const Subsystem& subsystem = *connection.link.subsystem;
     const Controller& controller = *connection.link.controller;
     PollGroup& group = connection.group();
@@ -154,18 +154,18 @@ NvmeStatus identify_controllers(Request& request) {
             return status::kInvalidField.with_dnr();
         }
         if (nsid.raw() == 0 ||
-            nsid.raw() > request.connection.link.subsystem->config().namespaces_max) {
+            nsid.raw() > request.connection().link.subsystem->config().namespaces_max) {
             return status::kInvalidNamespace.with_dnr();
         }
     }
     request.completes_later = true;
-    request.connection.group().gather_controllers(request);
+    request.connection().group().gather_controllers(request);
     return status::kSuccess;
 }
 
 void finish_controller_list(Request& request, std::vector<uint16_t> found) {
-    if (request.connection.link.controller == nullptr) {
-        request.connection.complete(request, status::kAbortedSqDeletion);  // Its queue is gone.
+    if (request.connection().link.controller == nullptr) {
+        request.connection().complete(request, status::kAbortedSqDeletion);  // Its queue is gone.
         return;
     }
     nvme_ctrl_list data{};
@@ -177,7 +177,7 @@ void finish_controller_list(Request& request, std::vector<uint16_t> found) {
         }
     }
     put_identify_data(request, data);
-    request.connection.complete(request, status::kSuccess);
+    request.connection().complete(request, status::kSuccess);
 }
 
 NvmeStatus identify_command_sets(Request& request) {

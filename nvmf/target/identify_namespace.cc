@@ -60,7 +60,7 @@ void describe_hints(nvme_id_ns& data, const bdev::BdevInfo& info) {
 
 /// ANAGRPID: 0 where ANA is not reported.
 uint32_t ana_group_of(const Namespace& found, const Request& request) {
-    const bool is_reported = request.connection.link.subsystem->config().ana_reporting;
+    const bool is_reported = request.connection().link.subsystem->config().ana_reporting;
     return is_reported ? found.config().ana_group : 0;
 }
 
@@ -77,7 +77,7 @@ uint8_t reservation_capabilities(const NamespaceConfig& config) {
 /// structures that describe one are all zero (NVMe Base Specification, "Identify command").
 bool is_valid_nsid(const Request& request) {
     const uint32_t nsid = request.sqe.nsid().raw();
-    return nsid != 0 && nsid <= request.connection.link.subsystem->config().namespaces_max;
+    return nsid != 0 && nsid <= request.connection().link.subsystem->config().namespaces_max;
 }
 
 }  // namespace
@@ -87,7 +87,7 @@ NvmeStatus identify_namespace(Request& request) {
     if (!is_valid_nsid(request)) {
         return status::kInvalidNamespace.with_dnr();
     }
-    const Namespace* found = find_visible_namespace(request.connection.link, request.sqe.nsid());
+    const Namespace* found = find_visible_namespace(request.connection().link, request.sqe.nsid());
     if (found == nullptr) {
         return status::kSuccess;
     }
@@ -101,7 +101,7 @@ NvmeStatus identify_namespace(Request& request) {
     data.rescap = reservation_capabilities(config);
     data.dlfeat = deallocation_features(info);
     data.nsfeat = info.is_thin ? kThinProvisioned : 0;
-    describe_atomicity(data, info, request.connection.group().options());
+    describe_atomicity(data, info, request.connection().group().options());
     describe_hints(data, info);
     data.anagrpid = ana_group_of(*found, request);
     const CopyLimits copy = copy_limits(info);
@@ -120,10 +120,10 @@ NvmeStatus identify_active_namespaces(Request& request) {
     if (after.raw() >= 0xfffffffe) {
         return status::kInvalidNamespace.with_dnr();
     }
-    const NamespaceAccess& access = request.connection.link.access;
+    const NamespaceAccess& access = request.connection().link.access;
     std::byte* out = request.payload().data();
     uint32_t count = 0;
-    for (const auto& each : request.connection.link.subsystem->namespaces()) {
+    for (const auto& each : request.connection().link.subsystem->namespaces()) {
         if (each == nullptr || each->config().nsid <= after ||
             !access.is_visible(each->config().nsid) || count == kIdentifyBytes / sizeof(uint32_t)) {
             continue;
@@ -135,7 +135,7 @@ NvmeStatus identify_active_namespaces(Request& request) {
 }
 
 NvmeStatus identify_descriptors(Request& request) {
-    const Namespace* found = find_visible_namespace(request.connection.link, request.sqe.nsid());
+    const Namespace* found = find_visible_namespace(request.connection().link, request.sqe.nsid());
     if (found == nullptr) {
         return status::kInvalidNamespace.with_dnr();
     }
@@ -168,7 +168,7 @@ NvmeStatus identify_independent_namespace(Request& request) {
     if (!is_valid_nsid(request)) {
         return status::kInvalidNamespace.with_dnr();
     }
-    const Namespace* found = find_visible_namespace(request.connection.link, request.sqe.nsid());
+    const Namespace* found = find_visible_namespace(request.connection().link, request.sqe.nsid());
     if (found == nullptr) {
         return status::kSuccess;
     }

@@ -35,7 +35,7 @@ NvmeStatus check_transfer(Request& request, const RwView& command, const bdev::B
         return status::kInvalidField.with_dnr();
     }
     const uint64_t bytes = command.nlb().raw() * info.block_size_bytes;
-    if (bytes > request.connection.group().options().io_bytes_max) {
+    if (bytes > request.connection().group().options().io_bytes_max) {
         return status::kInvalidField.with_dnr();
     }
     // What is longer than the device takes is split, except where it must stay one operation.
@@ -83,7 +83,7 @@ bool wants_fua(const Request& request) {
     const bool is_write =
         request.sqe.opcode == nvme_cmd_write || request.sqe.opcode == nvme_cmd_write_zeroes;
     return RwView(request.sqe).fua() ||
-           (is_write && request.connection.link.settings.is_write_through);
+           (is_write && request.connection().link.settings.is_write_through);
 }
 
 /// What the device takes at once, as far as the pieces of a buffer keep its alignment.
@@ -150,7 +150,7 @@ void submit_range(Request& request, IoOp op) {
 
 void start_steps(Request& request) {
     request.target_namespace = nullptr;
-    request.connection.group().steps().start(request);
+    request.connection().group().steps().start(request);
 }
 
 /// What the device may be unable to do by itself.
@@ -169,8 +169,8 @@ void submit_flush(Request& request);
 /// Flush of all namespaces goes through them one after the other; `scratch` is the next one's
 /// index.
 Namespace* next_to_flush(Request& request) {
-    const NamespaceAccess& access = request.connection.link.access;
-    auto& namespaces = request.connection.link.subsystem->namespaces();
+    const NamespaceAccess& access = request.connection().link.access;
+    auto& namespaces = request.connection().link.subsystem->namespaces();
     while (request.scratch < namespaces.size()) {
         Namespace* found = namespaces[request.scratch++].get();
         if (found != nullptr && found->info().can(IoOp::kFlush) &&
@@ -184,7 +184,7 @@ Namespace* next_to_flush(Request& request) {
 /// A flush of all namespaces can't promise for those that this path doesn't reach, or that this
 /// host may not flush.
 NvmeStatus check_flush_all(const Request& request) {
-    const ControllerLink& link = request.connection.link;
+    const ControllerLink& link = request.connection().link;
     for (const NamespaceConfig& space : link.subsystem->config().namespaces) {
         const NvmeStatus access = link.access.check(space.nsid);
         if (!link.access.is_visible(space.nsid)) {
@@ -210,7 +210,7 @@ void flush_done(bdev::IoRequest& io, void* context) {
     }
     request.target_namespace = next_to_flush(request);
     if (request.target_namespace == nullptr) {
-        request.connection.complete(request, status::kSuccess);
+        request.connection().complete(request, status::kSuccess);
         return;
     }
     request.target_namespace->acquire();
@@ -229,7 +229,7 @@ void execute_flush(Request& request) {
     if (request.sqe.nsid() == kNsidAll) {
         request.target_namespace = next_to_flush(request);
         if (request.target_namespace == nullptr) {
-            request.connection.complete(request, status::kSuccess);
+            request.connection().complete(request, status::kSuccess);
             return;
         }
         request.target_namespace->acquire();
@@ -245,14 +245,14 @@ void execute_flush(Request& request) {
 }  // namespace
 
 bool has_to_stop(const Request& request) {
-    return request.connection.is_closing() || request.is_abort_wanted;
+    return request.connection().is_closing() || request.is_abort_wanted;
 }
 
 void end_aborted(Request& request) {
     if (request.early_status.ok()) {
-        request.connection.finish_abort(request);
+        request.connection().finish_abort(request);
     } else {
-        request.connection.complete(request, request.early_status);
+        request.connection().complete(request, request.early_status);
     }
 }
 
@@ -265,7 +265,7 @@ void finish_io_command(Request& request, Status outcome) {
     if (request.is_abort_wanted && answer.is(status::kAbortRequested)) {
         end_aborted(request);
     } else {
-        request.connection.complete(request, answer);
+        request.connection().complete(request, answer);
     }
 }
 
@@ -289,7 +289,7 @@ bool may_write_in_place(Subsystem& subsystem, const Sqe& command) {
 }
 
 NvmeStatus check_io_command(Request& request) {
-    Subsystem& subsystem = *request.connection.link.subsystem;
+    Subsystem& subsystem = *request.connection().link.subsystem;
     const uint8_t opcode = request.sqe.opcode;
     const Nsid nsid = request.sqe.nsid();
     request.checked_version = subsystem.namespaces_version;
@@ -297,7 +297,7 @@ NvmeStatus check_io_command(Request& request) {
         request.data_bytes = 0;
         return check_flush_all(request);
     }
-    if (const NvmeStatus access = request.connection.link.access.check(nsid); !access.ok()) {
+    if (const NvmeStatus access = request.connection().link.access.check(nsid); !access.ok()) {
         return access;
     }
     Namespace* found = subsystem.find_namespace(nsid);
@@ -339,7 +339,7 @@ NvmeStatus check_io_command(Request& request) {
 
 void execute_io_command(Request& request) {
     const uint8_t opcode = request.sqe.opcode;
-    Subsystem& subsystem = *request.connection.link.subsystem;
+    Subsystem& subsystem = *request.connection().link.subsystem;
     if (request.checked_version != subsystem.namespaces_version) {
         // The namespaces changed while the data was on its way: nothing judged then holds now.
         const uint32_t data_bytes = request.data_bytes;
@@ -350,7 +350,7 @@ void execute_io_command(Request& request) {
             verdict = status::kNamespaceNotReady;
         }
         if (!verdict.ok()) {
-            request.connection.complete(request, verdict);
+            request.connection().complete(request, verdict);
             return;
         }
     }
@@ -363,7 +363,7 @@ void execute_io_command(Request& request) {
     if (opcode != nvme_cmd_read && found->is_write_protected()) [[unlikely]] {
         // Perhaps since it was judged.
         if (const NvmeStatus access = check_write_access(request, *found); !access.ok()) {
-            request.connection.complete(request, access);
+            request.connection().complete(request, access);
             return;
         }
     }
@@ -409,7 +409,7 @@ bool has_parts_left(const Request& request) {
 bool stop_io_command(Request& request, NvmeStatus why) {
     if (request.waiter.is_waiting()) {
         BufferPool::cancel(request.waiter);  // It waits for a step job.
-        request.connection.complete(request, why);
+        request.connection().complete(request, why);
         return true;
     }
     if (request.io.lane != nullptr && request.fused == nullptr) {

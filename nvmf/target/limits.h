@@ -9,13 +9,29 @@
 
 namespace basalt::nvmf {
 
-/// Requests that a connection has before its Connect says how deep its queue is: Connect itself.
+/// Requests that a connection has before its Connect says how deep its queue is: Connect itself. An
+/// I/O queue keeps it for when its reactor's requests are all in use.
 inline constexpr uint32_t kRequestsBeforeConnect = 1;
 
-/// Requests beyond the queue's entries: a host may send a new command when it has our response, and
-/// of a read in memory of ours we hear a moment later that it is sent. Without slack that pauses
-/// the stream.
+/// Commands that may be here beyond the queue's entries: a host may send a new command when it has
+/// our response, and of a read in memory of ours we hear a moment later that it is sent. Without
+/// slack that pauses the stream.
 inline constexpr uint32_t kRequestSlack = 16;
+
+/// Requests that the live I/O queues of one reactor share, some 600 bytes each, and those for
+/// commands whose data comes with them. Commands beyond them wait with 66 bytes each, or in their
+/// sockets. More than devices are quick with: a million I/Os a second of 10 ms each are 10,000; and
+/// than what one turn brings: 128 receives.
+inline constexpr uint32_t kRequestsPerGroup = 16'384;
+inline constexpr uint32_t kCapsuleRequestsPerGroup = 4'096;
+/// At the least; of the second, so that fused pairs leave some to others.
+inline constexpr uint32_t kRequestsPerGroupMin = 4;
+inline constexpr uint32_t kCapsuleRequestsPerGroupMin = 80;
+
+/// Transfer tags: those below are the reactor's requests, those from here on the connection's own.
+inline constexpr uint32_t kOwnTagFirst = 0xc000;
+inline constexpr uint32_t kOwnTags = 0x10000 - kOwnTagFirst;
+static_assert(kRequestsPerGroup + kCapsuleRequestsPerGroup <= kOwnTagFirst);
 
 /// Headers and digests of one send. 8 KiB hold those of 160 reads or 330 writes.
 inline constexpr uint32_t kSendHeaderBytes = 8192;
@@ -69,6 +85,7 @@ static_assert(kSendHeaderBytes >= 2 * kResponseHeaderBytesMax);
 /// locks, one or two at a time. Each has 128 KiB for the data of both halves and what is compared,
 /// backed when used.
 inline constexpr uint32_t kFusedPairs = 32;
+static_assert(kCapsuleRequestsPerGroupMin > 2 * kFusedPairs);
 /// Data of one half: 32 blocks of 512 bytes, 4 of 4096. Locks are one block.
 inline constexpr uint32_t kFusedBytesMax = 16384;
 /// How long the first half waits for the second, which is the next command of its queue.
@@ -168,8 +185,7 @@ inline constexpr uint32_t kReservationNoticesMax = 255;
 /// Namespaces of one subsystem (NN). Each costs a pointer a reactor; hosts ask for all.
 inline constexpr uint32_t kNamespacesMax = 1024;
 
-/// Connections of one reactor. A bound on memory: a connection of queue depth 128 takes about 100
-/// KB when its requests have been used.
+/// Connections of one reactor. A bound on memory: 16 KB each idle, some 30 to 85 under load.
 inline constexpr uint32_t kConnectionsPerGroupMax = 10'000;
 
 }  // namespace basalt::nvmf

@@ -32,7 +32,7 @@ std::vector<std::pair<uint32_t, uint32_t>> namespaces_by_group(const Connection&
 }  // namespace
 
 NvmeStatus write_ana_log(Request& request, PageWindow& page) {
-    const Connection& connection = request.connection;
+    const Connection& connection = request.connection();
     const SubsystemConfig& config = connection.link.subsystem->config();
     const ListenerConfig* path = config.find_listener(connection.listener());
     if (!config.ana_reporting || path == nullptr) {

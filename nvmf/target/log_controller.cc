@@ -36,7 +36,7 @@ uint64_t data_units(uint64_t bytes) {
 }  // namespace
 
 NvmeStatus write_supported_log_pages(Request& request, PageWindow& page) {
-    const Subsystem& subsystem = *request.connection.link.subsystem;
+    const Subsystem& subsystem = *request.connection().link.subsystem;
     const bool is_discovery = subsystem.is_discovery();
     std::array<uint32_t, 256> supported{};
     for (const LogPage& each : log_pages()) {
@@ -52,7 +52,7 @@ NvmeStatus write_supported_log_pages(Request& request, PageWindow& page) {
 }
 
 NvmeStatus write_error_log(Request& request, PageWindow& page) {
-    const ErrorLog& log = request.connection.link.controller->error_log;
+    const ErrorLog& log = request.connection().link.controller->error_log;
     for (uint32_t i = 0; i < kErrorLogEntries; ++i) {
         page.add(log.entry(i));
     }
@@ -62,12 +62,12 @@ NvmeStatus write_error_log(Request& request, PageWindow& page) {
 NvmeStatus write_health_log(Request& request, PageWindow& page) {
     const Nsid nsid = request.sqe.nsid();
     if (nsid != Nsid(0) && nsid != kNsidAll &&
-        find_visible_namespace(request.connection.link, nsid) == nullptr) {
+        find_visible_namespace(request.connection().link, nsid) == nullptr) {
         return status::kInvalidNamespace.with_dnr();
     }
-    Controller& controller = *request.connection.link.controller;
+    Controller& controller = *request.connection().link.controller;
     const HealthCounters& health = controller.gathered_health;
-    const PollGroup& group = request.connection.group();
+    const PollGroup& group = request.connection().group();
     nvme_smart_log data{};
     data.critical_warning = controller.critical_warning();
     // There is no thermometer in a socket.
@@ -101,7 +101,7 @@ NvmeStatus write_firmware_slots(Request&, PageWindow& page) {
 }
 
 NvmeStatus write_changed_namespaces(Request& request, PageWindow& page) {
-    Controller& controller = *request.connection.link.controller;
+    Controller& controller = *request.connection().link.controller;
     std::array<uint32_t, kChangedNamespacesMax> changed{};
     const GetLogPageView command(request.sqe);
     controller.read_changed_namespaces(changed,

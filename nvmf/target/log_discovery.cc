@@ -96,7 +96,7 @@ void for_each_discovery_entry(Connection& connection, Visit visit) {
 }  // namespace
 
 NvmeStatus write_discovery_log(Request& request, PageWindow& page) {
-    Connection& connection = request.connection;
+    Connection& connection = request.connection();
     uint64_t count = 0;
     for_each_discovery_entry(connection, [&](const nvmf_disc_log_entry&) { ++count; });
     // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): cleared by memset.

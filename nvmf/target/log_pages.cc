@@ -35,7 +35,7 @@ constexpr std::array kLogPages{
 /// Null if this controller has no such page.
 const LogPage* find_page(const Request& request) {
     const uint8_t lid = GetLogPageView(request.sqe).lid();
-    const bool is_discovery = request.connection.link.subsystem->is_discovery();
+    const bool is_discovery = request.connection().link.subsystem->is_discovery();
     const auto found = std::find_if(kLogPages.begin(), kLogPages.end(), [&](const LogPage& page) {
         return page.lid == lid && (is_discovery ? page.is_for_discovery : page.is_for_io);
     });
@@ -60,24 +60,24 @@ void get_log_page(Request& request) {
     const GetLogPageView command(request.sqe);
     const LogPage* found = find_page(request);
     if (found == nullptr) {
-        request.connection.complete(request, status::kInvalidLogPage.with_dnr());
+        request.connection().complete(request, status::kInvalidLogPage.with_dnr());
     } else if (command.is_index_offset() || command.offset() % 4 != 0) {
-        request.connection.complete(request, status::kInvalidField.with_dnr());
+        request.connection().complete(request, status::kInvalidField.with_dnr());
     } else if (found->needs_health) {
-        request.connection.group().gather_health(request);
+        request.connection().group().gather_health(request);
     } else {
-        request.connection.complete(request, write_page(request, *found));
+        request.connection().complete(request, write_page(request, *found));
     }
 }
 
 void finish_log_page(Request& request, const HealthCounters& health) {
-    Controller* controller = request.connection.link.controller;
+    Controller* controller = request.connection().link.controller;
     if (controller == nullptr) {
-        request.connection.complete(request, status::kAbortedSqDeletion);  // Its queue is gone.
+        request.connection().complete(request, status::kAbortedSqDeletion);  // Its queue is gone.
         return;
     }
     controller->gathered_health = health;
-    request.connection.complete(request, write_page(request, *find_page(request)));
+    request.connection().complete(request, write_page(request, *find_page(request)));
 }
 
 }  // namespace basalt::nvmf

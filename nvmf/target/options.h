@@ -8,6 +8,7 @@
 #include "bdev/core/bdev.h"
 #include "nvmf/target/ana.h"
 #include "nvmf/target/host_rate.h"
+#include "nvmf/target/limits.h"
 #include "nvmf/target/tls_access.h"
 #include "nvmf/wire/ids.h"
 #include "nvmf/wire/limits.h"
@@ -39,7 +40,9 @@ struct TransportOptions {
     uint32_t small_buffers = 1024;  ///< 4 KiB I/O buffers a reactor.
     uint32_t medium_buffers = 256;  ///< 32 KiB I/O buffers a reactor.
     uint32_t large_buffers = 128;   ///< 128 KiB I/O buffers a reactor.
-    uint32_t capsule_buffers = 1024;  ///< 4 KiB buffers for in-capsule data a reactor.
+    uint32_t capsule_buffers = 1024;        ///< 4 KiB buffers for in-capsule data a reactor.
+    uint32_t requests = kRequestsPerGroup;  ///< Of the I/O queues of a reactor (RequestPools).
+    uint32_t capsule_requests = kCapsuleRequestsPerGroup;  ///< The same, where data comes along.
     // What hosts may take, each for itself of each reactor (see Admission).
     uint32_t handshake_timeout_ms =
         10'000;  ///< From accept to Connect's answer: TLS, ICReq, Connect.

@@ -91,7 +91,7 @@ std::span<const iovec> Output::begin_send(const PduFormat& format) {
         if (request->state() == Request::State::kAwaitingData) {
             // Not kept until the send is over: the data may come before we hear of that.
             const R2tFields fields{.cid = request->sqe.cid(),
-                                   .tag = TransferTag(request->index),
+                                   .tag = TransferTag(request->tag),
                                    .offset = 0,
                                    .length_bytes = request->data_bytes};
             add_header([&](std::span<std::byte> out) { return encode_r2t(out, fields, format); });
@@ -105,7 +105,7 @@ std::span<const iovec> Output::begin_send(const PduFormat& format) {
                 // All of it is encoded. The host may answer each response with a new command
                 // before it has taken the last: with their requests held until then, streams
                 // stood still, full of what had been received, whenever a host was busy.
-                request->connection.free_request(*request);
+                request->connection().free_request(*request);
             }
         }
     }

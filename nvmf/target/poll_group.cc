@@ -56,6 +56,7 @@ PollGroup::PollGroup(Reactor& reactor,
       io_pools_(cut(memory_, io_counts(options).region_bytes()), io_counts(options)),
       admin_pools_(cut(memory_, kAdminCounts.region_bytes()), kAdminCounts),
       connect_pools_(cut(memory_, kConnectCounts.region_bytes()), kConnectCounts),
+      requests_(reactor, options.requests, options.capsule_requests),
       fused_(*this, cut(memory_, FusedPairs::region_bytes())),
       steps_(*this, cut(memory_, StepJobs::region_bytes())),
       fences_(reactor) {
@@ -317,7 +318,7 @@ void PollGroup::detach_here(SubsystemId subsystem_id, ControllerId cntlid, Queue
 
 void PollGroup::attach_done(const AttachEvent& event) {
     Request& request = *event.request;
-    Connection& connection = request.connection;
+    Connection& connection = request.connection();
     if (event.status.ok()) {
         if (connection.is_closing()) {
             DetachEvent::send(*this, connection.link);

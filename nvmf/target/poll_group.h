@@ -14,6 +14,7 @@
 #include "nvmf/target/io/range_fence.h"
 #include "nvmf/target/io/step_job.h"
 #include "nvmf/target/queue_memory.h"
+#include "nvmf/target/request_pool.h"
 #include "nvmf/target/subsystem.h"
 #include "reactor/task.h"
 
@@ -73,6 +74,7 @@ class PollGroup {
     [[nodiscard]] QueuePools& admin_pools() { return admin_pools_; }
     /// Those of queues that are not live yet: who only begins takes nothing from others.
     [[nodiscard]] QueuePools& connect_pools() { return connect_pools_; }
+    [[nodiscard]] RequestPools& requests() { return requests_; }
     [[nodiscard]] HostShares& hosts() { return hosts_; }
     [[nodiscard]] FusedPairs& fused() { return fused_; }
     [[nodiscard]] FenceTable& fences() { return fences_; }
@@ -265,6 +267,7 @@ class PollGroup {
     QueuePools io_pools_;
     QueuePools admin_pools_;
     QueuePools connect_pools_;
+    RequestPools requests_;
     HostShares hosts_;
     FusedPairs fused_;
     StepJobs steps_;

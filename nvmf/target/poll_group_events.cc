@@ -31,7 +31,7 @@ void PollGroup::Acceptor::on_accept(AcceptedSocket new_socket) {
 }
 
 void PollGroup::AttachEvent::send(PollGroup& from, Request& request) {
-    const Connection& connection = request.connection;
+    const Connection& connection = request.connection();
     const ConnectView command(request.sqe);
     auto event = std::make_unique<AttachEvent>();
     event->origin = &from;
@@ -58,7 +58,7 @@ void PollGroup::AttachEvent::send(PollGroup& from, Request& request) {
 }
 
 void PollGroup::AuthEvent::send(PollGroup& from, Request& request, TargetExchange& exchange) {
-    const Connection& connection = request.connection;
+    const Connection& connection = request.connection();
     auto event = std::make_unique<AuthEvent>();
     event->origin = &from;
     event->authenticator = &from.authenticator_;
@@ -73,7 +73,7 @@ void PollGroup::AuthEvent::send(PollGroup& from, Request& request, TargetExchang
     });
     event->return_run = [](Event& returned, Reactor&) {
         const auto owned = Journey::end(static_cast<AuthEvent&>(returned));
-        owned->request->connection.authentication().applied(*owned->request);
+        owned->request->connection().authentication().applied(*owned->request);
     };
     Journey::begin(std::move(event), from.authenticator_.core());
 }
@@ -158,7 +158,7 @@ void PollGroup::AbortEvent::return_with(bool aborted) {
 void PollGroup::HealthEvent::send(PollGroup& from, Request& request) {
     auto event = std::make_unique<HealthEvent>(request);
     event->origin = &from;
-    event->subsystem = request.connection.link.subsystem->config().id;
+    event->subsystem = request.connection().link.subsystem->config().id;
     const Nsid nsid = request.sqe.nsid();
     event->nsid = nsid == Nsid(0) ? kNsidAll : nsid;
     event->set_run(
@@ -187,7 +187,7 @@ void PollGroup::HealthEvent::arrive(Reactor& here) {
 void PollGroup::ControllersEvent::send(PollGroup& from, Request& request) {
     auto event = std::make_unique<ControllersEvent>(request);
     event->origin = &from;
-    event->subsystem = request.connection.link.subsystem->config().id;
+    event->subsystem = request.connection().link.subsystem->config().id;
     if (IdentifyView(request.sqe).cns() == NVME_IDENTIFY_CNS_NS_CTRL_LIST) {
         event->nsid = request.sqe.nsid();
     }
@@ -241,7 +241,7 @@ void PollGroup::SettingsEvent::send(PollGroup& from,
         self.set_run([](Event& returned, Reactor&) {
             const auto owned = Journey::end(static_cast<SettingsEvent&>(returned));
             if (--owned->request.scratch == 0) {
-                owned->request.connection.complete(owned->request, status::kSuccess);
+                owned->request.connection().complete(owned->request, status::kSuccess);
             }
         });
         here.post(self.origin->reactor_.core(), self);

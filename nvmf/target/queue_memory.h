@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "reactor/buffer_pool.h"
+#include "reactor/fair_lines.h"
 
 namespace basalt::nvmf {
 
@@ -19,6 +20,8 @@ struct HostShare {
     BufferAccount admin_capsules;
     BufferAccount pairs;
     BufferAccount steps;
+    FairLine requests;
+    FairLine capsule_requests;
     uint32_t users = 0;     ///< Connections, and what may outlive them.
     std::string_view name;  ///< The host's NQN.
 };

@@ -4,13 +4,12 @@
 
 namespace basalt::nvmf {
 
-Request::Request(Connection& owner, uint16_t table_index, bdev::DeepCompletions& deep)
-    : connection(owner),
-      index(table_index),
+Request::Request(uint16_t transfer_tag, bdev::DeepCompletions& deep)
+    : tag(transfer_tag),
       waiter(
           [](void* self, Buffer granted) {
               Request& request = *static_cast<Request*>(self);
-              request.connection.buffer_granted(request, granted);
+              request.connection().buffer_granted(request, granted);
           },
           this),
       io(deep) {}

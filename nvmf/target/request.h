@@ -13,6 +13,7 @@
 #include "nvmf/wire/sqe.h"
 #include "reactor/base/intrusive_list.h"
 #include "reactor/buffer_pool.h"
+#include "reactor/fair_lines.h"
 #include "reactor/io/network.h"
 
 namespace basalt::nvmf {
@@ -20,7 +21,14 @@ namespace basalt::nvmf {
 class Connection;
 class FusedPair;
 class Namespace;
+class RequestPool;
 class StepJob;
+
+/// Where a request comes from: a pool, and whose account there; or a connection's own.
+struct RequestSource {
+    RequestPool* pool = nullptr;
+    FairLine* account = nullptr;
+};
 
 /// One host command on one connection, from its capsule to the last byte of its response.
 ///
@@ -34,7 +42,7 @@ class StepJob;
 /// with limits may have to wait in kThrottled behind kReceiving for what it may do next.
 /// A half of a fused pair waits in kAwaitingPartner for what the other half lacks, before and after
 /// its own data comes: see FusedPair. Any state but kExecuting may go to kFree when the connection
-/// has closed. Owner: the connection's RequestTable. Core: the connection's, for the whole life.
+/// has closed. Owner: a RequestStore. Core: the store's, for the whole life.
 class Request {
   public:
     /// Each comment names who moves the request out of the state.
@@ -50,8 +58,8 @@ class Request {
     };
     static constexpr uint32_t kStateCount = 8;
 
-    /// Both outlive it. `deep` is for the completions of deep stacks of devices.
-    Request(Connection& owner, uint16_t table_index, bdev::DeepCompletions& deep);
+    /// `deep`, for the completions of deep stacks of devices, outlives it.
+    Request(uint16_t transfer_tag, bdev::DeepCompletions& deep);
     Request(const Request&) = delete;
     Request& operator=(const Request&) = delete;
 
@@ -74,8 +82,13 @@ class Request {
         return {static_cast<std::byte*>(piece.iov_base), data_bytes};
     }
 
-    Connection& connection;
-    const uint16_t index;  ///< In the connection's table; also the transfer tag of its R2T.
+    /// Whose command it is, while it is in use.
+    [[nodiscard]] Connection& connection() const { return *owner; }
+
+    const uint16_t tag;  ///< Of its R2T; no other request of its core has the same.
+    Connection* owner = nullptr;
+    RequestSource source_of_request;  ///< Where it goes back to.
+    ListLink owner_link;              ///< Among those that its connection has in use.
 
     Sqe sqe;
     Cqe cqe;
@@ -110,8 +123,8 @@ class Request {
     /// Goes on with a command that waited at a fence.
     void (*resume)(Request& request) = nullptr;
 
-    ListLink link;  ///< In the connection's free list, line for buffers, output queue, or event
-                    ///< requests.
+    ListLink link;  ///< In its store's free list, its connection's line for buffers, output queue,
+                    ///< or event requests.
 
   private:
     State state_ = State::kFree;

@@ -31,6 +31,9 @@ bool is_valid(const TransportOptions& options) {
            options.admin_queue_entries_max <= 4096 && options.small_buffers >= kBuffersOfASizeMin &&
            options.medium_buffers >= kBuffersOfASizeMin &&
            options.large_buffers >= kBuffersOfASizeMin && options.capsule_buffers >= 16 &&
+           options.requests >= kRequestsPerGroupMin &&
+           options.capsule_requests >= kCapsuleRequestsPerGroupMin &&
+           options.requests + options.capsule_requests <= kOwnTagFirst &&
            options.socket_priority <= 6 && options.abort_patience_ms >= 1 &&
            is_opening_time(options.handshake_timeout_ms) &&
            is_opening_time(options.authentication_timeout_ms) && options.opening_max >= 1 &&

@@ -52,7 +52,7 @@ uint64_t copy_blocks(const Request& request) {
 NvmeStatus check_copy(const Request& request, const bdev::BdevInfo& info) {
     const CopyView command(request.sqe);
     const uint8_t format = command.descriptor_format();
-    const bool is_enabled = format == 0 || request.connection.link.settings.knows_copy_format_2;
+    const bool is_enabled = format == 0 || request.connection().link.settings.knows_copy_format_2;
     if (((kCopyFormats >> format) & 1U) == 0 || !is_enabled || command.has_protection()) {
         return status::kInvalidField.with_dnr();
     }
@@ -77,8 +77,9 @@ NvmeStatus check_source(Request& request, const CopySource& source, const bdev::
     if (source.is_fast_only) {
         return status::kFastCopyNotPossible.with_dnr();  // Every copy reads and writes.
     }
-    Subsystem& subsystem = *request.connection.link.subsystem;
-    if (const NvmeStatus access = request.connection.link.access.check(source.nsid); !access.ok()) {
+    Subsystem& subsystem = *request.connection().link.subsystem;
+    if (const NvmeStatus access = request.connection().link.access.check(source.nsid);
+        !access.ok()) {
         return access;
     }
     const Namespace* space = subsystem.find_namespace(source.nsid);
@@ -105,7 +106,8 @@ NvmeStatus check_source(Request& request, const CopySource& source, const bdev::
 
 NvmeStatus check_copy_ranges(Request& request, uint32_t& bad_index) {
     const CopyView command(request.sqe);
-    const Namespace* space = request.connection.link.subsystem->find_namespace(request.sqe.nsid());
+    const Namespace* space =
+        request.connection().link.subsystem->find_namespace(request.sqe.nsid());
     BASALT_ASSERT(space != nullptr);
     const bdev::BdevInfo& to = space->info();
     BlockRange destination{command.destination().raw(), 0};

@@ -91,7 +91,7 @@ void execute_dataset_management(Request& request) {
         const uint64_t total = info.block_count.raw();
         if (range.slba > total || range.nlb > total - range.slba) {
             request.target_namespace = nullptr;
-            request.connection.complete(request, status::kLbaOutOfRange.with_dnr());
+            request.connection().complete(request, status::kLbaOutOfRange.with_dnr());
             return;
         }
     }

@@ -27,7 +27,7 @@ bdev::IoRequest& prepare(Request& request, bdev::IoOp op) {
     io.first = command.slba();
     io.count = command.nlb();
     const bool is_durable = command.fua() || (op == bdev::IoOp::kWrite &&
-                                              request.connection.link.settings.is_write_through);
+                                              request.connection().link.settings.is_write_through);
     io.fua = is_durable ? bdev::Fua::kYes : bdev::Fua::kNo;
     io.pieces = &request.piece;
     io.piece_count = 1;
@@ -64,7 +64,7 @@ void FusedPair::add(Request& request) {
         state_ = State::kHasFirst;
         first_ = &request;
         is_first_refused_ = false;
-        connection_ = &request.connection;
+        connection_ = &request.connection();
         // The pair may outlive the connection, and its buffer counts as the host's.
         host_ = &group_.hosts().join(connection_->link.host_nqn);
         connection_->half_pair = this;
@@ -100,9 +100,9 @@ NvmeStatus FusedPair::judge(Request& request) {
 
 void FusedPair::complete(Request& request, NvmeStatus status) {
     if (request.is_abort_wanted && status.is(status::kAbortRequested)) {
-        request.connection.finish_abort(request);
+        request.connection().finish_abort(request);
     } else {
-        request.connection.complete(request, status);
+        request.connection().complete(request, status);
     }
 }
 
@@ -153,7 +153,7 @@ void FusedPair::receive_data(Request& request) {
     }
     ++data_awaited_;
     request.piece = iovec{memory(request.sqe.fuse()), request.data_bytes};
-    request.connection.ask_for_data(request);
+    request.connection().ask_for_data(request);
 }
 
 void FusedPair::data_received(Request& request) {
@@ -187,10 +187,10 @@ void FusedPair::execute() {
     }
     for (Request* request : {first_, second_}) {
         request->set_state(Request::State::kExecuting);
-        request->connection.hold();
+        request->connection().hold();
     }
     const Nsid nsid = first_->sqe.nsid();
-    namespace_ = first_->connection.link.subsystem->find_namespace(nsid);
+    namespace_ = first_->connection().link.subsystem->find_namespace(nsid);
     BASALT_ASSERT(namespace_ != nullptr);  // Judged before.
     namespace_->acquire();
     state_ = State::kFencing;
@@ -210,7 +210,7 @@ void FusedPair::compare() {
     if (!judge_both().ok()) {
         return;
     }
-    if (first_->connection.link.subsystem->find_namespace(first_->sqe.nsid()) != namespace_) {
+    if (first_->connection().link.subsystem->find_namespace(first_->sqe.nsid()) != namespace_) {
         end(status::kNamespaceNotReady, status::kAbortedFailedFused);
         return;
     }
@@ -289,7 +289,7 @@ void FusedPair::partner_missing(NvmeStatus status) {
     state_ = State::kDone;
     Request* first = first_;
     if (first != nullptr && !is_first_refused_) {
-        first->connection.complete(*first, status);
+        first->connection().complete(*first, status);
     }
     is_busy_ = false;
     free_if_unused();

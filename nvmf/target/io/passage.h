@@ -13,7 +13,7 @@ namespace basalt::nvmf {
                                      void (*resume)(Request&)) {
     Namespace& space = *request.target_namespace;
     if (!space.gate().is_open()) [[unlikely]] {
-        FenceTable& fences = request.connection.group().fences();
+        FenceTable& fences = request.connection().group().fences();
         if (fences.is_fenced(*space.config().bdev, range)) {
             request.resume = resume;
             fences.wait(request);

@@ -52,7 +52,7 @@ NvmeStatus StepJob::begin() {
     }
     source_index_ = 0;
     source_count_ = is_copy ? CopyView(request_->sqe).range_count() : 1;
-    destination_ = request_->connection.link.subsystem->find_namespace(request_->sqe.nsid());
+    destination_ = request_->connection().link.subsystem->find_namespace(request_->sqe.nsid());
     BASALT_ASSERT(destination_ != nullptr);  // Judged before.
     destination_->acquire();
     write_first_ =
@@ -70,7 +70,7 @@ NvmeStatus StepJob::begin_source() {
         return status::kSuccess;
     }
     const CopySource range = copy_source(*request_, source_index_);
-    source_ = request_->connection.link.subsystem->find_namespace(range.nsid);
+    source_ = request_->connection().link.subsystem->find_namespace(range.nsid);
     if (source_ == nullptr) {
         return status::kInvalidNamespace.with_dnr();  // It has gone while others were copied.
     }
@@ -121,12 +121,12 @@ void StepJob::submit(bdev::IoOp op, uint64_t first) {
     io.first = Lba(first);
     io.count = BlockCount(step_blocks_);
     const bool is_copy = request_->sqe.opcode == nvme_cmd_copy;
-    const bool wants_fua = request_->connection.link.settings.is_write_through ||
+    const bool wants_fua = request_->connection().link.settings.is_write_through ||
                            (is_copy ? CopyView(request_->sqe).fua() : RwView(request_->sqe).fua());
     io.fua = op == bdev::IoOp::kWrite && wants_fua ? bdev::Fua::kYes : bdev::Fua::kNo;
     io.wants_device_memory = false;
-    if (is_copy && request_->connection.link.lane != nullptr) {
-        request_->connection.link.lane->charge(
+    if (is_copy && request_->connection().link.lane != nullptr) {
+        request_->connection().link.lane->charge(
             {.bytes = static_cast<uint32_t>(piece_.iov_len), .is_write = op == bdev::IoOp::kWrite});
     }
     io.pieces = &piece_;
@@ -213,7 +213,7 @@ void StepJob::step_over() {
 
 void StepJob::end(NvmeStatus outcome) {
     Request& request = *std::exchange(request_, nullptr);
-    BufferAccount& account = request.connection.link.host->steps;
+    BufferAccount& account = request.connection().link.host->steps;
     if (request.sqe.opcode == nvme_cmd_copy && !outcome.ok()) {
         request.cqe.dw0.set(source_index_);  // The first range that is not copied whole.
     }
@@ -231,7 +231,7 @@ void StepJob::end(NvmeStatus outcome) {
     if (request.is_abort_wanted && outcome.is(status::kAbortRequested)) {
         end_aborted(request);
     } else {
-        request.connection.complete(request, outcome);
+        request.connection().complete(request, outcome);
     }
     owner_.pool().release(buffer_, account);  // Last: the next command may begin in here.
 }
@@ -251,8 +251,8 @@ StepJobs::StepJobs(PollGroup& group, std::span<std::byte> region)
 }
 
 void StepJobs::start(Request& request) {
-    request.scratch = now_ms(request.connection.group());  // Its time in line counts.
-    BufferAccount& account = request.connection.link.host->steps;
+    request.scratch = now_ms(request.connection().group());  // Its time in line counts.
+    BufferAccount& account = request.connection().link.host->steps;
     const Buffer buffer = pool_.try_acquire(kJobBufferBytes, account);
     if (buffer.is_valid()) {
         granted(request, buffer);

@@ -25,7 +25,7 @@ NvmeStatus WriteProtection::change(WriteProtect to) {
 namespace {
 
 Namespace* find_visible(Request& request) {
-    const ControllerLink& link = request.connection.link;
+    const ControllerLink& link = request.connection().link;
     const Nsid nsid = request.sqe.nsid();
     return link.access.is_visible(nsid) ? link.subsystem->find_namespace(nsid) : nullptr;
 }
@@ -41,7 +41,7 @@ class ProtectionChange {
         : request_(request),
           space_(space),
           wanted_(wanted),
-          group_(request.connection.group()),
+          group_(request.connection().group()),
           fence_(
               group_,
               [](void* self) { static_cast<ProtectionChange*>(self)->flush(); },
@@ -124,7 +124,7 @@ class ProtectionChange {
         const std::unique_ptr<ProtectionChange> owned(this);
         space_.release();
         group_.end_errand();
-        request_.connection.complete(request_, outcome_);
+        request_.connection().complete(request_, outcome_);
     }
 
     [[nodiscard]] WriteProtection& protection() { return *space_.config().protection; }
@@ -133,7 +133,7 @@ class ProtectionChange {
     Namespace& space_;
     const WriteProtect wanted_;
     PollGroup& group_;
-    const SubsystemId subsystem_ = request_.connection.link.subsystem->config().id;
+    const SubsystemId subsystem_ = request_.connection().link.subsystem->config().id;
     RangeFence fence_;
     std::vector<Notice> notices_;  // By core.
     size_t away_ = 0;

@@ -31,7 +31,7 @@ void send_call(Request& request,
                const ReservationEvent& event,
                CallEnd end) {
     auto call = std::make_unique<OwnedCall>();
-    PollGroup& group = request.connection.group();
+    PollGroup& group = request.connection().group();
     ReservationHome& home = *request.target_namespace->config().reservations;
     call->origin = &group;
     call->request = &request;
@@ -57,12 +57,12 @@ void let_go(Request& request) {
 
 void finish(Request& request, NvmeStatus outcome) {
     let_go(request);
-    request.connection.complete(request, outcome);
+    request.connection().complete(request, outcome);
 }
 
 /// The namespace that the command names, if its host may see it.
 Namespace* find_visible(const Request& request) {
-    const ControllerLink& link = request.connection.link;
+    const ControllerLink& link = request.connection().link;
     const Nsid nsid = request.sqe.nsid();
     return link.access.is_visible(nsid) ? link.subsystem->find_namespace(nsid) : nullptr;
 }
@@ -76,14 +76,14 @@ bool has_host_id(const HostId& host) {
 // --- Who may ----------------------------------------------------------------------------------
 
 bool is_allowed_slow(const Request& request, const Namespace& target, IoAccess access) {
-    return target.reservation().allows(request.connection.link.host_id, access);
+    return target.reservation().allows(request.connection().link.host_id, access);
 }
 
 // --- The commands -----------------------------------------------------------------------------
 
 NvmeStatus check_reservation_command(Request& request) {
     const uint64_t bytes = reservation_data_bytes(request.sqe);
-    if (bytes > request.connection.group().options().io_bytes_max) {
+    if (bytes > request.connection().group().options().io_bytes_max) {
         return status::kInvalidField.with_dnr();
     }
     if (request.data_bytes < bytes) {
@@ -94,7 +94,7 @@ NvmeStatus check_reservation_command(Request& request) {
         return check_report(request.sqe);
     }
     // Without an identifier a host can't be told from another one.
-    return has_host_id(request.connection.link.host_id)
+    return has_host_id(request.connection().link.host_id)
                ? status::kSuccess
                : status::kHostIdInconsistentFormat.with_dnr();
 }
@@ -112,7 +112,7 @@ void execute_reservation_command(Request& request) {
                   });
         return;
     }
-    event.host = request.connection.link.host_id;
+    event.host = request.connection().link.host_id;
     const NvmeStatus decoded = decode_reservation(request.sqe, request.payload(), event);
     if (!decoded.ok()) {
         finish(request, decoded);
@@ -134,7 +134,7 @@ void set_next_namespace(Request& request);
 void namespace_set(Request& request, const ReservationCall& answer) {
     let_go(request);
     if (!answer.status.ok() || request.sqe.nsid() != kNsidAll) {
-        request.connection.complete(request, answer.status);
+        request.connection().complete(request, answer.status);
         return;
     }
     set_next_namespace(request);
@@ -158,11 +158,11 @@ void set_one(Request& request) {
 /// Set Features for all namespaces goes through those that can, one after the other; `scratch` is
 /// the next one's index.
 void set_next_namespace(Request& request) {
-    auto& namespaces = request.connection.link.subsystem->namespaces();
+    auto& namespaces = request.connection().link.subsystem->namespaces();
     const bool needs_store = FeaturesView(request.sqe).fid() == NVME_FEAT_FID_RESV_PERSIST;
     while (request.scratch < namespaces.size()) {
         Namespace* next = namespaces[request.scratch++].get();
-        if (next != nullptr && request.connection.link.access.is_visible(next->config().nsid) &&
+        if (next != nullptr && request.connection().link.access.is_visible(next->config().nsid) &&
             (!needs_store || next->config().reservations->can_persist())) {
             request.target_namespace = next;
             next->acquire();
@@ -170,7 +170,7 @@ void set_next_namespace(Request& request) {
             return;
         }
     }
-    request.connection.complete(request, status::kSuccess);
+    request.connection().complete(request, status::kSuccess);
 }
 
 void feature_read(Request& request, const ReservationCall& answer) {
@@ -244,7 +244,7 @@ NvmeStatus set_reservation_persistence(Request& request) {
 
 NvmeStatus write_reservation_notices(Request& request, PageWindow& page) {
     const GetLogPageView command(request.sqe);
-    Controller& controller = *request.connection.link.controller;
+    Controller& controller = *request.connection().link.controller;
     ReservationNoticeLog& log = controller.reservation_notices;
     page.add(log.oldest());
     if (page.is_missed()) {

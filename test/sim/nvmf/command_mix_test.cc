@@ -20,12 +20,15 @@ constexpr uint32_t kHosts = 3;
 constexpr uint64_t kIdleTurns = 50;
 constexpr uint64_t kLimitNs = 7200 * kNsPerSecond;
 
-TransportOptions few_buffers() {
+/// Of all that hosts share.
+TransportOptions as_few_as_may_be() {
     TransportOptions options;
     options.small_buffers = kBuffersOfASizeMin;
     options.medium_buffers = kBuffersOfASizeMin;
     options.large_buffers = kBuffersOfASizeMin;
     options.capsule_buffers = kBuffersOfASizeMin;
+    options.requests = kRequestsPerGroupMin;
+    options.capsule_requests = kCapsuleRequestsPerGroupMin;
     return options;
 }
 
@@ -33,7 +36,7 @@ TransportOptions few_buffers() {
 class MixWorld : public TargetWorld {
   public:
     MixWorld(uint64_t seed, const sim::FaultOptions& faults)
-        : TargetWorld(seed, sim::calm(), few_buffers()) {
+        : TargetWorld(seed, sim::calm(), as_few_as_may_be()) {
         Log::set_level(LogLevel::kOff);
         add_malloc("Slow", kBlocks, kBlockBytes);
         bdev::DelayOptions delay;

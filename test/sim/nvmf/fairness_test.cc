@@ -140,11 +140,15 @@ struct Outcome {
     uint64_t greedy_commands = 0;
 };
 
-Outcome compare(uint64_t seed, const Load& modest, const Load& greedy, uint64_t device_ns) {
+Outcome compare(uint64_t seed,
+                const Load& modest,
+                const Load& greedy,
+                uint64_t device_ns,
+                const TransportOptions& options) {
     Log::set_level(LogLevel::kError);
     Outcome outcome;
     for (const bool is_beside : {false, true}) {
-        TargetWorld world(seed);
+        TargetWorld world(seed, sim::calm(), options);
         LateBdev& device = LateBdev::add(world, "Late");
         device.delay_max_ns = device_ns;
         LoadHost quiet(world, "quiet", modest, device.nsid);
@@ -166,9 +170,12 @@ Outcome compare(uint64_t seed, const Load& modest, const Load& greedy, uint64_t 
     return outcome;
 }
 
-void check(const Load& modest, const Load& greedy, uint64_t device_ns) {
+void check(const Load& modest,
+           const Load& greedy,
+           uint64_t device_ns,
+           const TransportOptions& options = {}) {
     for (uint64_t seed = 0; seed < 3; ++seed) {
-        const Outcome outcome = compare(seed, modest, greedy, device_ns);
+        const Outcome outcome = compare(seed, modest, greedy, device_ns, options);
         EXPECT_GT(outcome.greedy_commands, 20 * modest.commands_max) << "it was greedy";
         EXPECT_LT(outcome.beside_ns, 3 * outcome.alone_ns)
             << "seed " << seed << ": alone " << outcome.alone_ns;
@@ -197,6 +204,32 @@ TEST(Fairness, AWriteInTheCapsuleFindsABufferWhateverAnotherHostWants) {
     check({.opcode = nvme_cmd_write, .commands_max = 20},
           {.queues = 16, .depth = kDepth, .opcode = nvme_cmd_write},
           kNsPerMs);
+}
+
+/// Far fewer than the 2032 commands of the greedy.
+TransportOptions few_requests() {
+    TransportOptions options;
+    options.requests = 64;
+    options.capsule_requests = kCapsuleRequestsPerGroupMin;
+    return options;
+}
+
+TEST(Fairness, AReadFindsARequestWhateverAnotherHostWants) {
+    check({.commands_max = 20}, {.queues = 16, .depth = kDepth}, kNsPerMs, few_requests());
+}
+
+TEST(Fairness, AWriteInTheCapsuleFindsARequestWhateverAnotherHostWants) {
+    check({.opcode = nvme_cmd_write, .commands_max = 20},
+          {.queues = 16, .depth = kDepth, .opcode = nvme_cmd_write},
+          kNsPerMs,
+          few_requests());
+}
+
+TEST(Fairness, ALargeWriteFindsARequestWhateverAnotherHostWants) {
+    check({.opcode = nvme_cmd_write, .bytes = 65536, .commands_max = 20},
+          {.queues = 16, .depth = kDepth, .opcode = nvme_cmd_write, .bytes = 65536},
+          kNsPerMs,
+          few_requests());
 }
 
 // --- The balancer

@@ -334,7 +334,11 @@ Outcome run(uint64_t seed,
             Operator::Habit habit = Operator::Habit::kRests) {
     // Hosts and targets that lose each other a hundred times an hour have much to say.
     Log::set_level(LogLevel::kError);
-    TargetWorld world(seed, sim::calm());
+    TransportOptions options;
+    if (seed % 2 == 1) {
+        options.requests = kRequestsPerGroupMin;  // Fewer than there are workers.
+    }
+    TargetWorld world(seed, sim::calm(), options);
     SimulatedHost host(world, seed, forgets_a_write, uses_tls);
     world.world.faults() = faults;
     constexpr uint64_t kLimitNs = 36'000 * kNsPerSecond;
