@@ -19,6 +19,7 @@ void HeadCore::begin(const HeadEvent& event) {
     began_us_ = now_us_;
     for (uint32_t i = 0; i < settings_.replicas; ++i) {
         peers_[i].window.clear();
+        peers_[i].has_failed = false;
         peers_[i].silent_since_us = now_us_;
         if (peers_[i].is_linked) {
             greet(i);
