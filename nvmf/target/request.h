@@ -173,8 +173,8 @@ inline constexpr std::array<uint8_t, Request::kStateCount> kRequestEdges = [] {
 }  // namespace detail
 
 constexpr bool Request::is_valid_transition(State from, State to) {
-    return ((detail::kRequestEdges[static_cast<uint8_t>(from)] >> static_cast<uint8_t>(to)) & 1U) !=
-           0;
+    const uint32_t edges = detail::kRequestEdges[static_cast<uint8_t>(from)];
+    return ((edges >> static_cast<uint8_t>(to)) & 1U) != 0;
 }
 
 using RequestList = IntrusiveList<Request, &Request::link>;
