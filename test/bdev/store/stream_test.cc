@@ -151,7 +151,7 @@ TEST(SnapshotStream, EveryTruncationIsFound) {
 TEST(SnapshotStream, EveryFlippedBitIsFound) {
     Stream stream = sample_stream();
     for (size_t block = 0; block < stream.size(); ++block) {
-        for (size_t bit = 0; bit < size_t{kBlockBytes} * 8; bit += block % 2 == 0 ? 1 : 7) {
+        for (size_t bit = 0; bit < size_t{kBlockBytes} * 8; bit += block % 2 == 0 ? 1U : 7U) {
             test::flip_bit(stream[block], bit);
             const Read found = read(stream);
             EXPECT_EQ(found.outcome, Outcome::kRefused) << block << " " << bit;

@@ -43,13 +43,15 @@ TransferReport finish(PoolNode& node, uint64_t id) {
 Bytes read_blocks(PoolNode& node, const std::string& name, uint64_t first, uint64_t count) {
     const auto channel = node.open_channel(name);
     const uint32_t sector = channel->info().block_size_bytes;
-    constexpr uint64_t kStep = 64;
+    const uint64_t end = (first + count) * kBlockBytes / sector;
     Bytes bytes;
-    for (const uint64_t end = first + count; first < end; first += kStep) {
+    for (uint64_t at = first * kBlockBytes / sector; at < end;) {
         TestIo io;
-        io.prepare(IoOp::kRead, first * kBlockBytes / sector, kStep * kBlockBytes / sector, sector);
+        const uint64_t some = std::min(end - at, channel->info().transfer_max.raw());
+        io.prepare(IoOp::kRead, at, some, sector);
         EXPECT_EQ(node.run(*channel, io), Errc::kOk);
         bytes.insert(bytes.end(), io.data, io.data + io.size_bytes);
+        at += some;
     }
     return bytes;
 }

@@ -106,23 +106,37 @@ class PoolNode : public SimNode {
         finish(io);
         return io.code();
     }
-    /// Fills `count` sectors of `name` with `value`.
+    /// Fills `count` sectors of `name` with `value`, by as many writes as that takes.
     Errc fill(const std::string& name, uint64_t first, uint64_t count, uint8_t value) {
         const auto channel = open_channel(name);
-        TestIo io;
-        io.prepare(IoOp::kWrite, first, count, channel->info().block_size_bytes);
-        io.fill(value);
-        return run(*channel, io);
+        Errc code = Errc::kOk;
+        while (count > 0 && code == Errc::kOk) {
+            TestIo io;
+            const uint64_t some = std::min(count, channel->info().transfer_max.raw());
+            io.prepare(IoOp::kWrite, first, some, channel->info().block_size_bytes);
+            io.fill(value);
+            code = run(*channel, io);
+            first += some;
+            count -= some;
+        }
+        return code;
     }
     /// Whether `count` sectors of `name` hold nothing but `value`.
     bool holds(const std::string& name, uint64_t first, uint64_t count, uint8_t value) {
         const auto channel = open_channel(name, 1);
-        TestIo io;
-        io.prepare(IoOp::kRead, first, count, channel->info().block_size_bytes);
-        return run(*channel, io) == Errc::kOk &&
-               std::all_of(io.data, io.data + io.size_bytes, [value](std::byte b) {
-                   return b == std::byte{value};
-               });
+        bool holds = true;
+        while (count > 0 && holds) {
+            TestIo io;
+            const uint64_t some = std::min(count, channel->info().transfer_max.raw());
+            io.prepare(IoOp::kRead, first, some, channel->info().block_size_bytes);
+            holds = run(*channel, io) == Errc::kOk &&
+                    std::all_of(io.data, io.data + io.size_bytes, [value](std::byte b) {
+                        return b == std::byte{value};
+                    });
+            first += some;
+            count -= some;
+        }
+        return holds;
     }
 
     sim::Drive& drive;
