@@ -76,7 +76,7 @@ class IoRequest {
     using Complete = void (*)(IoRequest& request, void* context);
 
     /// `deep` outlives the request.
-    explicit IoRequest(DeepCompletions& deep) : deep_(deep) {}
+    explicit IoRequest(DeepCompletions& deep) : deep_(deep) {}  // NOLINT(*-member-init): frames_
     IoRequest(const IoRequest&) = delete;
     IoRequest& operator=(const IoRequest&) = delete;
 
@@ -152,7 +152,7 @@ struct RoomForCompletions {
 /// A request with all of its room in one place, for makers that have few.
 class WholeIoRequest : private RoomForCompletions, public IoRequest {
   public:
-    WholeIoRequest() : IoRequest(deep) {}
+    WholeIoRequest() : IoRequest(deep) {}  // NOLINT(*-member-init): as above
 };
 
 /// Requests that somebody holds back, in order.

@@ -9,7 +9,7 @@ namespace basalt::bdev {
 ///
 /// Owner: the BdevInfo that it is in, or the one that it follows, which outlives this. Written on
 /// the control thread, read anywhere: relaxed, for nothing else is told by it. A copy is a property
-/// of its own and does not follow.
+/// of its own and does not follow, nor does what is assigned to itself.
 template <typename T>
 class Live {
   public:

@@ -13,7 +13,7 @@ namespace basalt::bdev {
 struct Uuid {
     std::array<uint8_t, 16> bytes{};
 
-    auto operator<=>(const Uuid&) const = default;  // NOLINT(modernize-use-nullptr)
+    auto operator<=>(const Uuid&) const = default;  // NOLINT(*nullptr): no pointer
     [[nodiscard]] bool is_nil() const { return *this == Uuid{}; }
 
     /// "3f2b0d3e-…" in lower case.

@@ -21,7 +21,7 @@ struct OpNumber {
     Epoch epoch;
     uint64_t count = 0;  ///< Within the head's tenure, from 1.
 
-    constexpr auto operator<=>(const OpNumber&) const = default;  // NOLINT(modernize-use-nullptr)
+    constexpr auto operator<=>(const OpNumber&) const = default;  // NOLINT(*nullptr): no pointer
     [[nodiscard]] constexpr bool is_none() const { return *this == OpNumber{}; }
 };
 

@@ -305,6 +305,7 @@ TEST_F(JsonRpcServerTest, RefusesDeepNestingWithAParseError) {
 }
 
 TEST_F(JsonRpcServerTest, RefusesAHundredMegabytesAndStillDeliversTheError) {
+    const LogCapture log;
     const Client client = connect();
     const std::string block(1 << 20, 'x');
     std::string_view head = R"({"jsonrpc":"2.0","id":1,"method":")";
@@ -324,6 +325,9 @@ TEST_F(JsonRpcServerTest, RefusesAHundredMegabytesAndStillDeliversTheError) {
     }));
     ASSERT_TRUE(run_until([&] { return client.receive(answer); }));
     EXPECT_NE(answer.find(R"("code":-32600)"), std::string::npos) << answer;
+    EXPECT_EQ(log.count(LogLevel::kWarn, "rpc", {"connection 1000: closing", "at most", "bytes"}),
+              1U)
+        << log;
     EXPECT_EQ(ask(connect(), deletion("1", "a")), R"({"jsonrpc":"2.0","id":1,"result":true})");
 }
 
