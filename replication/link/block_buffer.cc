@@ -11,6 +11,17 @@ void BlockRef::reset() {
     }
 }
 
+uint64_t digest_of(std::span<const uint32_t> sums) {
+    // The finish of MurmurHash3's 64-bit form, chained: each sum changes all bits of what follows.
+    uint64_t digest = sums.size();
+    for (const uint32_t sum : sums) {
+        digest = (digest ^ sum) * 0xff51afd7ed558ccdULL;
+        digest = (digest ^ (digest >> 33U)) * 0xc4ceb9fe1a85ec53ULL;
+        digest ^= digest >> 33U;
+    }
+    return digest;
+}
+
 BlockWaiter::~BlockWaiter() {
     BASALT_ASSERT(!is_waiting_);
 }

@@ -63,6 +63,10 @@ class BlockRef {
     BlockBuffer* buffer_ = nullptr;
 };
 
+/// What Reply::digest is of data with these sums: everywhere the same, so that a head can compare
+/// what replicas on different machines have.
+[[nodiscard]] uint64_t digest_of(std::span<const uint32_t> sums);
+
 /// Waits in line for a buffer. Embedded in what needs one.
 class BlockWaiter {
   public:

@@ -37,15 +37,18 @@ class ReplicaLink {
 
     /// Sends it, while the link is up; when it is down it is lost (link_down() has been or will be
     /// called). Never fails and never refuses: what the peer has no room for waits here, and a head
-    /// bounds what it has outstanding. What the message leads to is not used after the call.
+    /// bounds what it has outstanding: who waits with far more than that is as good as dead, and
+    /// the link is reset. What the message leads to is not used after the call.
     /// `data`: of kWrite (WriteKind::kData) and kCopy, with its sums; held as long as needed.
     virtual void send(const Message& message, BlockRef data) = 0;
 
     /// Gives this connection up and makes a new one: link_down() follows, then link_up().
     virtual void reset() = 0;
 
-    /// Ends it: no call of the user comes from inside it or after it, and all data is let go of
-    /// when the link is destroyed. In the poll loop only, not from inside a call of the user's.
+    /// Ends it: no call of the user comes from inside it or after it, and the link may be
+    /// destroyed. Data that the network has in hand is let go of when it is done with it: the pool
+    /// outlives the connections of its core. In the poll loop only, not from inside a call of the
+    /// user's.
     virtual void stop() = 0;
 };
 

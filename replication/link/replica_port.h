@@ -4,6 +4,7 @@
 
 #include "bdev/core/uuid.h"
 #include "replication/core/messages.h"
+#include "replication/core/replica_core.h"
 #include "replication/link/block_buffer.h"
 
 namespace basalt::replication {
@@ -17,6 +18,27 @@ class ReplyPort {
     /// sums. From the poll loop, never from inside ReplicaPort::take(). Never fails: who is behind
     /// on sending holds it, and has few messages taken from the peer meanwhile.
     virtual void reply(const Reply& reply, BlockRef data) = 0;
+
+    /// The replica of `connection` goes away: nothing on it is answered any more, and the port is
+    /// not called again. From the poll loop, never from inside ReplicaPort::take().
+    virtual void replica_gone(uint64_t connection) = 0;
+};
+
+/// Where the window and the dirty bitmap of a message that comes in pieces are put together. Memory
+/// of the replica, because only it knows how large they are; only connections look inside. One
+/// message at a time: of the newest head that has begun one.
+struct MessageLists {
+    explicit MessageLists(const Settings& settings)
+        : window(settings.window_ops * kWindowEntriesPerOp), dirty(settings.blocks) {}
+
+    Window window;
+    BlockBitmap dirty;
+    // Whose message it is; whether all of its window, and of its bitmap, is there.
+    const void* owner = nullptr;
+    Epoch tenure{};
+    uint32_t session = 0;
+    bool has_window = false;
+    bool has_dirty = false;
 };
 
 /// A replica as connections see it, those of the network and those in the process alike.
@@ -41,6 +63,12 @@ class ReplicaPort {
 
     /// Memory for data that comes in, or that was asked for.
     [[nodiscard]] virtual BlockBuffers& buffers() = 0;
+
+    /// What is durable now, ReplicaCore::state(): after a fence or a join was answered, connections
+    /// read the window and the bitmap from here, piece by piece.
+    [[nodiscard]] virtual const ReplicaState& state() const = 0;
+    /// See there. Lives as long as the replica.
+    [[nodiscard]] virtual MessageLists& lists() = 0;
 };
 
 /// The replicas of one process on one core.
@@ -49,7 +77,7 @@ class ReplicaDirectory {
     virtual ~ReplicaDirectory() = default;
 
     /// The replica of the volume (part) `volume` on `drive`; null: there is none here. It may go
-    /// away later: its connections are told by nothing, so ask for each message.
+    /// away later (ReplyPort::replica_gone()).
     [[nodiscard]] virtual ReplicaPort* find(const bdev::Uuid& drive, uint64_t volume) = 0;
     /// Whether the drive is one of this process at all.
     [[nodiscard]] virtual bool has_drive(const bdev::Uuid& drive) = 0;

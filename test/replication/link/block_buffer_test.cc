@@ -81,5 +81,13 @@ TEST_F(BlockBuffersTest, LetsNobodyOvertakeWhoWaits) {
     EXPECT_FALSE(third.got.is_valid());
 }
 
+TEST(BlockDigest, DependsOnEachSumAndItsPlace) {
+    const std::vector<uint32_t> sums{1, 2, 3};
+    EXPECT_EQ(digest_of(sums), digest_of(std::vector<uint32_t>{1, 2, 3}));
+    EXPECT_NE(digest_of(sums), digest_of(std::vector<uint32_t>{2, 1, 3}));
+    EXPECT_NE(digest_of(sums), digest_of(std::vector<uint32_t>{1, 2}));
+    EXPECT_NE(digest_of(std::vector<uint32_t>{0}), digest_of(std::vector<uint32_t>{0, 0}));
+}
+
 }  // namespace
 }  // namespace basalt::replication
