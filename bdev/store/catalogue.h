@@ -34,6 +34,9 @@ struct VolumeEntry {
     uint32_t block_bytes = 4096;
     uint64_t size_blocks = 0;  ///< Of 4096 bytes.
     uint32_t deal = 0;         ///< Which partition has chunk 0: that one modulo how many there are.
+    /// Whose its notes are: the head that it began with, or was rolled back to, in all partitions
+    /// and after any number of snapshots. 0: it takes none, as one that is being received.
+    uint32_t note_owner = 0;
     bool is_read_only = false;
     std::string name;
     /// It is being received, and nobody's yet; the UUID is the snapshot's, and the head's parent

@@ -121,6 +121,7 @@ struct Encode {
             .add(entry.size_blocks)
             .add(flags)
             .add(entry.deal)
+            .add(entry.note_owner)
             .add(entry.name);
         if (entry.is_receiving) {
             fields.add(entry.received_blocks);
@@ -172,11 +173,12 @@ bool decode_volume(FieldReader fields, CatalogueChange& change) {
     entry.is_read_only = (flags & kVolumeReadOnly) != 0;
     entry.is_receiving = (flags & kVolumeReceiving) != 0;
     entry.deal = fields.take<uint32_t>();
+    entry.note_owner = fields.take<uint32_t>();
     entry.name = fields.take_text();
     entry.received_blocks = entry.is_receiving ? fields.take<uint64_t>() : 0;
-    const bool is_sound = entry.size_blocks <= kBlockNumberMax &&
-                          entry.received_blocks <= entry.size_blocks &&
-                          (flags & ~(kVolumeReadOnly | kVolumeReceiving)) == 0;
+    const bool is_sound =
+        entry.size_blocks <= kBlockNumberMax && entry.received_blocks <= entry.size_blocks &&
+        entry.note_owner <= entry.head && (flags & ~(kVolumeReadOnly | kVolumeReceiving)) == 0;
     change = std::move(entry);
     return fields.is_whole() && is_sound;
 }

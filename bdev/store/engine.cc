@@ -15,6 +15,16 @@ constexpr uint32_t kChangesOfFour = 3;
 /// Requests to the device of all slots together; a slot that finds none waits.
 constexpr uint32_t kSlotIos = 512;
 
+/// One record of the log has the note and all of the change.
+bool may_have_note(const PartitionIo& io) {
+    if (io.note == nullptr) {
+        return io.op != PartitionOp::kNote;
+    }
+    return io.op != PartitionOp::kRead && io.note->is_there() &&
+           io.note->bytes.size() <= kNoteBytesMax &&
+           (io.count == 0 || io.first / kPagePointers == (io.first + io.count - 1) / kPagePointers);
+}
+
 }  // namespace
 
 uint64_t Engine::scratch_bytes(const PoolLayout& layout) {
@@ -34,6 +44,7 @@ Engine::Engine(Reactor& here,
       seal_(place.pool_uuid.bytes, place.index),
       space_(std::move(parts.space)),
       cache_(std::move(parts.cache)),
+      notes_(std::move(parts.notes)),
       scratch_(parts.scratch),
       loader_(port_, *cache_, *space_),
       log_(here, port_, *this, seal_, place.layout.log(place.index), place.layout.log_blocks),
@@ -233,7 +244,8 @@ uint64_t Engine::mapped_blocks(uint32_t id) {
 // --- Slots ---------------------------------------------------------------------------------------
 
 void Engine::submit(PartitionIo& io) {
-    BASALT_ASSERT(io.count >= 1);
+    BASALT_ASSERT((io.count == 0) == (io.op == PartitionOp::kNote));
+    BASALT_ASSERT(may_have_note(io));
     BASALT_ASSERT(io.op == PartitionOp::kUnmap || io.count <= kWriteBlocksMax);
     BASALT_ASSERT(io.first <= kBlockNumberMax - io.count);
     (io.op == PartitionOp::kRead ? read_line_ : change_line_).push_back(io);
@@ -264,6 +276,7 @@ void Engine::start(PartitionIo& io) {
         case PartitionOp::kRead: slot.op = SlotOp::kRead; break;
         case PartitionOp::kWrite: slot.op = SlotOp::kWrite; break;
         case PartitionOp::kUnmap: slot.op = SlotOp::kUnmap; break;
+        case PartitionOp::kNote: slot.op = SlotOp::kNote; break;
     }
     slot.is_change = io.op != PartitionOp::kRead;
     changes_ += slot.is_change ? 1U : 0U;
@@ -435,6 +448,8 @@ PartitionStats Engine::stats() const {
     stats.data_blocks_free = space_->data_free();
     stats.page_blocks_used = space_->pages_used();
     stats.page_blocks_free = space_->pages_free();
+    stats.notes = notes_->size();
+    stats.notes_max = notes_->notes_max();
     const uint64_t bitmaps = space_->bitmap_bytes();
     stats.mapping_bytes = uint64_t{cache_->used()} * kBlockBytes + bitmaps;
     stats.mapping_bytes_max = uint64_t{cache_->size()} * kBlockBytes + bitmaps;

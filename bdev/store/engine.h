@@ -64,14 +64,10 @@ class Engine final : private LogObserver {
     [[nodiscard]] Task<Result<ChangedStep>> changed(uint32_t older, uint32_t newer, uint64_t from);
     [[nodiscard]] Task<Result<FlattenStep>> flatten(uint32_t id, uint32_t keep, uint64_t from);
     [[nodiscard]] PartitionStats stats() const;
+    [[nodiscard]] NoteTable& notes() { return *notes_; }
+    [[nodiscard]] uint32_t partition() const { return place_.index; }
 
   private:
-    /// Blocks that were looked for, and where to go on.
-    struct Found {
-        BlockRange range;
-        uint64_t next = 0;
-        uint64_t before = 0;  ///< Pages on the way to it were verified; UINT64_MAX: none.
-    };
     struct PageRun;
     using PageRuns = std::unique_ptr<PageRun[], void (*)(PageRun*)>;
     struct Census;
@@ -112,11 +108,14 @@ class Engine final : private LogObserver {
     void run_change(Slot& slot);
     void run_write(Slot& slot);
     void run_unmap(Slot& slot);
+    void run_note(Slot& slot);
+    void keep_note(Slot& slot, NoteKind kind);
     void give_map(Node& node);
     void pin(Slot& slot, const TreeRoot& root, uint64_t index, uint32_t level);
     [[nodiscard]] bool pass_gate(Slot& slot, const Needs& needs);
     [[nodiscard]] uint64_t checkpoint_pages() const;
     [[nodiscard]] Gate judge(const Needs& needs);
+    [[nodiscard]] bool has_notes(const Needs& needs, Gate& verdict);
     [[nodiscard]] bool has_pages(const Needs& needs, Gate& verdict);
     [[nodiscard]] bool has_blocks(const Needs& needs, Gate& verdict);
     [[nodiscard]] bool take_pages(uint64_t count);
@@ -151,6 +150,7 @@ class Engine final : private LogObserver {
     void list_nodes();
     void list_node(uint32_t id, const Node* node);
     void copy_page_bitmaps();
+    [[nodiscard]] Task<void> list_notes();
     [[nodiscard]] Task<void> sum_leaves();
     void seal_page(uint32_t index);
     void take_crc(Pointer& pointer);
@@ -180,6 +180,7 @@ class Engine final : private LogObserver {
     [[nodiscard]] Task<Status> replay_write(WriteRecord record);
     [[nodiscard]] Task<Result<bool>> is_written(WriteRecord record);
     [[nodiscard]] Task<Status> pin_for_replay(Node& node, uint64_t first, uint64_t last);
+    [[nodiscard]] Status replay_note(const Note& note, NoteKind kind, BlockRange range);
     [[nodiscard]] Status end_replay(bool is_sound_record, uint64_t sequence);
     [[nodiscard]] Task<Status> settle_nodes();
 
@@ -238,6 +239,7 @@ class Engine final : private LogObserver {
     AnonymousMemory source_;
     std::unique_ptr<Space> space_;
     std::unique_ptr<PageCache> cache_;
+    std::unique_ptr<NoteTable> notes_;
     std::span<std::byte> scratch_;
     PageLoader loader_;
     LogWriter log_;
@@ -287,11 +289,9 @@ class Engine final : private LogObserver {
     std::vector<uint32_t> page_order_;
     uint32_t page_runs_under_way_ = 0;
     Status page_status_;
+    ListedNotes listed_notes_;
     Recovery recovery_;
-    std::array<uint32_t, Slot::kPinsMax> replay_pins_{};
-    uint32_t replay_pin_count_ = 0;
-    std::array<Extent, kWriteExtentsMax> replay_extents_{};
-    std::array<uint32_t, kWriteBlocksMax> replay_crcs_{};
+    ReplayRoom replay_;
     Found found_;                                      // By what cares, for now.
     std::array<Pointer, kWriteBlocksMax> expected_{};  // Of what is being copied.
     PartitionStats counters_;

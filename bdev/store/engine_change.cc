@@ -111,6 +111,7 @@ void Engine::run_change(Slot& slot) {
     switch (slot.op) {
         case SlotOp::kWrite: run_write(slot); break;
         case SlotOp::kUnmap: run_unmap(slot); break;
+        case SlotOp::kNote: run_note(slot); break;
         case SlotOp::kHollow: run_hollow(slot); break;
         case SlotOp::kMove: run_move(slot); break;
         case SlotOp::kDrop: run_drop(slot); break;
@@ -136,7 +137,9 @@ void Engine::run_write(Slot& slot) {
         }
     }
     const uint32_t blocks = slot.block_count();
-    if (!pass_gate(slot, {blocks, write_bytes(blocks) + kBeforeBytes})) {
+    const Note& note = slot.note();
+    const size_t note_bytes = LogBlockWriter::note_bytes(note);
+    if (!pass_gate(slot, {blocks, write_bytes(blocks) + kBeforeBytes + note_bytes, &note})) {
         return;
     }
     give_map(node);
@@ -157,12 +160,14 @@ void Engine::run_write(Slot& slot) {
         }
     }
     BASALT_ASSERT(at == blocks);
-    LogBlockWriter& block =
-        log_.block_for(LogBlockWriter::write_bytes(slot.target, slot.extent_count, blocks));
+    LogBlockWriter& block = log_.block_for(
+        LogBlockWriter::write_bytes(slot.target, slot.extent_count, blocks) + note_bytes);
     const bool fits = block.append_write(slot.target,
                                          std::span(slot.extents).first(slot.extent_count),
-                                         std::span(slot.crcs).first(blocks));
+                                         std::span(slot.crcs).first(blocks),
+                                         note);
     BASALT_ASSERT(fits);
+    keep_note(slot, NoteKind::kWrite);
     ++counters_.writes;
     counters_.blocks_written += blocks;
     counters_.write_pieces += slot.extent_count;
@@ -177,10 +182,15 @@ void Engine::run_unmap(Slot& slot) {
     const TreeRoot& root = map_of(node);
     uint64_t next = 0;
     const TreeWalk leaf = maps_.walk(root, slot.first, 1, next);
-    if (leaf.is_complete() && leaf.pointer.is_hole()) {
+    const Note& note = slot.note();
+    if (leaf.is_complete() && leaf.pointer.is_hole() && !note.is_there()) {
         // Perhaps far beyond the page that is locked; but what is being written there is no hole.
         slot.next = before_changes(locks_, slot, next);
         end_change(slot, kOk);
+        return;
+    }
+    if (leaf.is_complete() && leaf.pointer.is_hole()) {
+        run_note(slot);
         return;
     }
     const TreeWalk walk = leaf.is_complete() ? maps_.find(root, slot.first, 0) : leaf;
@@ -192,10 +202,11 @@ void Engine::run_unmap(Slot& slot) {
     const size_t in_page = slot.first % kPagePointers;
     const auto range = std::span(page).subspan(in_page, slot.block_count());
     if (std::ranges::all_of(range, [](const Pointer& pointer) { return pointer.is_hole(); })) {
-        end_change(slot, kOk);
+        note.is_there() ? run_note(slot) : end_change(slot, kOk);
         return;
     }
-    if (!pass_gate(slot, {0, sizeof(LogUnmap) + kBeforeBytes})) {
+    const size_t bytes = sizeof(LogUnmap) + LogBlockWriter::note_bytes(note);
+    if (!pass_gate(slot, {0, bytes + kBeforeBytes, &note})) {
         return;
     }
     give_map(node);
@@ -203,13 +214,36 @@ void Engine::run_unmap(Slot& slot) {
                    .floor = floor_of(node, slot.first),
                    .second_floor = 0,
                    .first = slot.first};
-    const UnmapRecord record{slot.node, slot.target.floor, slot.first, slot.block_count()};
-    const bool fits = log_.block_for(sizeof(LogUnmap)).append(record);
+    const UnmapRecord record{
+        slot.node, slot.target.floor, slot.first, slot.block_count(), slot.note()};
+    const bool fits = log_.block_for(bytes).append(record);
     BASALT_ASSERT(fits);
+    keep_note(slot, NoteKind::kUnmap);
     ++counters_.unmaps;
     pin(slot, node.root, slot.first, 0);
     slot.is_data_done = true;
     enter_device(slot);
+}
+
+/// No data: there is none, or it is unmapped and was none before.
+void Engine::run_note(Slot& slot) {
+    const NoteRecord record{slot.node, slot.first, slot.block_count(), slot.note()};
+    const size_t bytes = sizeof(LogNoteAlone) + LogBlockWriter::note_bytes(record.note);
+    if (!pass_gate(slot, {0, bytes, &slot.note()})) {
+        return;
+    }
+    const bool fits = log_.block_for(bytes).append(record);
+    BASALT_ASSERT(fits);
+    keep_note(slot, record.block_count == 0 ? NoteKind::kAlone : NoteKind::kUnmap);
+    slot.op = SlotOp::kNote;
+    slot.is_data_done = true;
+    enter_device(slot);
+}
+
+void Engine::keep_note(Slot& slot, NoteKind kind) {
+    if (slot.note().is_there()) {
+        slot.note_index = notes_->add(slot.note(), kind, slot.first, slot.block_count());
+    }
 }
 
 void Engine::give_map(Node& node) {
@@ -234,6 +268,7 @@ bool Engine::pass_gate(Slot& slot, const Needs& needs) {
         switch (judge(needs)) {
             case Gate::kOpen: slot.is_admitted = false; return true;
             case Gate::kNoSpace: end_change(slot, Errc::kNoSpace); return false;
+            case Gate::kNoMemory: end_change(slot, Errc::kNoMemory); return false;
             case Gate::kWait: break;
         }
     }
@@ -275,10 +310,29 @@ Gate Engine::judge(const Needs& needs) {
         return Gate::kWait;
     }
     Gate verdict = Gate::kOpen;
-    if (!has_pages(needs, verdict) || !has_blocks(needs, verdict)) {
+    if (!has_notes(needs, verdict) || !has_pages(needs, verdict) || !has_blocks(needs, verdict)) {
         return verdict;
     }
     return Gate::kOpen;
+}
+
+bool Engine::has_notes(const Needs& needs, Gate& verdict) {
+    if (needs.note == nullptr || !needs.note->is_there()) {
+        return true;
+    }
+    if (notes_->forgotten() > notes_->notes_max() / 2) {
+        want_checkpoint();
+    }
+    if (notes_->has_room(*needs.note)) {
+        return true;
+    }
+    if (notes_->forgotten() > 0) {
+        want_checkpoint();
+        verdict = Gate::kWait;
+    } else {
+        verdict = Gate::kNoMemory;
+    }
+    return false;
 }
 
 bool Engine::has_pages(const Needs& needs, Gate& verdict) {
@@ -380,6 +434,9 @@ void Engine::try_acknowledge(Slot& slot) {
     --behind_gate_;
     if (outcome) {
         log_.acknowledge(slot.ticket.sequence);
+        if (slot.note().is_there()) {
+            notes_->confirm(slot.note_index);
+        }
     }
     end_change(slot, outcome);
     loader_.retry();
@@ -405,6 +462,7 @@ bool Engine::apply(Slot& slot) {
             return apply_unmap(*find_node(slot.node), record, freer);
         }
         case SlotOp::kHollow: return apply_hollow(*find_node(slot.hollow.node), slot.hollow, freer);
+        case SlotOp::kNote:
         case SlotOp::kMove:
         case SlotOp::kAdopt:
         case SlotOp::kDrop: return true;  // Done when it was logged.

@@ -9,8 +9,10 @@
 #include "bdev/store/catalogue.h"
 #include "bdev/store/device_port.h"
 #include "bdev/store/log_writer.h"
+#include "bdev/store/note_table.h"
 #include "bdev/store/page_loader.h"
 #include "bdev/store/page_tree.h"
+#include "bdev/store/partition.h"
 #include "bdev/store/partition_io.h"
 #include "reactor/base/intrusive_list.h"
 
@@ -18,9 +20,9 @@ namespace basalt::bdev::store {
 
 class Engine;
 
-/// What a slot does. Reads and writes are a PartitionIo's; kUnmap is one page of one; kHollow,
-/// kMove and kDrop are steps of a sweep; kAdopt gives a node a map of its own.
-enum class SlotOp : uint8_t { kRead, kWrite, kUnmap, kHollow, kMove, kDrop, kAdopt };
+/// What a slot does. Reads, writes and notes alone are a PartitionIo's; kUnmap is one page of one;
+/// kHollow, kMove and kDrop are steps of a sweep; kAdopt gives a node a map of its own.
+enum class SlotOp : uint8_t { kRead, kWrite, kUnmap, kNote, kHollow, kMove, kDrop, kAdopt };
 
 /// One request under way. All changes of maps go the same way, so that locking, logging and
 /// checkpoints know one thing only:
@@ -76,7 +78,8 @@ struct Slot {
     uint64_t awaited_page = 0;
     uint64_t failed_page = 0;  ///< Could not be loaded; if it is still missed that is the end.
     uint64_t read_number = 0;
-    uint32_t ios = 0;  ///< Requests to the device under way.
+    uint32_t note_index = 0;  ///< In the table, from the record to the acknowledgement.
+    uint32_t ios = 0;         ///< Requests to the device under way.
     uint32_t pin_count = 0;
     uint32_t extent = 0;       ///< The next to be issued ...
     uint32_t extent_done = 0;  ///< ... from here on.
@@ -96,6 +99,10 @@ struct Slot {
         return node == other.node && first < other.end && other.first < end;
     }
     [[nodiscard]] uint32_t block_count() const { return static_cast<uint32_t>(end - first); }
+    [[nodiscard]] const Note& note() const {
+        static constexpr Note kNone{};
+        return io != nullptr && io->note != nullptr ? *io->note : kNone;
+    }
 };
 using SlotLine = IntrusiveList<Slot, &Slot::link>;
 using SlotsUnderWay = IntrusiveList<Slot, &Slot::lock_link>;
@@ -156,6 +163,7 @@ class Quarantine {
 struct EngineParts {
     std::unique_ptr<Space> space;
     std::unique_ptr<PageCache> cache;
+    std::unique_ptr<NoteTable> notes;
     std::span<std::byte> scratch;  ///< Engine::scratch_bytes(), of AnonymousMemory.
 };
 
@@ -165,12 +173,13 @@ struct WantCheckpoint : Event {
 };
 
 /// Whether a change may pass.
-enum class Gate : uint8_t { kOpen, kWait, kNoSpace };
+enum class Gate : uint8_t { kOpen, kWait, kNoSpace, kNoMemory };
 
 /// What a change at the gate needs, besides pages.
 struct Needs {
     uint32_t data_blocks = 0;
     size_t log_bytes = 0;
+    const Note* note = nullptr;  ///< That the table takes.
 };
 
 /// How what a change frees is free: held for a while, or (in replay) at once.
@@ -186,6 +195,27 @@ struct Difference {
     uint32_t level = 0;
     bool is_end = false;
     bool is_shared = false;  ///< With the heir, or with an ancestor: nothing in it is free.
+};
+
+/// Blocks that were looked for, and where to go on.
+struct Found {
+    BlockRange range;
+    uint64_t next = 0;
+    uint64_t before = 0;  ///< Pages on the way to it were verified; UINT64_MAX: none.
+};
+
+/// Notes in the image of a checkpoint.
+struct ListedNotes {
+    uint32_t count = 0;
+    uint32_t bytes = 0;
+};
+
+/// What replay works with: copies of a record, and the pages that it changes.
+struct ReplayRoom {
+    std::array<uint32_t, Slot::kPinsMax> pins{};
+    uint32_t pin_count = 0;
+    std::array<Extent, kWriteExtentsMax> extents{};
+    std::array<uint32_t, kWriteBlocksMax> crcs{};
 };
 
 /// What the last checkpoint and the log say.

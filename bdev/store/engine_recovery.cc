@@ -115,7 +115,8 @@ Task<Status> Engine::read_image(Place place, uint64_t& sequence) {
         done += static_cast<uint32_t>(part.size());
         CheckpointHead head{};
         std::memcpy(&head, memory.data(), sizeof(head));
-        const uint64_t needed = sizeof(head) + uint64_t{head.meta_slab_count} * sizeof(MetaSlab);
+        const uint64_t needed =
+            sizeof(head) + uint64_t{head.meta_slab_count} * sizeof(MetaSlab) + head.note_bytes;
         if (head.magic != kCheckpointMagic || head.bytes != needed || needed > memory.size()) {
             co_return kOk;
         }
@@ -155,7 +156,10 @@ Status Engine::judge_image() {
         slab.crc = entry.crc;
         slab.place = (entry.slab_and_place & kMetaSlabPlaceB) != 0 ? Place::kB : Place::kA;
     }
-    return kOk;
+    const auto notes = image_memory().first(head.bytes).last(head.note_bytes);
+    return notes_->load(notes, head.note_count)
+               ? kOk
+               : Status(corrupt("a checkpoint with impossible notes", head.sequence));
 }
 
 Task<Status> Engine::load_bitmap(uint32_t index, uint64_t block, uint32_t crc) {

@@ -81,11 +81,15 @@ Task<Status> Engine::replay_record(LogRecord record, uint64_t sequence) {
                 co_return is_there.error();
             }
             if (!*is_there) {
-                co_return kOk;  // It was never acknowledged.
+                // It was never acknowledged. What was to be forgotten was so all the same, and made
+                // room for notes to come.
+                notes_->drop(write->note.owner, write->note.forget);
+                co_return kOk;
             }
         }
+        const BlockRange range{write->first, write->block_count()};
         const Status replayed = co_await replay_write(*write);
-        co_return replayed;
+        co_return replayed ? replay_note(write->note, NoteKind::kWrite, range) : replayed;
     }
     if (const auto* unmap = std::get_if<UnmapRecord>(&record)) {
         Node& node = node_of_record(unmap->node);
@@ -93,7 +97,9 @@ Task<Status> Engine::replay_record(LogRecord record, uint64_t sequence) {
         if (!loaded) {
             co_return loaded;
         }
-        co_return end_replay(apply_unmap(node, *unmap, {}), sequence);
+        const Status replayed = end_replay(apply_unmap(node, *unmap, {}), sequence);
+        const BlockRange range{unmap->first, unmap->block_count};
+        co_return replayed ? replay_note(unmap->note, NoteKind::kUnmap, range) : replayed;
     }
     if (const auto* hollow = std::get_if<HollowRecord>(&record)) {
         Node& node = node_of_record(hollow->node);
@@ -102,6 +108,10 @@ Task<Status> Engine::replay_record(LogRecord record, uint64_t sequence) {
             co_return loaded;
         }
         co_return end_replay(apply_hollow(node, *hollow, {}), sequence);
+    }
+    if (const auto* note = std::get_if<NoteRecord>(&record)) {
+        const NoteKind kind = note->block_count == 0 ? NoteKind::kAlone : NoteKind::kUnmap;
+        co_return replay_note(note->note, kind, {note->first, note->block_count});
     }
     if (const auto* adopt = std::get_if<AdoptRecord>(&record)) {
         Node& node = node_of_record(adopt->node);
@@ -115,11 +125,22 @@ Task<Status> Engine::replay_record(LogRecord record, uint64_t sequence) {
     co_return kOk;
 }
 
-Status Engine::end_replay(bool is_sound_record, uint64_t sequence) {
-    for (uint32_t i = 0; i < replay_pin_count_; ++i) {
-        cache_->unpin(replay_pins_[i]);
+Status Engine::replay_note(const Note& note, NoteKind kind, BlockRange range) {
+    if (!note.is_there()) {
+        return kOk;
     }
-    replay_pin_count_ = 0;
+    if (!notes_->has_room(note)) {
+        return corrupt("more notes than there can be", note.owner);
+    }
+    notes_->confirm(notes_->add(note, kind, range.first, static_cast<uint32_t>(range.count)));
+    return kOk;
+}
+
+Status Engine::end_replay(bool is_sound_record, uint64_t sequence) {
+    for (uint32_t i = 0; i < replay_.pin_count; ++i) {
+        cache_->unpin(replay_.pins[i]);
+    }
+    replay_.pin_count = 0;
     return is_sound_record ? kOk
                            : Status(corrupt("a record that does not fit what is there", sequence));
 }
@@ -139,9 +160,9 @@ Task<Status> Engine::pin_for_replay(Node& node, uint64_t first, uint64_t last) {
             co_return other;
         }
         if (maps_.find(node.root, first, 0).is_complete()) {
-            uint32_t* const pins = replay_pins_.data();
-            replay_pin_count_ = maps_.pin_path(node.root, first, 0, pins);
-            replay_pin_count_ += maps_.pin_path(node.root, last, 0, pins + replay_pin_count_);
+            uint32_t* const pins = replay_.pins.data();
+            replay_.pin_count = maps_.pin_path(node.root, first, 0, pins);
+            replay_.pin_count += maps_.pin_path(node.root, last, 0, pins + replay_.pin_count);
             co_return kOk;
         }
     }
@@ -152,13 +173,13 @@ Task<Status> Engine::replay_write(WriteRecord record) {
     Node& node = node_of_record(record.node);
     const uint32_t blocks = record.block_count();
     for (uint32_t i = 0; i < record.extent_count(); ++i) {
-        replay_extents_[i] = record.extent(i);
+        replay_.extents[i] = record.extent(i);
     }
     for (uint32_t i = 0; i < blocks; ++i) {
-        replay_crcs_[i] = record.crc(i);
+        replay_.crcs[i] = record.crc(i);
     }
     const WriteTarget target{record.node, record.floor, record.second_floor, record.first};
-    const auto extents = std::span(replay_extents_).first(record.extent_count());
+    const auto extents = std::span(replay_.extents).first(record.extent_count());
     const Status loaded = co_await pin_for_replay(node, target.first, target.first + blocks - 1);
     if (!loaded) {
         co_return loaded;
@@ -168,7 +189,7 @@ Task<Status> Engine::replay_write(WriteRecord record) {
             co_return end_replay(false, extent.block);
         }
     }
-    const auto crcs = std::span(replay_crcs_).first(blocks);
+    const auto crcs = std::span(replay_.crcs).first(blocks);
     co_return end_replay(apply_write(node, target, extents, crcs, {}), target.first);
 }
 

@@ -126,6 +126,7 @@ enum class LogRecordType : uint8_t {
     kHollow = 4,
     kAdopt = 5,
     kDrop = 6,
+    kNote = 7,
 };
 
 /// Begins every record of the log; kDrop is nothing more.
@@ -138,9 +139,30 @@ struct LogRecordHead {
 static_assert(sizeof(LogRecordHead) == 8);
 
 /// Bits of LogRecordHead::flags. kWrite: the second of two pages has a floor of its own, which
-/// follows the CRCs. kHollow: the child has the same page, so it stays.
+/// follows the CRCs. kHollow: the child has the same page, so it stays. kWrite, kUnmap, kNote: a
+/// LogNote ends the record.
 inline constexpr uint8_t kRecordSecondFloor = 1U << 0U;
 inline constexpr uint8_t kRecordShared = 1U << 0U;
+inline constexpr uint8_t kRecordNote = 1U << 1U;
+
+/// Of the user's, in one note: an entry of a replica's window, and what goes with it.
+inline constexpr uint32_t kNoteBytesMax = 64;
+/// Notes that one partition keeps, and how many a block of its log stands for: a pool whose log is
+/// small keeps few.
+inline constexpr uint32_t kNotesMax = 16384;
+inline constexpr uint32_t kNotesMaxOfSmall = 1024;
+inline constexpr uint32_t kNotesALogBlock = 4;
+
+/// What a note is, in a record; its bytes follow, padded.
+struct LogNote {
+    uint32_t owner;
+    uint16_t byte_count;
+    uint16_t reserved;
+    uint64_t key;
+    uint64_t forget_first;
+    uint64_t forget_last;  ///< Lower than forget_first: nothing is forgotten.
+};
+static_assert(sizeof(LogNote) == 32);
 
 /// Followed by extent_count words (bits 0-47 the block, 48-63 the count) and block_count CRCs.
 struct LogWrite {
@@ -187,13 +209,24 @@ struct LogAdopt {
 };
 static_assert(sizeof(LogAdopt) == 16);
 
+/// kNote: no data with it, or none that was there: `block_count` blocks were unmapped that held
+/// nothing. A LogNote follows.
+struct LogNoteAlone {
+    LogRecordHead head;
+    uint64_t first;
+    uint32_t block_count;
+    uint32_t reserved;
+};
+static_assert(sizeof(LogNoteAlone) == 24);
+
 /// The largest write, and the most pieces of the device that it may be put into.
 inline constexpr uint32_t kWriteBlocksMax = 256;
 inline constexpr uint32_t kWriteExtentsMax = 256;
-static_assert(sizeof(LogWrite) + size_t{kWriteExtentsMax} * 8 + size_t{kWriteBlocksMax} * 4 + 8 <=
+static_assert(sizeof(LogWrite) + size_t{kWriteExtentsMax} * 8 + size_t{kWriteBlocksMax} * 4 +
+                  sizeof(LogNote) + kNoteBytesMax <=
               sizeof(LogBlock::records));
 
-/// Begins a checkpoint; the list of MetaSlab follows.
+/// Begins a checkpoint; the list of MetaSlab follows, then that of CheckpointNote.
 struct CheckpointHead {
     uint32_t magic;
     uint32_t crc;
@@ -204,11 +237,14 @@ struct CheckpointHead {
     Pointer nodes;
     Pointer slabs;
     uint32_t meta_slab_count;
-    std::array<uint8_t, 28> reserved;
+    uint32_t note_count;
+    uint32_t note_bytes;  ///< Of all of them.
+    std::array<uint8_t, 20> reserved;
 };
 static_assert(sizeof(CheckpointHead) == 96);
 static_assert(offsetof(CheckpointHead, nodes) == 32);
 static_assert(offsetof(CheckpointHead, meta_slab_count) == 64);
+static_assert(offsetof(CheckpointHead, note_count) == 68);
 
 /// Of MetaSlab::slab_and_place: the bitmap is in block B of the slab, else in A.
 inline constexpr uint32_t kMetaSlabPlaceB = 1U << 31U;
@@ -219,5 +255,19 @@ struct MetaSlab {
     uint32_t crc;
 };
 static_assert(sizeof(MetaSlab) == 8);
+
+/// A note that a checkpoint carries along; its bytes follow, padded.
+struct CheckpointNote {
+    uint32_t owner;
+    uint8_t kind;
+    uint8_t byte_count;
+    uint16_t reserved;
+    uint64_t key;
+    uint64_t first;
+    uint32_t block_count;
+    uint32_t reserved2;
+};
+static_assert(sizeof(CheckpointNote) == 32);
+inline constexpr uint32_t kCheckpointNoteBytesMax = sizeof(CheckpointNote) + kNoteBytesMax;
 
 }  // namespace basalt::bdev::store

@@ -48,7 +48,7 @@ Result<PoolLayout> PoolLayout::plan(uint64_t device_blocks, uint32_t partition_c
         std::clamp<uint64_t>(share / kSlabsAPartition, kSlabBlocksMin, kSlabBlocksMax)));
     const uint64_t slabs_most = device_blocks / layout.slab_blocks * kGrowth;
     layout.checkpoint_blocks = static_cast<uint32_t>(
-        (sizeof(CheckpointHead) + slabs_most * sizeof(MetaSlab)) / kBlockBytes + 1);
+        (layout.unlisted_bytes() + slabs_most * sizeof(MetaSlab)) / kBlockBytes + 1);
     layout.slab_count = static_cast<uint32_t>(layout.slabs_that_fit(device_blocks));
     if (layout.slab_count < kSlabsAPartitionMin * partition_count) {
         return Errc::kNoSpace;
@@ -61,7 +61,7 @@ PoolLayout PoolLayout::grown(uint64_t new_device_blocks) const {
     const uint64_t blocks = std::clamp(new_device_blocks, device_blocks, kBlockNumberMax);
     layout.device_blocks = blocks;
     const uint64_t listed =
-        (uint64_t{checkpoint_blocks} * kBlockBytes - sizeof(CheckpointHead)) / sizeof(MetaSlab);
+        (uint64_t{checkpoint_blocks} * kBlockBytes - unlisted_bytes()) / sizeof(MetaSlab);
     layout.slab_count = static_cast<uint32_t>(
         std::max<uint64_t>(slab_count, std::min(slabs_that_fit(blocks), listed)));
     return layout;
@@ -74,7 +74,7 @@ bool PoolLayout::is_sound() const {
            std::has_single_bit(slab_blocks) && catalogue_blocks <= kCatalogueBlocksMax &&
            slab_count >= kSlabsAPartitionMin * partition_count && slab_count <= kSlabCountMax &&
            device_blocks <= kBlockNumberMax && slab_count <= slabs_that_fit(device_blocks) &&
-           sizeof(CheckpointHead) + uint64_t{slab_count} * sizeof(MetaSlab) <=
+           unlisted_bytes() + uint64_t{slab_count} * sizeof(MetaSlab) <=
                uint64_t{checkpoint_blocks} * kBlockBytes;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "bdev/store/format.h"
@@ -59,6 +60,11 @@ struct PoolLayout {
         return block >= slabs_first() && block < slab(slab_count);
     }
 
+    /// That one partition keeps: room for them is in each of its checkpoints.
+    [[nodiscard]] uint32_t notes_max() const {
+        return std::clamp(log_blocks * kNotesALogBlock, kNotesMaxOfSmall, kNotesMax);
+    }
+
     bool operator==(const PoolLayout&) const = default;
 
   private:
@@ -71,6 +77,10 @@ struct PoolLayout {
         return kCatalogueFirst + 2 * uint64_t{catalogue_blocks} + partition * partition_blocks();
     }
     [[nodiscard]] uint64_t slabs_that_fit(uint64_t blocks) const;
+    /// Bytes of a checkpoint, at most, besides the list of slabs.
+    [[nodiscard]] uint64_t unlisted_bytes() const {
+        return sizeof(CheckpointHead) + uint64_t{notes_max()} * kCheckpointNoteBytesMax;
+    }
 };
 
 }  // namespace basalt::bdev::store

@@ -23,6 +23,10 @@ LogRecordHead head_of(LogRecordType type, size_t length, uint32_t node, uint8_t 
             .node = node};
 }
 
+uint8_t flags_of(const Note& note) {
+    return note.is_there() ? kRecordNote : uint8_t{0};
+}
+
 template <typename Raw>
 bool read(std::span<const std::byte> bytes, Raw& raw) {
     if (bytes.size() < sizeof(Raw)) {
@@ -38,6 +42,36 @@ bool is_in_one_page(uint64_t first, uint64_t count) {
            first / kPagePointers == (first + count - 1) / kPagePointers;
 }
 
+void encode_note(std::byte* at, const Note& note) {
+    const LogNote raw{.owner = note.owner,
+                      .byte_count = static_cast<uint16_t>(note.bytes.size()),
+                      .reserved = 0,
+                      .key = note.key,
+                      .forget_first = note.forget.first,
+                      .forget_last = note.forget.last};
+    std::memcpy(at, &raw, sizeof(raw));
+    if (!note.bytes.empty()) {
+        std::memcpy(at + sizeof(raw), note.bytes.data(), note.bytes.size());
+    }
+}
+
+/// `bytes` are the rest of a record: the note and nothing more, or, without the flag, nothing.
+bool decode_note(std::span<const std::byte> bytes, uint8_t flags, Note& note) {
+    if ((flags & kRecordNote) == 0) {
+        return bytes.empty();
+    }
+    LogNote raw{};
+    if (!read(bytes, raw) || raw.owner == 0 || raw.byte_count > kNoteBytesMax ||
+        raw.reserved != 0 || bytes.size() != sizeof(raw) + padded(raw.byte_count)) {
+        return false;
+    }
+    note = {.owner = raw.owner,
+            .key = raw.key,
+            .forget = {raw.forget_first, raw.forget_last},
+            .bytes = bytes.subspan(sizeof(raw), raw.byte_count)};
+    return true;
+}
+
 bool decode_write(std::span<const std::byte> bytes, WriteRecord& record) {
     LogWrite raw{};
     if (!read(bytes, raw) || raw.block_count == 0 || raw.block_count > kWriteBlocksMax ||
@@ -48,9 +82,12 @@ bool decode_write(std::span<const std::byte> bytes, WriteRecord& record) {
     const size_t extent_bytes = size_t{raw.extent_count} * 8;
     const size_t crc_bytes = size_t{raw.block_count} * 4;
     const size_t body_bytes = padded(sizeof(raw) + extent_bytes + crc_bytes);
-    const bool has_second = (raw.head.flags & kRecordSecondFloor) != 0;
-    if (bytes.size() != body_bytes + (has_second ? kSecondFloorBytes : 0) ||
-        (raw.head.flags & ~kRecordSecondFloor) != 0) {
+    const bool has_second = raw.head.flags == kRecordSecondFloor;
+    const bool has_note = raw.head.flags == kRecordNote;
+    const size_t rest = body_bytes + (has_second ? kSecondFloorBytes : 0);
+    if (bytes.size() < rest || !decode_note(bytes.subspan(rest), raw.head.flags, record.note) ||
+        (raw.head.flags != 0 && !has_second && !has_note) ||
+        (has_note && !is_in_one_page(raw.first, raw.block_count))) {
         return false;
     }
     record.node = raw.head.node;
@@ -75,12 +112,23 @@ bool decode_write(std::span<const std::byte> bytes, WriteRecord& record) {
 
 bool decode_unmap(std::span<const std::byte> bytes, UnmapRecord& record) {
     LogUnmap raw{};
-    if (bytes.size() != sizeof(raw) || !read(bytes, raw) || raw.head.flags != 0 ||
+    if (!read(bytes, raw) || (raw.head.flags & ~kRecordNote) != 0 ||
         !is_in_one_page(raw.first, raw.block_count)) {
         return false;
     }
     record = {raw.head.node, raw.floor, raw.first, raw.block_count};
-    return true;
+    return decode_note(bytes.subspan(sizeof(raw)), raw.head.flags, record.note);
+}
+
+bool decode_note_alone(std::span<const std::byte> bytes, NoteRecord& record) {
+    LogNoteAlone raw{};
+    if (!read(bytes, raw) || raw.head.flags != kRecordNote || raw.reserved != 0 ||
+        raw.first > kBlockNumberMax ||
+        (raw.block_count != 0 && !is_in_one_page(raw.first, raw.block_count))) {
+        return false;
+    }
+    record = {raw.head.node, raw.first, raw.block_count, {}};
+    return decode_note(bytes.subspan(sizeof(raw)), raw.head.flags, record.note);
 }
 
 bool decode_slab(std::span<const std::byte> bytes, SlabRecord& record) {
@@ -148,14 +196,22 @@ std::byte* LogBlockWriter::take(size_t bytes) {
 }
 
 template <typename Raw>
-bool LogBlockWriter::put(const Raw& raw) {
+bool LogBlockWriter::put(const Raw& raw, const Note& note) {
     static_assert(sizeof(Raw) % kRecordAlignment == 0);
-    std::byte* at = take(sizeof(Raw));
+    std::byte* at = take(sizeof(Raw) + note_bytes(note));
     if (at == nullptr) {
         return false;
     }
     std::memcpy(at, &raw, sizeof(Raw));
+    if (note.is_there()) {
+        encode_note(at + sizeof(Raw), note);
+    }
     return true;
+}
+
+size_t LogBlockWriter::note_bytes(const Note& note) {
+    BASALT_ASSERT(note.bytes.size() <= kNoteBytesMax);
+    return note.is_there() ? sizeof(LogNote) + padded(note.bytes.size()) : 0;
 }
 
 size_t LogBlockWriter::write_bytes(const WriteTarget& target, uint32_t extents, uint32_t blocks) {
@@ -165,12 +221,15 @@ size_t LogBlockWriter::write_bytes(const WriteTarget& target, uint32_t extents, 
 
 bool LogBlockWriter::append_write(const WriteTarget& target,
                                   std::span<const Extent> extents,
-                                  std::span<const uint32_t> crcs) {
+                                  std::span<const uint32_t> crcs,
+                                  const Note& note) {
     BASALT_ASSERT(!extents.empty() && extents.size() <= kWriteExtentsMax);
     BASALT_ASSERT(!crcs.empty() && crcs.size() <= kWriteBlocksMax);
     const bool has_second = target.second_floor != target.floor;
+    BASALT_ASSERT(!note.is_there() || is_in_one_page(target.first, crcs.size()));
+    BASALT_ASSERT(!note.is_there() || !has_second);
     const size_t body_bytes = padded(sizeof(LogWrite) + extents.size() * 8 + crcs.size_bytes());
-    const size_t bytes = body_bytes + (has_second ? kSecondFloorBytes : 0);
+    const size_t bytes = body_bytes + (has_second ? kSecondFloorBytes : 0) + note_bytes(note);
     std::byte* at = take(bytes);
     if (at == nullptr) {
         return false;
@@ -178,7 +237,10 @@ bool LogBlockWriter::append_write(const WriteTarget& target,
     if (has_second) {
         std::memcpy(at + body_bytes, &target.second_floor, sizeof(target.second_floor));
     }
-    const uint8_t flags = has_second ? kRecordSecondFloor : uint8_t{0};
+    if (note.is_there()) {
+        encode_note(at + body_bytes, note);
+    }
+    const uint8_t flags = has_second ? kRecordSecondFloor : flags_of(note);
     const LogWrite raw{.head = head_of(LogRecordType::kWrite, bytes, target.node, flags),
                        .first = target.first,
                        .block_count = static_cast<uint16_t>(crcs.size()),
@@ -200,10 +262,24 @@ bool LogBlockWriter::append_write(const WriteTarget& target,
 
 bool LogBlockWriter::append(const UnmapRecord& record) {
     BASALT_ASSERT(is_in_one_page(record.first, record.block_count));
-    return put(LogUnmap{.head = head_of(LogRecordType::kUnmap, sizeof(LogUnmap), record.node),
+    const size_t bytes = sizeof(LogUnmap) + note_bytes(record.note);
+    const uint8_t flags = flags_of(record.note);
+    return put(LogUnmap{.head = head_of(LogRecordType::kUnmap, bytes, record.node, flags),
                         .first = record.first,
                         .block_count = record.block_count,
-                        .floor = record.floor});
+                        .floor = record.floor},
+               record.note);
+}
+
+bool LogBlockWriter::append(const NoteRecord& record) {
+    BASALT_ASSERT(record.note.is_there());
+    BASALT_ASSERT(record.block_count == 0 || is_in_one_page(record.first, record.block_count));
+    const size_t bytes = sizeof(LogNoteAlone) + note_bytes(record.note);
+    return put(LogNoteAlone{.head = head_of(LogRecordType::kNote, bytes, record.node, kRecordNote),
+                            .first = record.first,
+                            .block_count = record.block_count,
+                            .reserved = 0},
+               record.note);
 }
 
 bool LogBlockWriter::append(const SlabRecord& record) {
@@ -302,6 +378,9 @@ size_t LogBlockReader::decode(std::span<const std::byte> bytes, LogRecord& recor
         case LogRecordType::kDrop:
             is_sound = head.length == sizeof(head) && head.flags == 0;
             record.emplace<DropRecord>().node = head.node;
+            break;
+        case LogRecordType::kNote:
+            is_sound = decode_note_alone(raw, record.emplace<NoteRecord>());
             break;
     }
     return is_sound ? head.length : 0;

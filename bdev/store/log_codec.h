@@ -8,6 +8,7 @@
 
 #include "bdev/store/checksum.h"
 #include "bdev/store/format.h"
+#include "bdev/store/note.h"
 
 namespace basalt::bdev::store {
 
@@ -29,6 +30,7 @@ struct WriteRecord {
     uint64_t first = 0;
     std::span<const std::byte> extents;  ///< Words as in the format; see extent().
     std::span<const std::byte> crcs;     ///< 4 bytes each.
+    Note note;                           ///< Then all is in one page of the map.
 
     [[nodiscard]] uint32_t block_count() const { return static_cast<uint32_t>(crcs.size() / 4); }
     [[nodiscard]] uint32_t extent_count() const {
@@ -44,6 +46,15 @@ struct UnmapRecord {
     uint32_t floor = 0;
     uint64_t first = 0;
     uint32_t block_count = 0;
+    Note note{};
+};
+
+/// A note without data (no blocks), or with an unmap of what held nothing, inside of one page.
+struct NoteRecord {
+    uint32_t node = 0;
+    uint64_t first = 0;
+    uint32_t block_count = 0;
+    Note note;
 };
 
 enum class SlabKind : uint32_t { kNone = 0, kData = 1, kPages = 2 };
@@ -85,8 +96,13 @@ struct WriteTarget {
     uint64_t first = 0;
 };
 
-using LogRecord =
-    std::variant<WriteRecord, UnmapRecord, SlabRecord, HollowRecord, AdoptRecord, DropRecord>;
+using LogRecord = std::variant<WriteRecord,
+                               UnmapRecord,
+                               SlabRecord,
+                               HollowRecord,
+                               AdoptRecord,
+                               DropRecord,
+                               NoteRecord>;
 
 /// Fills one block of the log. Records are whole or not there: append() says whether it fitted.
 /// Owner: the partition's log. A value of 4 KiB; reused for one block after the other.
@@ -96,19 +112,24 @@ class alignas(kBlockBytes) LogBlockWriter {
     void begin();
 
     /// False if the block has no room for it any more. `extents` together have as many blocks as
-    /// there are `crcs`; at most kWriteExtentsMax and kWriteBlocksMax.
+    /// there are `crcs`; at most kWriteExtentsMax and kWriteBlocksMax. A note is copied; with one
+    /// the write has one floor.
     [[nodiscard]] bool append_write(const WriteTarget& target,
                                     std::span<const Extent> extents,
-                                    std::span<const uint32_t> crcs);
-    /// The bytes that append_write() takes.
+                                    std::span<const uint32_t> crcs,
+                                    const Note& note = {});
+    /// The bytes that append_write() takes, without those of a note.
     [[nodiscard]] static size_t write_bytes(const WriteTarget& target,
                                             uint32_t extents,
                                             uint32_t blocks);
+    /// The bytes that a note adds to its record; 0 if there is none.
+    [[nodiscard]] static size_t note_bytes(const Note& note);
     [[nodiscard]] bool append(const UnmapRecord& record);
     [[nodiscard]] bool append(const SlabRecord& record);
     [[nodiscard]] bool append(const HollowRecord& record);
     [[nodiscard]] bool append(const AdoptRecord& record);
     [[nodiscard]] bool append(const DropRecord& record);
+    [[nodiscard]] bool append(const NoteRecord& record);
 
     [[nodiscard]] bool is_empty() const { return block_.used_bytes == 0; }
 
@@ -121,7 +142,7 @@ class alignas(kBlockBytes) LogBlockWriter {
   private:
     [[nodiscard]] std::byte* take(size_t bytes);
     template <typename Raw>
-    [[nodiscard]] bool put(const Raw& raw);
+    [[nodiscard]] bool put(const Raw& raw, const Note& note = {});
 
     LogBlock block_{};
 };

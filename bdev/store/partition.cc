@@ -18,6 +18,7 @@ Result<std::unique_ptr<Partition>> Partition::make(Reactor& here,
     Engine::Parts parts;
     BASALT_TRY(parts.space, Space::make(place.layout, slabs));
     BASALT_TRY(parts.cache, PageCache::make(options.cache_pages));
+    parts.notes = std::make_unique<NoteTable>(place.layout.notes_max());
     AnonymousMemory source;
     BASALT_TRY(parts.scratch, source.allocate(Engine::scratch_bytes(place.layout)));
     auto engine = std::make_unique<Engine>(here, channel, info, place, options, std::move(parts));
@@ -78,6 +79,22 @@ void Partition::submit(PartitionIo& io) {
 
 Task<Result<FlattenStep>> Partition::flatten(uint32_t node, uint32_t keep, uint64_t from) {
     return engine_->flatten(node, keep, from);
+}
+
+std::vector<StoredNote> Partition::notes(uint32_t owner) const {
+    std::vector<StoredNote> notes = engine_->notes().notes_of(owner);
+    for (StoredNote& note : notes) {
+        note.partition = engine_->partition();
+    }
+    return notes;
+}
+
+void Partition::forget_notes(uint32_t owner, NoteRange keys) {
+    engine_->notes().forget(owner, keys);
+}
+
+void Partition::keep_notes(std::span<const uint32_t> owners) {
+    engine_->notes().keep_only(owners);
 }
 
 Task<Status> Partition::checkpoint() {

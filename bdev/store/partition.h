@@ -10,6 +10,7 @@
 #include "bdev/core/uuid.h"
 #include "bdev/store/catalogue.h"
 #include "bdev/store/layout.h"
+#include "bdev/store/note.h"
 #include "bdev/store/partition_io.h"
 #include "bdev/store/slab_table.h"
 #include "reactor/base/result.h"
@@ -74,6 +75,8 @@ struct PartitionStats {
     uint64_t data_blocks_free = 0;  ///< In the partition's own slabs; SlabTable has more.
     uint64_t page_blocks_used = 0;
     uint64_t page_blocks_free = 0;
+    uint32_t notes = 0;  ///< Kept, or about to be or not to be.
+    uint32_t notes_max = 0;
     uint64_t write_pieces = 0;       ///< That all writes were put into, by `writes`: fragmentation.
     uint64_t mapping_bytes = 0;      ///< Memory that pages of the maps and the bitmaps take.
     uint64_t mapping_bytes_max = 0;  ///< That they may take with the slabs that it has.
@@ -227,6 +230,17 @@ class Partition {
 
     /// Takes `io` and completes it later. Never fails itself: what is short of something waits.
     void submit(PartitionIo& io);
+
+    // ---- Notes: what changes carried along (PartitionIo::note), until it is forgotten. After a
+    // crash what was forgotten may be there again; nothing else has changed.
+
+    /// Those of `owner` whose changes have been acknowledged, or were found after a crash. One is
+    /// before another if its change was acknowledged before the other's was submitted.
+    [[nodiscard]] std::vector<StoredNote> notes(uint32_t owner) const;
+    /// Those of `owner` with these keys are gone. Needs no I/O.
+    void forget_notes(uint32_t owner, NoteRange keys);
+    /// Those of all others than `owners`, which are in order, are gone.
+    void keep_notes(std::span<const uint32_t> owners);
 
     // ---- Care
 

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include "bdev/store/format.h"
+#include "bdev/store/note.h"
 #include "reactor/base/intrusive_list.h"
 #include "reactor/base/result.h"
 
@@ -15,6 +16,7 @@ enum class PartitionOp : uint8_t {
     kRead,
     kWrite,
     kUnmap,  ///< The blocks read as zeroes afterwards and take no space; write zeroes is the same.
+    kNote,   ///< Makes the note durable, with no data.
 };
 
 /// One request to a partition, pooled by whoever makes it (a volume's channel). All numbers are in
@@ -34,10 +36,10 @@ class PartitionIo {
     PartitionIo& operator=(const PartitionIo&) = delete;
 
     PartitionOp op = PartitionOp::kRead;
-    uint32_t node = 0;  ///< A head for kWrite and kUnmap; any node for kRead.
+    uint32_t node = 0;  ///< A head for changes and notes; any node for kRead.
     uint64_t first = 0;
     /// 1 to kWriteBlocksMax (256); kUnmap: 1 to any number. A write of up to that many is atomic;
-    /// a longer unmap is done in pieces that are.
+    /// a longer unmap is done in pieces that are. kNote: 0.
     uint64_t count = 0;
     /// The memory of kRead and kWrite: together count x 4096 bytes, each piece a multiple of 4096
     /// bytes and aligned as the device asks (BdevInfo::memory_alignment_bytes).
@@ -50,11 +52,17 @@ class PartitionIo {
     /// kWrite puts these into the map, and whoever made them has seen the data right.
     uint32_t* crcs = nullptr;
 
+    /// If not null, is durable if and only if the change is; it and its bytes live until the
+    /// completion. Then the change lies within one page of the map, kPagePointers blocks. kNote has
+    /// one.
+    const Note* note = nullptr;
+
     /// kMediaError: a block is not readable or not what was written; which one is in the log and in
     /// PartitionStats. kTryAgain: the map leads elsewhere than `expected`. kNoSpace: nothing of it
-    /// was written. kNotFound: no such node. kReadOnly: the node is frozen. kIo: the device failed;
-    /// after a failed write or flush no more writes are taken, since nobody knows what is on the
-    /// medium (PartitionStats::is_failed).
+    /// was written. kNoMemory: likewise; the partition keeps as many notes as it can. kNotFound: no
+    /// such node. kReadOnly: the node is frozen. kIo: the device failed; after a failed write or
+    /// flush no more writes are taken, since nobody knows what is on the medium
+    /// (PartitionStats::is_failed).
     Status status;
 
     Complete complete = nullptr;

@@ -429,6 +429,7 @@ Task<Status> Pool::load(PartitionOptions options, bool is_new, std::string& prob
             devices.push_back(uuid);
         }
         co_await publish_usage(devices);
+        co_await tell_note_owners();
     }
     co_return status;
 }

@@ -199,6 +199,7 @@ class Pool {
     // Changes (pool_volumes.cc).
     [[nodiscard]] Task<Status> commit(std::vector<CatalogueChange> changes);
     [[nodiscard]] Task<void> tell_nodes(std::vector<NodeEntry> nodes);
+    [[nodiscard]] Task<void> tell_note_owners();
     void add_device(const VolumeBdevOptions& options);
     /// Null if the volume or snapshot has none.
     [[nodiscard]] VolumeBdev* find_bdev(const Uuid& uuid) const;

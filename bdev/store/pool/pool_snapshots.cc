@@ -178,6 +178,7 @@ Task<Status> Pool::clone(std::string snapshot, VolumeOptions options) {
                              .block_bytes = origin->block_bytes,
                              .size_blocks = origin->size_blocks,
                              .deal = origin->deal,
+                             .note_owner = id,
                              .name = options.name};
     std::vector<CatalogueChange> changes{NextIds{id + 1}, node, volume};
     const Status status = co_await commit(changes);
@@ -217,6 +218,7 @@ Task<Status> Pool::roll_back(std::string volume, std::string snapshot) {
     const NodeEntry head{.id = id, .parent = origin->node};
     VolumeEntry changed = *entry;
     changed.head = id;
+    changed.note_owner = id;
     std::vector<CatalogueChange> changes{NextIds{id + 1}, before, head, changed};
     std::vector<Uuid> volumes{entry->uuid};
     co_await hold(volumes);
@@ -227,6 +229,9 @@ Task<Status> Pool::roll_back(std::string volume, std::string snapshot) {
         nodes = {before, head};
     }
     co_await resume(volumes, heirs, nodes);
+    if (status) {
+        co_await tell_note_owners();
+    }
     if (!status && is_fenced()) {
         suspended_[volumes.front()] = std::move(*claimed);  // Its contents may be another tomorrow.
     }

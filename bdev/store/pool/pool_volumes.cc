@@ -24,6 +24,7 @@ VolumeBdevOptions Pool::options_of(const VolumeEntry& volume) const {
             .block_bytes = volume.block_bytes,
             .size_blocks = volume.size_blocks,
             .node = volume.head,
+            .note_owner = volume.note_owner,
             .deal = volume.deal,
             .is_read_only = volume.is_read_only};
 }
@@ -196,6 +197,7 @@ Task<Status> Pool::create_volume(VolumeOptions options) {
                              .block_bytes = options.block_bytes,
                              .size_blocks = options.size_blocks,
                              .deal = id,
+                             .note_owner = id,
                              .name = options.name};
     std::vector<CatalogueChange> changes{NextIds{id + 1}, node, volume};
     const Status status = co_await commit(changes);
@@ -219,7 +221,11 @@ Task<Status> Pool::delete_volume(std::string name) {
     const Uuid uuid = found->uuid;
     const NodeEntry node = *catalogue_.find_node(found->head);
     const CatalogueChange gone = VolumeGone{uuid};
-    co_return co_await hide(uuid, gone, node);
+    const Status status = co_await hide(uuid, gone, node);
+    if (status) {
+        co_await tell_note_owners();
+    }
+    co_return status;
 }
 
 bool Pool::is_held(const Uuid& uuid, uint32_t node) const {
@@ -233,6 +239,31 @@ bool Pool::is_held(const Uuid& uuid, uint32_t node) const {
             user == nullptr ? catalogue_.volumes().end() : catalogue_.volumes().find(*user);
         return volume != catalogue_.volumes().end() && volume->second.is_receiving;
     });
+}
+
+/// Notes of volumes that are not there any more, or were rolled back, go.
+Task<void> Pool::tell_note_owners() {
+    struct Owners {
+        std::vector<uint32_t> all;
+        std::vector<std::pair<Volume*, uint32_t>> of_volumes;
+
+        static Task<void> run(Reactor&, Visit<Owners>& visit) {
+            for (const auto& [volume, owner] : visit.argument.of_volumes) {
+                volume->seat(visit.index).note_owner = owner;
+            }
+            visit.partition().keep_notes(visit.argument.all);
+            co_return;
+        }
+    };
+    Owners owners;
+    for (const auto& [uuid, volume] : catalogue_.volumes()) {
+        owners.all.push_back(volume.note_owner);
+        if (VolumeBdev* bdev = find_bdev(uuid)) {
+            owners.of_volumes.emplace_back(&bdev->volume(), volume.note_owner);
+        }
+    }
+    std::sort(owners.all.begin(), owners.all.end());
+    static_cast<void>(co_await on_seats<Owners>(owners, &Owners::run));
 }
 
 /// A volume or snapshot goes; its node stays until it is swept.

@@ -29,8 +29,9 @@ class Volume {
   public:
     /// What the core of one partition knows of the volume.
     struct alignas(kCacheLineBytes) Seat {
-        uint32_t node = 0;  ///< That is read and written.
-        uint64_t end = 0;   ///< Blocks of the volume; nothing is read or written beyond.
+        uint32_t node = 0;        ///< That is read and written.
+        uint32_t note_owner = 0;  ///< Whose its notes are; 0: it takes none.
+        uint64_t end = 0;         ///< Blocks of the volume; nothing is read or written beyond.
         bool is_read_only = false;
         RangeGate gate;  ///< For changes, if sectors are smaller than blocks.
         /// Blocks that have something behind them. Written here, read anywhere.
@@ -40,13 +41,18 @@ class Volume {
     /// `pool` outlives the volume.
     Volume(std::span<const PoolSeat> pool,
            uint32_t node,
+           uint32_t note_owner,
            uint32_t deal,
            uint64_t size_blocks,
            bool is_read_only)
-        : pool_(pool), deal_(deal), seats_(std::make_unique<Seat[]>(pool.size())) {
+        : pool_(pool),
+          deal_(deal),
+          takes_notes_(note_owner != 0),
+          seats_(std::make_unique<Seat[]>(pool.size())) {
         BASALT_ASSERT(!pool.empty());
         for (size_t i = 0; i < pool.size(); ++i) {
             seats_[i].node = node;
+            seats_[i].note_owner = note_owner;
             seats_[i].end = size_blocks;
             seats_[i].is_read_only = is_read_only;
         }
@@ -68,6 +74,8 @@ class Volume {
     [[nodiscard]] Seat& seat(uint32_t partition) { return seats_[partition]; }
     [[nodiscard]] uint32_t partition_count() const { return static_cast<uint32_t>(pool_.size()); }
 
+    [[nodiscard]] bool takes_notes() const { return takes_notes_; }
+
     /// Tells others what the partition counts. On the partition's core.
     void publish_usage(uint32_t partition) {
         Seat& here = seats_[partition];
@@ -87,6 +95,7 @@ class Volume {
   private:
     std::span<const PoolSeat> pool_;
     const uint32_t deal_;
+    const bool takes_notes_;
     std::unique_ptr<Seat[]> seats_;
 };
 

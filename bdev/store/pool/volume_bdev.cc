@@ -8,10 +8,15 @@
 namespace basalt::bdev::store {
 
 VolumeBdev::VolumeBdev(std::span<const PoolSeat> pool, const VolumeBdevOptions& options)
-    : volume_(pool, options.node, options.deal, options.size_blocks, options.is_read_only) {
+    : volume_(pool,
+              options.node,
+              options.note_owner,
+              options.deal,
+              options.size_blocks,
+              options.is_read_only) {
     const uint64_t sectors_a_block = kBlockBytes / options.block_bytes;
     info_.name = options.name;
-    info_.product_name = "Basalt volume";
+    info_.product_name = kProductName;
     info_.uuid = options.uuid;
     info_.block_size_bytes = options.block_bytes;
     info_.physical_block_size_bytes = kBlockBytes;

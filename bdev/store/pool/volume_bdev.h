@@ -18,6 +18,7 @@ struct VolumeBdevOptions {
     uint32_t block_bytes = 4096;
     uint64_t size_blocks = 0;  ///< Of 4096 bytes.
     uint32_t node = 0;
+    uint32_t note_owner = 0;  ///< 0: it takes no notes.
     uint32_t deal = 0;
     bool is_read_only = false;
 };
@@ -29,6 +30,8 @@ struct VolumeBdevOptions {
 /// Owner: BdevRegistry; the pool makes it and takes it away. Control thread.
 class VolumeBdev final : public Bdev {
   public:
+    static constexpr const char* kProductName = "Basalt volume";
+
     /// `pool` outlives the device.
     VolumeBdev(std::span<const PoolSeat> pool, const VolumeBdevOptions& options);
 

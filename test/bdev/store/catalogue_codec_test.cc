@@ -49,9 +49,10 @@ class Half {
 std::vector<CatalogueChange> new_volume(uint32_t id, const std::string& name) {
     Uuid uuid = uuid_of(9);
     std::memcpy(uuid.bytes.data(), &id, sizeof(id));
-    return {NextIds{id + 1},
-            NodeEntry{.id = id, .parent = 0},
-            VolumeEntry{.uuid = uuid, .head = id, .size_blocks = 100, .name = name}};
+    return {
+        NextIds{id + 1},
+        NodeEntry{.id = id, .parent = 0},
+        VolumeEntry{.uuid = uuid, .head = id, .size_blocks = 100, .note_owner = id, .name = name}};
 }
 
 Catalogue filled(uint32_t volumes) {
@@ -77,6 +78,7 @@ TEST(CatalogueCodec, AnImageAndTransactionsComeBackAsTheyWere) {
                     .head = 201,
                     .block_bytes = 512,
                     .size_blocks = 77,
+                    .note_owner = 200,
                     .is_read_only = true,
                     .name = "renamed"},
         SnapshotEntry{.uuid = uuid_of(3),
@@ -121,8 +123,9 @@ TEST(CatalogueCodec, LiesOnTheDeviceAsTheFormatSays) {
     EXPECT_EQ(integer_at<uint32_t>(block, 72 + 8 + 16), 1U);
     EXPECT_EQ(integer_at<uint32_t>(block, 72 + 8 + 20), 4096U);
     EXPECT_EQ(integer_at<uint64_t>(block, 72 + 8 + 24), 100U);
-    EXPECT_EQ(integer_at<uint16_t>(block, 72 + 8 + 40), 7U);
-    EXPECT_EQ(std::memcmp(block.data() + 72 + 8 + 42, "volume1", 7), 0);
+    EXPECT_EQ(integer_at<uint32_t>(block, 72 + 8 + 40), 1U);
+    EXPECT_EQ(integer_at<uint16_t>(block, 72 + 8 + 44), 7U);
+    EXPECT_EQ(std::memcmp(block.data() + 72 + 8 + 46, "volume1", 7), 0);
 }
 
 TEST(CatalogueCodec, ATransactionOfWhichABlockIsMissingDoesNotCount) {
