@@ -14,6 +14,10 @@ inline constexpr uint32_t kReplicasMax = 5;
 /// as a 64-bit mask has. Who has more to do splits it.
 inline constexpr uint32_t kRangeBlocksMax = 64;
 
+/// What no write, read or copy crosses: 1 MiB, the largest piece that a store changes at once.
+inline constexpr uint32_t kRangeBoundaryBlocks = 256;
+static_assert(kRangeBoundaryBlocks % kRangeBlocksMax == 0);
+
 /// Writes above the watermark that a head may know of. At 100 us a round and 100k writes a second
 /// 10 are enough; 1024 last while a replica stands still for 10 ms. Then hosts wait.
 inline constexpr uint32_t kWindowOpsMax = 1024;

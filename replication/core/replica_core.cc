@@ -4,8 +4,14 @@
 
 namespace basalt::replication {
 
-ReplicaState::ReplicaState(const Settings& settings)
-    : window(settings.window_ops * kWindowEntriesPerOp), dirty(settings.blocks) {}
+namespace {
+
+/// Whether it leads to a window or a bitmap that the replica takes over.
+bool has_lists(MessageKind kind) {
+    return kind == MessageKind::kSettle || kind == MessageKind::kJoined;
+}
+
+}  // namespace
 
 ReplicaCore::ReplicaCore(const Settings& settings,
                          const ReplicaState& state,
@@ -14,6 +20,7 @@ ReplicaCore::ReplicaCore(const Settings& settings,
       mistakes_(mistakes),
       state_(settings),
       slots_(settings.window_ops * 2 + settings.reads * 2 + 16),
+      messages_(slots_.size()),
       settle_window_(settings.window_ops * kWindowEntriesPerOp),
       settle_dirty_(settings.blocks) {
     state_ = state;
@@ -21,12 +28,11 @@ ReplicaCore::ReplicaCore(const Settings& settings,
     state_.window = Window(settings.window_ops * kWindowEntriesPerOp);
     state_.window.replace(state.window.entries());
     actions_.reserve(slots_.size() * 2);
-}
-
-bool ReplicaCore::is_control(MessageKind kind) {
-    return kind == MessageKind::kFence || kind == MessageKind::kSettle ||
-           kind == MessageKind::kCarryOn || kind == MessageKind::kJoin ||
-           kind == MessageKind::kJoined;
+    active_.reserve(slots_.size());
+    free_.reserve(slots_.size());
+    for (uint32_t i = slots(); i > 0; --i) {
+        free_.push_back(i - 1);
+    }
 }
 
 /// Of a head that has been replaced, or of a connection of the same head that has been replaced.
@@ -75,100 +81,149 @@ ReplicaCore::Actions ReplicaCore::apply(const Message& message) {
     return actions_;
 }
 
+/// Whether it can be meant for this volume.
+bool ReplicaCore::is_sound(const Message& message) const {
+    const BlockRange range = message.range;
+    const bool has_range = message.kind == MessageKind::kRead ||
+                           message.kind == MessageKind::kCopyRead || is_write(message.kind);
+    const bool has_blocks = has_range && !(message.kind == MessageKind::kWrite &&
+                                           message.write == WriteKind::kBarrier);
+    if (range.count > kRangeBlocksMax || range.end() > settings_.blocks ||
+        range.end() < range.first || (range.count > 0) != has_blocks) {
+        return false;
+    }
+    if (has_blocks &&
+        range.first / kRangeBoundaryBlocks != (range.end() - 1) / kRangeBoundaryBlocks) {
+        return false;
+    }
+    return message.window.size() <= settle_window_.entries_max() &&
+           (message.dirty == nullptr || message.dirty->blocks() == settings_.blocks);
+}
+
 void ReplicaCore::accept(const Message& message) {
     if (message.kind == MessageKind::kTrim) {
-        if (takes(message)) {
-            advance(message.watermark);
+        // What a control message is about to make of the state is fixed; the next one says it again.
+        if (takes(message) && !is_changing_) {
+            advance(state_, message.watermark);
         }
         return;
     }
-    if (message.range.count > kRangeBlocksMax || message.range.end() > settings_.blocks ||
-        message.range.end() < message.range.first ||
-        message.window.size() > settle_window_.entries_max() ||
-        (message.dirty != nullptr && message.dirty->blocks() != settings_.blocks)) {
+    if (!is_sound(message)) {
         reply(message, Errc::kInvalidArgument);
         return;
     }
-    const auto free = std::find_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
-        return slot.state == Slot::State::kFree;
-    });
-    if (free == slots_.end()) {
+    if (free_.empty()) {
         reply(message, Errc::kNoMemory);
         return;
     }
-    free->order = ++arrivals_;
-    free->message = message;
-    free->message.window = {};
-    free->message.dirty = nullptr;
-    free->state = Slot::State::kWaiting;
-    if (message.kind == MessageKind::kSettle) {
-        settle_window_.replace(message.window);
+    if (!take_lists(message)) {
+        reply(message, Errc::kTryAgain);
+        return;
     }
+    const uint32_t index = free_.back();
+    free_.pop_back();
+    active_.push_back(index);
+    ++waiting_;
+    messages_[index] = message;
+    messages_[index].window = {};
+    messages_[index].dirty = nullptr;
+    if (has_lists(message.kind)) {
+        lists_slot_ = index;
+    }
+    slots_[index] = {.state = Slot::State::kWaiting,
+                     .is_control = is_control(message.kind),
+                     .is_write = is_write(message.kind),
+                     .is_line = message.write == WriteKind::kBarrier,
+                     .range = message.range};
+}
+
+/// There is room for what one message leads to: a later one takes the place of one that waits.
+bool ReplicaCore::take_lists(const Message& message) {
+    if (!has_lists(message.kind)) {
+        return true;
+    }
+    if (lists_slot_ != kNone) {
+        if (slots_[lists_slot_].state != Slot::State::kWaiting) {
+            return false;
+        }
+        const uint32_t former = lists_slot_;
+        release(former);
+        reply(messages_[former], Errc::kTryAgain);
+    }
+    settle_window_.replace(message.window);
     if (message.dirty != nullptr) {
         settle_dirty_ = *message.dirty;
+    } else {
+        settle_dirty_.clear_all();
+    }
+    return true;
+}
+
+void ReplicaCore::release(uint32_t index) {
+    Slot& slot = slots_[index];
+    BASALT_ASSERT(slot.state != Slot::State::kFree);
+    waiting_ -= uint32_t{slot.state == Slot::State::kWaiting};
+    storing_ -= uint32_t{slot.state == Slot::State::kStoring};
+    slot.state = Slot::State::kFree;
+    active_.erase(std::find(active_.begin(), active_.end(), index));
+    free_.push_back(index);
+    if (lists_slot_ == index) {
+        lists_slot_ = kNone;
     }
 }
 
 /// A control message has the replica to itself. A write waits for those that came before it and
-/// overlap. A read waits for nothing but control messages.
-bool ReplicaCore::may_start(const Slot& slot) const {
-    const Message& own = slot.message;
-    for (const Slot& other : slots_) {
-        if (other.state == Slot::State::kFree || &other == &slot) {
+/// overlap. A read waits for nothing but control messages. `place`: in active_.
+bool ReplicaCore::may_start(size_t place) const {
+    const Slot& own = slots_[active_[place]];
+    for (size_t i = 0; i < active_.size(); ++i) {
+        const Slot& other = slots_[active_[i]];
+        if (i == place || (i > place && other.state == Slot::State::kWaiting)) {
             continue;
         }
-        const bool is_before = other.state != Slot::State::kWaiting || other.order < slot.order;
-        if (!is_before) {
-            continue;
-        }
-        if (is_control(own.kind) || is_control(other.message.kind)) {
+        if (own.is_control || other.is_control) {
             return false;
         }
-        const bool is_other_write =
-            other.message.kind == MessageKind::kWrite || other.message.kind == MessageKind::kCopy;
-        const bool is_own_write = own.kind == MessageKind::kWrite || own.kind == MessageKind::kCopy;
         // A generation begins between writes, not beside them: what is stored before it is in the
         // snapshot, what comes after is not.
-        const bool is_line =
-            own.write == WriteKind::kBarrier || other.message.write == WriteKind::kBarrier;
-        if (is_own_write && is_other_write &&
-            (is_line || own.range.overlaps(other.message.range))) {
+        if (own.is_write && other.is_write &&
+            (own.is_line || other.is_line || own.range.overlaps(other.range))) {
             return false;
         }
     }
     return true;
 }
 
+/// In the order of arrival. One that starts or is refused stands in the way of later ones alone, so
+/// once through is enough.
 void ReplicaCore::start_waiting() {
-    // In the order of arrival, which is not that of the slots. Rounds end: each frees or starts
-    // at least one slot.
-    while (true) {
-        Slot* next = nullptr;
-        for (Slot& slot : slots_) {
-            if (slot.state == Slot::State::kWaiting &&
-                (next == nullptr || slot.order < next->order) && may_start(slot)) {
-                next = &slot;
-            }
+    for (size_t place = 0; place < active_.size() && waiting_ > 0;) {
+        const uint32_t index = active_[place];
+        if (slots_[index].state == Slot::State::kWaiting && may_start(place)) {
+            start(index);
         }
-        if (next == nullptr) {
-            return;
+        if (slots_[index].state != Slot::State::kFree) {
+            ++place;
         }
-        const auto index = static_cast<uint32_t>(next - slots_.data());
-        const Message& message = next->message;
-        const bool is_refused = message.epoch < state_.fence && !mistakes_.skips_fence;
-        if (is_refused || !takes(message)) {
-            next->state = Slot::State::kFree;
-            reply(message, is_refused ? Errc::kStaleEpoch : Errc::kTryAgain);
-        } else if (message.kind == MessageKind::kRead || message.kind == MessageKind::kCopyRead) {
-            next->state = Slot::State::kLoading;
-            actions_.push_back(
-                {.kind = ReplicaAction::Kind::kLoad, .slot = index, .message = message});
-        } else if (is_known(message)) {
-            next->state = Slot::State::kFree;
-            reply(message, Errc::kOk);
-        } else {
-            start_store(index);
-        }
+    }
+}
+
+void ReplicaCore::start(uint32_t index) {
+    const Message& message = messages_[index];
+    const bool is_refused = message.epoch < state_.fence && !mistakes_.skips_fence;
+    if (is_refused || !takes(message)) {
+        release(index);
+        reply(message, is_refused ? Errc::kStaleEpoch : Errc::kTryAgain);
+    } else if (message.kind == MessageKind::kRead || message.kind == MessageKind::kCopyRead) {
+        slots_[index].state = Slot::State::kLoading;
+        --waiting_;
+        actions_.push_back(
+            {.kind = ReplicaAction::Kind::kLoad, .slot = index, .message = message});
+    } else if (is_known(message)) {
+        release(index);
+        reply(message, Errc::kOk);
+    } else {
+        start_store(index);
     }
 }
 
@@ -192,29 +247,32 @@ bool ReplicaCore::is_known(const Message& message) const {
 }
 
 void ReplicaCore::start_store(uint32_t index) {
-    Slot& slot = slots_[index];
-    const Message& message = slot.message;
+    const Message& message = messages_[index];
     if (message.kind == MessageKind::kWrite) {
         // With it, what was sent before it and is below can be forgotten: so there is room.
-        advance(message.watermark);
+        advance(state_, message.watermark);
     }
     const bool adds_entry = message.kind == MessageKind::kWrite || message.is_exact;
     const size_t pieces = message.is_exact ? state_.window.pieces(message.range) : 0;
-    const auto under_way =
-        static_cast<size_t>(std::count_if(slots_.begin(), slots_.end(), [](const Slot& other) {
-            return other.state == Slot::State::kStoring;
-        }));
     if (adds_entry &&
-        state_.window.entries().size() + pieces + under_way >= state_.window.entries_max()) {
-        slot.state = Slot::State::kFree;
+        state_.window.entries().size() + pieces + storing_ >= state_.window.entries_max()) {
+        release(index);
         reply(message, Errc::kNoMemory);
         return;
     }
-    slot.state = Slot::State::kStoring;
+    slots_[index].state = Slot::State::kStoring;
+    --waiting_;
+    ++storing_;
+    const bool is_change = is_control(message.kind);
+    if (is_change) {
+        prepare_change(message);
+        is_changing_ = true;
+    }
     actions_.push_back({.kind = ReplicaAction::Kind::kStore,
                         .slot = index,
                         .message = message,
-                        .blocks = blocks_to_write(message)});
+                        .blocks = blocks_to_write(message),
+                        .change = is_change ? &change_ : nullptr});
 }
 
 /// Where a later write has been, an earlier one leaves no trace.
@@ -232,117 +290,126 @@ uint64_t ReplicaCore::blocks_to_write(const Message& message) const {
 
 ReplicaCore::Actions ReplicaCore::stored(uint32_t index, Errc status) {
     actions_.clear();
-    Slot& slot = slots_[index];
-    BASALT_ASSERT(slot.state == Slot::State::kStoring);
-    slot.state = Slot::State::kFree;
-    if (status == Errc::kOk) {
-        commit(slot.message);
+    BASALT_ASSERT(slots_[index].state == Slot::State::kStoring);
+    const Message& message = messages_[index];
+    if (is_control(message.kind)) {
+        is_changing_ = false;
     }
-    reply(slot.message, status);
+    if (status == Errc::kOk) {
+        commit(message);
+    }
+    release(index);
+    reply(message, status);
     start_waiting();
     return actions_;
 }
 
 ReplicaCore::Actions ReplicaCore::loaded(uint32_t index, Errc status, uint64_t digest) {
     actions_.clear();
-    Slot& slot = slots_[index];
-    BASALT_ASSERT(slot.state == Slot::State::kLoading);
-    slot.state = Slot::State::kFree;
-    Reply answer = make_reply(slot.message, status);
+    BASALT_ASSERT(slots_[index].state == Slot::State::kLoading);
+    const BlockRange range = slots_[index].range;
+    release(index);
+    Reply answer = make_reply(messages_[index], status);
     answer.digest = digest;
     // What a write under way has stored may have been seen already.
-    answer.newest = state_.window.newest(slot.message.range);
-    for (const Slot& other : slots_) {
-        if (other.state == Slot::State::kStoring &&
-            other.message.range.overlaps(slot.message.range)) {
-            answer.newest = std::max(answer.newest, other.message.number);
+    answer.newest = state_.window.newest(range);
+    for (const uint32_t other : active_) {
+        if (slots_[other].state == Slot::State::kStoring && slots_[other].range.overlaps(range)) {
+            answer.newest = std::max(answer.newest, messages_[other].number);
         }
     }
-    actions_.push_back({.kind = ReplicaAction::Kind::kReply, .reply = answer});
+    actions_.push_back({.kind = ReplicaAction::Kind::kReply,
+                        .message = {.data = messages_[index].data},
+                        .reply = answer});
     start_waiting();
     return actions_;
 }
 
 void ReplicaCore::commit(const Message& message) {
-    if (message.kind == MessageKind::kWrite) {
-        commit_write(message);
-    } else if (message.kind == MessageKind::kCopy) {
-        if (message.is_exact) {
-            state_.window.cut(message.range);
-        }
-        if (!message.number.is_none()) {
-            state_.window.add({message.number, message.range});
-        }
-    } else {
+    if (is_control(message.kind)) {
         commit_control(message);
+        return;
     }
+    if (mistakes_.loses_dirty && message.is_replica_away) {
+        Message forgetful = message;
+        forgetful.is_replica_away = false;
+        commit_write(state_, forgetful);
+        return;
+    }
+    commit_write(state_, message);
 }
 
-void ReplicaCore::commit_write(const Message& message) {
-    state_.window.add({message.number, message.range});
-    if (message.is_replica_away && !mistakes_.loses_dirty) {
-        state_.dirty.set(message.range);
-    }
-    if (message.write == WriteKind::kBarrier) {
-        state_.generation = message.number;
-    }
-}
-
-void ReplicaCore::commit_control(const Message& message) {
+/// What the message makes of the state. Marks of dirty blocks are set at once: too many of them,
+/// should it fail, do no harm, and the bitmap need not be copied.
+void ReplicaCore::prepare_change(const Message& message) {
+    change_ = {.marks = static_cast<const ReplicaMarks&>(state_),
+               .window = state_.window.entries()};
     switch (message.kind) {
         case MessageKind::kFence:
-            state_.fence = message.epoch;
-            state_.joining = Epoch{};
+            change_.marks.fence = message.epoch;
+            change_.marks.joining = Epoch{};
             return;
         case MessageKind::kCarryOn:
-            state_.fence = message.epoch;
-            state_.joining = Epoch{};
+            change_.marks.fence = message.epoch;
+            change_.marks.joining = Epoch{};
             if (!message.is_replica_away) {
-                state_.dirty.clear_all();
+                change_.dirty_change = DirtyChange::kCleared;
             } else if (!mistakes_.loses_dirty) {
                 state_.window.mark_blocks(state_.dirty);
+                change_.dirty_change = DirtyChange::kMore;
             }
-            return;
+            break;
         case MessageKind::kJoin:
-            state_.fence = message.epoch;
-            state_.joining = message.epoch;
-            state_.agreed = Epoch{};
+            change_.marks.fence = message.epoch;
+            change_.marks.joining = message.epoch;
+            change_.marks.agreed = Epoch{};
+            change_.marks.is_blank = false;
+            change_.marks.watermark = message.watermark;
             // What it has above the watermark may never have been acknowledged.
             if (state_.is_blank) {
                 state_.dirty.set_all();
-                state_.is_blank = false;
             }
             state_.window.mark_blocks(state_.dirty);
-            state_.window.clear();
-            state_.watermark = message.watermark;
-            return;
+            change_.window = {};
+            change_.dirty_change = DirtyChange::kMore;
+            break;
         case MessageKind::kSettle:
-            state_.window.replace(settle_window_.entries());
-            state_.watermark = message.watermark;
-            state_.dirty = settle_dirty_;
-            state_.agreed = message.tenure;
+            change_.marks.watermark = message.watermark;
+            change_.marks.agreed = message.tenure;
             if (state_.generation != message.generation) {
                 // The lines that were drawn meanwhile went through data that was not here.
-                state_.generation = state_.history_after = message.generation;
+                change_.marks.generation = change_.marks.history_after = message.generation;
             }
-            return;
+            change_.window = settle_window_.entries();
+            change_.dirty_change = DirtyChange::kReplaced;
+            break;
         case MessageKind::kJoined:
-            state_.dirty = settle_dirty_;
-            state_.agreed = message.tenure;
-            state_.generation = state_.history_after = message.generation;
-            return;
+            change_.marks.agreed = message.tenure;
+            change_.marks.generation = change_.marks.history_after = message.generation;
+            change_.dirty_change = DirtyChange::kReplaced;
+            break;
         case MessageKind::kWrite:
         case MessageKind::kRead:
         case MessageKind::kTrim:
         case MessageKind::kCopyRead:
         case MessageKind::kCopy: return;
     }
+    change_.dirty =
+        change_.dirty_change == DirtyChange::kReplaced ? &settle_dirty_ : &state_.dirty;
 }
 
-void ReplicaCore::advance(OpNumber watermark) {
-    if (watermark > state_.watermark) {
-        state_.watermark = watermark;
-        state_.window.trim(watermark);
+void ReplicaCore::commit_control(const Message& message) {
+    static_cast<ReplicaMarks&>(state_) = change_.marks;
+    if (message.kind == MessageKind::kSettle) {
+        state_.window.replace(settle_window_.entries());
+    } else if (message.kind == MessageKind::kJoin) {
+        state_.window.clear();
+    }
+    switch (change_.dirty_change) {
+        case DirtyChange::kSame:
+        case DirtyChange::kMore: break;
+        case DirtyChange::kCleared: state_.dirty.clear_all(); break;
+        case DirtyChange::kReplaced: std::swap(state_.dirty, settle_dirty_); break;
     }
 }
 
@@ -356,19 +423,28 @@ Reply ReplicaCore::make_reply(const Message& message, Errc status) const {
             .number = message.number};
 }
 
-void ReplicaCore::reply(const Message& message, Errc status) {
-    Reply answer = make_reply(message, status);
-    if (status == Errc::kOk && message.kind == MessageKind::kFence) {
+void ReplicaCore::fill_in(Reply& answer) const {
+    if (answer.status != Errc::kOk) {
+        return;
+    }
+    if (answer.kind == MessageKind::kFence) {
         answer.is_blank = state_.is_blank;
         answer.agreed = state_.agreed;
         answer.watermark = state_.watermark;
         answer.generation = state_.generation;
         answer.window = state_.window.entries();
         answer.dirty = &state_.dirty;
-    } else if (status == Errc::kOk && message.kind == MessageKind::kJoin) {
+    } else if (answer.kind == MessageKind::kJoin) {
         answer.dirty = &state_.dirty;
     }
-    actions_.push_back({.kind = ReplicaAction::Kind::kReply, .reply = answer});
+}
+
+void ReplicaCore::reply(const Message& message, Errc status) {
+    Reply answer = make_reply(message, status);
+    fill_in(answer);
+    actions_.push_back({.kind = ReplicaAction::Kind::kReply,
+                        .message = {.data = message.data},
+                        .reply = answer});
 }
 
 }  // namespace basalt::replication

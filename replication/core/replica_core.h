@@ -5,26 +5,10 @@
 #include <vector>
 
 #include "replication/core/messages.h"
+#include "replication/core/replica_state.h"
 #include "replication/core/settings.h"
-#include "replication/core/window.h"
 
 namespace basalt::replication {
-
-/// What a replica must find again after a crash: durable, together with the data, when the store
-/// that changed it is.
-struct ReplicaState {
-    explicit ReplicaState(const Settings& settings);
-
-    Epoch fence;    ///< Everything of a lower epoch is refused for ever.
-    Epoch agreed;   ///< The tenure in which it took part last: from the beginning, or joined.
-    Epoch joining;  ///< In which it is brought up to date; 0: it is not.
-    OpNumber watermark;
-    OpNumber generation;     ///< The newest that began here.
-    OpNumber history_after;  ///< Snapshots up to this line may have holes here.
-    bool is_blank = false;   ///< A new drive in place of a lost one.
-    Window window;
-    BlockBitmap dirty;  ///< What a replica that is away may lack, or this one while it joins.
-};
 
 /// What the shell of a replica has to do.
 struct ReplicaAction {
@@ -35,8 +19,13 @@ struct ReplicaAction {
     };
     Kind kind = Kind::kReply;
     uint32_t slot = 0;
-    Message message{};    ///< kStore, kLoad: what asked for it. Its spans are empty.
+    /// kStore, kLoad: what asked for it. Its spans are empty. kReply: only `data`, which is not
+    /// needed any more.
+    Message message{};
     uint64_t blocks = 0;  ///< kStore: bit i: block i of the range is to be written.
+    /// kStore of a control message: what to store. Lives until stored(). Null: the data, and what
+    /// commit_write() makes of the state.
+    const ControlChange* change = nullptr;
     Reply reply{};
 };
 
@@ -53,15 +42,28 @@ class ReplicaCore {
     using Actions = std::span<const ReplicaAction>;
     [[nodiscard]] Actions apply(const Message& message);
     /// The store of `slot` is durable, or failed. `status` other than kOk leaves the state as it
-    /// was.
+    /// was, but for marks of dirty blocks.
     [[nodiscard]] Actions stored(uint32_t slot, Errc status);
     /// The load of `slot` is done; `digest` is the same for the same data.
     [[nodiscard]] Actions loaded(uint32_t slot, Errc status, uint64_t digest);
 
+    /// What an answer to a kFence or kJoin that was done says of the state, as it is now: for a
+    /// shell that sends it later than it was told to.
+    void fill_in(Reply& reply) const;
+
     [[nodiscard]] const ReplicaState& state() const { return state_; }
+    [[nodiscard]] const Settings& settings() const { return settings_; }
+    [[nodiscard]] uint32_t slots() const { return static_cast<uint32_t>(slots_.size()); }
+    /// Messages under way, waiting ones too.
+    [[nodiscard]] uint32_t slots_in_use() const { return static_cast<uint32_t>(active_.size()); }
+    /// Of a slot that is in use.
+    [[nodiscard]] const Message& message(uint32_t slot) const { return messages_[slot]; }
 
   private:
+    static constexpr uint32_t kNone = UINT32_MAX;
+
     /// A message under way. kFree -> kWaiting -> kStoring -> kFree, or kFree -> kLoading -> kFree.
+    /// What may_start() looks at, apart from the message: it looks at all that are in use.
     struct Slot {
         enum class State : uint8_t {
             kFree,     ///< apply(), for a message that is taken.
@@ -70,23 +72,27 @@ class ReplicaCore {
             kLoading,  ///< loaded().
         };
         State state = State::kFree;
-        uint64_t order = 0;  ///< Of arrival.
-        Message message{};
+        bool is_control = false;
+        bool is_write = false;
+        bool is_line = false;
+        BlockRange range{};
     };
 
     [[nodiscard]] bool is_stale(const Message& message);
     [[nodiscard]] bool takes(const Message& message) const;
     [[nodiscard]] bool is_known(const Message& message) const;
-    [[nodiscard]] static bool is_control(MessageKind kind);
-    [[nodiscard]] bool may_start(const Slot& slot) const;
+    [[nodiscard]] bool is_sound(const Message& message) const;
+    [[nodiscard]] bool may_start(size_t place) const;
     void accept(const Message& message);
+    [[nodiscard]] bool take_lists(const Message& message);
     void start_waiting();
+    void start(uint32_t index);
     void start_store(uint32_t index);
+    void prepare_change(const Message& message);
     [[nodiscard]] uint64_t blocks_to_write(const Message& message) const;
     void commit(const Message& message);
-    void commit_write(const Message& message);
     void commit_control(const Message& message);
-    void advance(OpNumber watermark);
+    void release(uint32_t index);
     void reply(const Message& message, Errc status);
     [[nodiscard]] Reply make_reply(const Message& message, Errc status) const;
 
@@ -95,11 +101,18 @@ class ReplicaCore {
     ReplicaState state_;
     Epoch session_tenure_;
     uint32_t session_ = 0;
-    uint64_t arrivals_ = 0;
     std::vector<Slot> slots_;
-    // What kSettle and kJoined bring, until they are stored. One such message waits at a time.
+    std::vector<Message> messages_;  // Of each slot.
+    std::vector<uint32_t> free_;     // Slots; the one that was used last is used next.
+    std::vector<uint32_t> active_;   // Slots, in the order of arrival.
+    uint32_t waiting_ = 0;
+    uint32_t storing_ = 0;
+    // What kSettle and kJoined bring, until they are stored, and whose it is.
     Window settle_window_;
     BlockBitmap settle_dirty_;
+    uint32_t lists_slot_ = kNone;
+    ControlChange change_;  // Of the control message that is being stored.
+    bool is_changing_ = false;
     std::vector<ReplicaAction> actions_;
 };
 

@@ -5,6 +5,9 @@
 namespace basalt::replication {
 
 bool Window::has(const WindowEntry& entry) const {
+    if (entry.number < lowest_ || entry.number > highest_) {
+        return false;
+    }
     return std::find(entries_.begin(), entries_.end(), entry) != entries_.end();
 }
 
@@ -21,6 +24,9 @@ OpNumber Window::newest(BlockRange range) const {
 uint64_t Window::newer_than(OpNumber number, BlockRange range) const {
     BASALT_ASSERT(range.count <= kRangeBlocksMax);
     uint64_t mask = 0;
+    if (number >= highest_) {
+        return mask;
+    }
     for (const WindowEntry& entry : entries_) {
         if (entry.number <= number || !entry.range.overlaps(range)) {
             continue;
@@ -41,6 +47,8 @@ void Window::mark_blocks(BlockBitmap& bitmap) const {
 void Window::add(const WindowEntry& entry) {
     BASALT_ASSERT(!is_full());
     entries_.push_back(entry);
+    lowest_ = std::min(lowest_, entry.number);
+    highest_ = std::max(highest_, entry.number);
 }
 
 size_t Window::pieces(BlockRange range) const {
@@ -71,13 +79,27 @@ void Window::cut(BlockRange range) {
 }
 
 void Window::trim(OpNumber watermark) {
+    if (watermark < lowest_) {
+        return;
+    }
     std::erase_if(entries_,
                   [watermark](const WindowEntry& entry) { return entry.number <= watermark; });
+    look_again();
 }
 
 void Window::replace(std::span<const WindowEntry> entries) {
     BASALT_ASSERT(entries.size() <= entries_max_);
     entries_.assign(entries.begin(), entries.end());
+    look_again();
+}
+
+void Window::look_again() {
+    lowest_ = kHighest;
+    highest_ = OpNumber{};
+    for (const WindowEntry& entry : entries_) {
+        lowest_ = std::min(lowest_, entry.number);
+        highest_ = std::max(highest_, entry.number);
+    }
 }
 
 }  // namespace basalt::replication

@@ -23,6 +23,9 @@ struct WindowEntry {
 /// Bounded, in the order of arrival; allocates when it is made. One owner, one core.
 class Window {
   public:
+    /// Above all numbers that there are.
+    static constexpr OpNumber kHighest{Epoch(UINT64_MAX), UINT64_MAX};
+
     Window() = default;
     explicit Window(uint32_t entries_max) : entries_max_(entries_max) {
         entries_.reserve(entries_max);
@@ -48,13 +51,22 @@ class Window {
     void cut(BlockRange range);
     /// All up to `watermark` go.
     void trim(OpNumber watermark);
-    void clear() { entries_.clear(); }
+    void clear() {
+        entries_.clear();
+        look_again();
+    }
     /// At most entries_max() of them.
     void replace(std::span<const WindowEntry> entries);
 
   private:
+    void look_again();
+
     uint32_t entries_max_ = 0;
     std::vector<WindowEntry> entries_;
+    // No entry is below or above. Writes mostly come in order, above all that are here, and most
+    // watermarks are below: then nobody has to look at the entries.
+    OpNumber lowest_ = kHighest;
+    OpNumber highest_;
 };
 
 }  // namespace basalt::replication
