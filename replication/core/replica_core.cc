@@ -86,8 +86,8 @@ bool ReplicaCore::is_sound(const Message& message) const {
     const BlockRange range = message.range;
     const bool has_range = message.kind == MessageKind::kRead ||
                            message.kind == MessageKind::kCopyRead || is_write(message.kind);
-    const bool has_blocks = has_range && !(message.kind == MessageKind::kWrite &&
-                                           message.write == WriteKind::kBarrier);
+    const bool has_blocks =
+        has_range && !(message.kind == MessageKind::kWrite && message.write == WriteKind::kBarrier);
     if (range.count > kRangeBlocksMax || range.end() > settings_.blocks ||
         range.end() < range.first || (range.count > 0) != has_blocks) {
         return false;
@@ -102,7 +102,8 @@ bool ReplicaCore::is_sound(const Message& message) const {
 
 void ReplicaCore::accept(const Message& message) {
     if (message.kind == MessageKind::kTrim) {
-        // What a control message is about to make of the state is fixed; the next one says it again.
+        // What a control message is about to make of the state is fixed; the next one says it
+        // again.
         if (takes(message) && !is_changing_) {
             advance(state_, message.watermark);
         }
@@ -217,8 +218,7 @@ void ReplicaCore::start(uint32_t index) {
     } else if (message.kind == MessageKind::kRead || message.kind == MessageKind::kCopyRead) {
         slots_[index].state = Slot::State::kLoading;
         --waiting_;
-        actions_.push_back(
-            {.kind = ReplicaAction::Kind::kLoad, .slot = index, .message = message});
+        actions_.push_back({.kind = ReplicaAction::Kind::kLoad, .slot = index, .message = message});
     } else if (is_known(message)) {
         release(index);
         reply(message, Errc::kOk);
@@ -394,8 +394,7 @@ void ReplicaCore::prepare_change(const Message& message) {
         case MessageKind::kCopyRead:
         case MessageKind::kCopy: return;
     }
-    change_.dirty =
-        change_.dirty_change == DirtyChange::kReplaced ? &settle_dirty_ : &state_.dirty;
+    change_.dirty = change_.dirty_change == DirtyChange::kReplaced ? &settle_dirty_ : &state_.dirty;
 }
 
 void ReplicaCore::commit_control(const Message& message) {
@@ -442,9 +441,8 @@ void ReplicaCore::fill_in(Reply& answer) const {
 void ReplicaCore::reply(const Message& message, Errc status) {
     Reply answer = make_reply(message, status);
     fill_in(answer);
-    actions_.push_back({.kind = ReplicaAction::Kind::kReply,
-                        .message = {.data = message.data},
-                        .reply = answer});
+    actions_.push_back(
+        {.kind = ReplicaAction::Kind::kReply, .message = {.data = message.data}, .reply = answer});
 }
 
 }  // namespace basalt::replication
