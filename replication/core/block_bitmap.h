@@ -38,6 +38,19 @@ class BlockBitmap {
             set(block);
         }
     }
+    /// As set(), for many. O(count / 64).
+    void set_run(uint64_t first, uint64_t count) {
+        BASALT_ASSERT(first <= blocks_ && count <= blocks_ - first);
+        const uint64_t end = first + count;
+        while (first < end) {
+            const uint64_t bits = std::min(end - first, 64 - first % 64);
+            const uint64_t mask = (~uint64_t{0} >> (64 - bits)) << (first % 64);
+            uint64_t& word = words_[first / 64];
+            count_ += static_cast<uint64_t>(std::popcount(mask & ~word));
+            word |= mask;
+            first += bits;
+        }
+    }
     void clear(BlockRange range) {
         for (uint64_t block = range.first; block < range.end(); ++block) {
             clear(block);
@@ -47,11 +60,7 @@ class BlockBitmap {
         std::fill(words_.begin(), words_.end(), 0);
         count_ = 0;
     }
-    void set_all() {
-        for (uint64_t block = 0; block < blocks_; ++block) {
-            set(block);
-        }
-    }
+    void set_all() { set_run(0, blocks_); }
     /// All of `other`, which is of the same size, too. O(size).
     void merge(const BlockBitmap& other) {
         BASALT_ASSERT(blocks_ == other.blocks_);
@@ -70,6 +79,20 @@ class BlockBitmap {
             }
             if (bits != 0) {
                 return word * 64 + static_cast<uint64_t>(std::countr_zero(bits));
+            }
+        }
+        return blocks_;
+    }
+    /// The first block from `from` on that is not set; blocks() if all are. O(size / 64).
+    [[nodiscard]] uint64_t next_clear(uint64_t from) const {
+        for (uint64_t word = from / 64; word < words_.size(); ++word) {
+            uint64_t bits = ~words_[word];
+            if (word == from / 64) {
+                bits &= ~uint64_t{0} << (from % 64);
+            }
+            if (bits != 0) {
+                const auto first = static_cast<uint64_t>(std::countr_zero(bits));
+                return std::min(blocks_, word * 64 + first);
             }
         }
         return blocks_;

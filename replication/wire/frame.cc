@@ -15,6 +15,7 @@ constexpr size_t kCrcOffset = 4;
 constexpr uint8_t kAnswerFlag = 1;
 constexpr uint32_t kAwayFlag = 1;
 constexpr uint32_t kExactFlag = 2;
+constexpr uint32_t kPartFlag = 4;
 constexpr uint32_t kBlankFlag = 1;
 
 // The place is the number on the wire.
@@ -119,6 +120,15 @@ uint32_t body_bytes(Opcode opcode, bool is_answer) {
     return is_answer ? kAnswerBytes : kRequestBytes;
 }
 
+bool spends_credit(Opcode opcode) {
+    return opcode != Opcode::kHello && opcode != Opcode::kPing && opcode != Opcode::kTrimWindow;
+}
+
+Errc sendable(Errc status) {
+    return std::find(kStatuses.begin(), kStatuses.end(), status) == kStatuses.end() ? Errc::kIo
+                                                                                    : status;
+}
+
 size_t encode(const Header& header, const Hello& body, std::span<std::byte> out) {
     BASALT_ASSERT(header.opcode == Opcode::kHello);
     Writer writer = begin(header, out);
@@ -144,7 +154,8 @@ size_t encode(const Header& header, const RequestFields& body, std::span<std::by
     writer.put(body.epoch.raw());
     writer.put(body.tenure.raw());
     writer.put(body.session);
-    writer.put((body.is_replica_away ? kAwayFlag : 0) | (body.is_exact ? kExactFlag : 0));
+    writer.put((body.is_replica_away ? kAwayFlag : 0) | (body.is_exact ? kExactFlag : 0) |
+               (body.is_part ? kPartFlag : 0));
     writer.put(body.range.first);
     writer.put(body.range.count);
     writer.put(uint32_t{0});
@@ -240,8 +251,9 @@ Result<RequestFields> decode_request(std::span<const std::byte> in) {
     body.as_of = reader.get_number();
     body.is_replica_away = (flags & kAwayFlag) != 0;
     body.is_exact = (flags & kExactFlag) != 0;
-    if (reserved != 0 || flags > (kAwayFlag | kExactFlag) || body.range.count > kRangeBlocksMax ||
-        body.range.end() < body.range.first) {
+    body.is_part = (flags & kPartFlag) != 0;
+    if (reserved != 0 || flags > (kAwayFlag | kExactFlag | kPartFlag) ||
+        body.range.count > kRangeBlocksMax || body.range.end() < body.range.first) {
         return Errc::kProtocol;
     }
     return body;

@@ -46,8 +46,9 @@ enum class Opcode : uint8_t {
     kCopyRange = 18,
     kScrubRange = 19,
     kStatistics = 20,
+    kCopyRead = 21,
 };
-inline constexpr uint8_t kOpcodeLast = 20;
+inline constexpr uint8_t kOpcodeLast = 21;
 
 /// What every frame begins with.
 struct Header {
@@ -92,7 +93,8 @@ struct RequestFields {
     OpNumber watermark{};
     OpNumber as_of{};
     bool is_replica_away = false;
-    bool is_exact = false;
+    bool is_exact = false;  ///< Of a part: the last one.
+    bool is_part = false;
 
     bool operator==(const RequestFields&) const = default;
 };
@@ -114,6 +116,12 @@ struct AnswerFields {
 
 /// The size of the body that belongs to it.
 [[nodiscard]] uint32_t body_bytes(Opcode opcode, bool is_answer);
+
+/// Whether it takes one of the credits that the peer has given.
+[[nodiscard]] bool spends_credit(Opcode opcode);
+
+/// `status`, or kIo in place of one that has no number on the wire.
+[[nodiscard]] Errc sendable(Errc status);
 
 /// Each writes header and body, with their CRC, to the beginning of `out` and returns their size.
 /// `header.body_bytes` is not looked at. `out` has room for kHeaderBytes + kBodyBytesMax.

@@ -53,10 +53,7 @@ size_t encode_dirty(const BlockBitmap& bitmap, uint64_t& from, std::span<std::by
             from = bitmap.blocks();
             return writer.size();
         }
-        uint64_t end = first;
-        while (end < bitmap.blocks() && bitmap.has(end)) {
-            ++end;
-        }
+        const uint64_t end = bitmap.next_clear(first);
         writer.put(first);
         writer.put(end - first);
         from = end;
@@ -81,9 +78,7 @@ Status decode_dirty(std::span<const std::byte> payload, uint32_t crc, BlockBitma
             count > bitmap.blocks() - first) {
             return Errc::kProtocol;
         }
-        for (uint64_t block = first; block < first + count; ++block) {
-            bitmap.set(block);
-        }
+        bitmap.set_run(first, count);
         before = first + count;
     }
     return kOk;

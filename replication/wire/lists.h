@@ -15,6 +15,10 @@ namespace basalt::replication::wire {
 inline constexpr size_t kWindowEntryBytes = 32;
 inline constexpr size_t kRunBytes = 16;
 
+/// Of one list: 512 entries or 1024 runs. More goes into several frames, so that what is large
+/// holds nobody else up and needs little memory.
+inline constexpr size_t kListBytesMax = 16384;
+
 /// Writes as many of `entries` as `out` has room for; returns the bytes written.
 size_t encode_window(std::span<const WindowEntry> entries, std::span<std::byte> out);
 
