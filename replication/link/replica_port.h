@@ -61,7 +61,7 @@ class ReplicaPort {
     /// it was given credits for. Message::connection is filled in here.
     virtual void take(uint64_t connection, const Message& message, BlockRef data) = 0;
 
-    /// Memory for data that comes in, or that was asked for.
+    /// Memory for data that comes in, or that was asked for. Outlives all connections.
     [[nodiscard]] virtual BlockBuffers& buffers() = 0;
 
     /// What is durable now, ReplicaCore::state(): after a fence or a join was answered, connections
