@@ -150,7 +150,12 @@ Violation check_data_part(const CommonHeader& header,
 /// What nearly all PDUs are: a command without digests, alone or with its data right behind it. It
 /// passes all checks of check_common_header(); for one that is not, nothing is said.
 bool is_plain_capsule(const CommonHeader& header, const PduRules& rules) {
-    if (header.flags != 0 || header.header_bytes != sizeof(CapsuleCmd) || rules.header_digest) {
+    if (header.type != static_cast<uint8_t>(PduType::kCapsuleCmd) || header.flags != 0 ||
+        header.header_bytes != sizeof(CapsuleCmd)) {
+        return false;
+    }
+    if (rules.side != Side::kController || rules.phase == ConnectionPhase::kAwaitingIc ||
+        rules.header_digest) {
         return false;
     }
     const uint32_t pdu_bytes = header.pdu_bytes.get();
@@ -274,6 +279,13 @@ uint8_t digest_bits(bool header, bool data) {
 Violation check_common_header(const CommonHeader& header,
                               const PduRules& rules,
                               PduLayout& layout) {
+    if (is_plain_capsule(header, rules)) [[likely]] {
+        layout = PduLayout{
+            .type = PduType::kCapsuleCmd,
+            .header_bytes = sizeof(CapsuleCmd),
+            .data_bytes = header.pdu_bytes.get() - static_cast<uint32_t>(sizeof(CapsuleCmd))};
+        return {};
+    }
     if (header.type >= kPduTypeCount || !kTypes[header.type].known ||
         kTypes[header.type].receiver != rules.side) {
         return bad_field(kTypeField);
@@ -285,14 +297,6 @@ Violation check_common_header(const CommonHeader& header,
     }
     if (is_ic(type) != (rules.phase == ConnectionPhase::kAwaitingIc)) {
         return violation(Fes::kPduSequenceError);
-    }
-
-    if (type == PduType::kCapsuleCmd && is_plain_capsule(header, rules)) [[likely]] {
-        layout = PduLayout{
-            .type = type,
-            .header_bytes = sizeof(CapsuleCmd),
-            .data_bytes = header.pdu_bytes.get() - static_cast<uint32_t>(sizeof(CapsuleCmd))};
-        return {};
     }
     PduLayout found;
     found.type = type;
@@ -456,6 +460,9 @@ size_t encode_r2t(std::span<std::byte> out, const R2tFields& fields, const PduFo
     pdu.transfer_tag.set(fields.tag.raw());
     pdu.offset.set(fields.offset);
     pdu.length_bytes.set(fields.length_bytes);
+    if (is_plain(format)) {
+        return finish_plain(out, pdu, PduType::kR2t, 0, 0);
+    }
     return finish(out, pdu, PduType::kR2t, 0, 0, format);
 }
 

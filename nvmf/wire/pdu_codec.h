@@ -74,6 +74,13 @@ struct PduLayout {
                                             const PduRules& rules,
                                             PduLayout& layout);
 
+/// Whether check_header() has something to check. Not in capsules without a digest, which nearly
+/// all PDUs are.
+[[nodiscard]] constexpr bool has_more_to_check(const PduLayout& layout) {
+    return layout.header_digest_bytes != 0 ||
+           (layout.type != PduType::kCapsuleCmd && layout.type != PduType::kCapsuleResp);
+}
+
 /// Checks the rest of a header that check_common_header() has accepted: its digest, if it has one,
 /// and the fields of its type. `header` is layout.header_total_bytes() long.
 [[nodiscard]] Violation check_header(std::span<const std::byte> header, const PduLayout& layout);

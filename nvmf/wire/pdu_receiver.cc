@@ -161,9 +161,11 @@ bool PduReceiver::buffer_until(size_t wanted_bytes, Bytes& input) {
 void PduReceiver::use_header(const std::byte* header) {
     layout_known_ = false;
     buffered_bytes_ = 0;
-    if (const Violation bad = check_header({header, layout_.header_total_bytes()}, layout_)) {
-        fail(bad, {header, layout_.header_bytes});
-        return;
+    if (has_more_to_check(layout_)) {
+        if (const Violation bad = check_header({header, layout_.header_total_bytes()}, layout_)) {
+            fail(bad, {header, layout_.header_bytes});
+            return;
+        }
     }
     ask_plan(header);
 }
