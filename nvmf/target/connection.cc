@@ -250,7 +250,7 @@ void Connection::execute(Request& request) {
     execute_command(request);
 }
 
-void Connection::count_completion(const Request& request) {
+inline void Connection::count_completion(const Request& request) {
     group_->count_completion(is_admin_queue());
     if (is_admin_queue()) {
         return;
@@ -278,16 +278,15 @@ void Connection::complete(Request& request, NvmeStatus status) {
         return;
     }
     if (!status.ok()) [[unlikely]] {
-        status = note_error(request, status);
+        request.cqe.set_status(note_error(request, status));  // It says success from the start.
     }
     request.set_state(Request::State::kResponding);
     request.cqe.command_id = request.sqe.command_id;
     request.cqe.sq_id.set(link.qid.raw());
     request.cqe.sq_head.set(sq_head_for(request));
-    request.cqe.set_status(status);
     request.is_data_for_host = status.ok() && request.data_bytes > 0 &&
                                request.sqe.data_direction() == DataDirection::kControllerToHost;
-    if (!request.is_data_for_host) {
+    if (!request.is_data_for_host && request.holds_memory()) {
         release_memory(request);  // While it is hot, for the next.
     }
     request.may_elide_response =
@@ -316,7 +315,9 @@ uint16_t Connection::sq_head_for(const Request& request) const {
 
 void Connection::free_request(Request& request) {
     BASALT_ASSERT(receiving_ != &request);
-    release_memory(request);
+    if (request.holds_memory()) {
+        release_memory(request);
+    }
     if (request.fused != nullptr) [[unlikely]] {
         std::exchange(request.fused, nullptr)->forget(request);
     }

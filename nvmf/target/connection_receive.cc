@@ -114,9 +114,12 @@ PayloadPlan Connection::on_capsule(const PduHeader& header) {
         return may_wait && requests_.can_set_aside() ? set_capsule_aside(sqe)
                                                      : PayloadPlan::later();
     }
-    const std::optional<KeptMemory> kept = keep_payload(header);
-    if (!kept && !find_capsule_memory(sqe, capsule_bytes)) {
-        return PayloadPlan::later();
+    std::optional<KeptMemory> kept;
+    if (capsule_bytes > 0) {
+        kept = keep_payload(header);
+        if (!kept && !find_capsule_memory(sqe, capsule_bytes)) {
+            return PayloadPlan::later();
+        }
     }
     requests_.use_claimed();
     advance_sq_head();

@@ -21,7 +21,7 @@ namespace {
 using bdev::IoOp;
 
 /// Read, Write, Compare and Write Zeroes: the range lies within the namespace.
-NvmeStatus check_range(const RwView& command, const bdev::BdevInfo& info) {
+inline NvmeStatus check_range(const RwView& command, const bdev::BdevInfo& info) {
     const uint64_t first = command.slba().raw();
     const uint64_t count = command.nlb().raw();
     const uint64_t total = info.block_count.raw();
@@ -312,14 +312,16 @@ NvmeStatus check_io_command(Request& request) {
         return status::kReservationConflict.with_dnr();
     }
     const bdev::BdevInfo& info = found->info();
-    if (const NvmeStatus access = check_write_access(request, *found); !access.ok()) {
-        return access;
+    if (kind->changes_blocks && found->is_write_protected()) [[unlikely]] {
+        if (const NvmeStatus access = check_write_access(request, *found); !access.ok()) {
+            return access;
+        }
     }
     const RwView range(request.sqe);
     switch (opcode) {
         case nvme_cmd_read:
             request.io.wants_device_memory = info.supplies_read_memory;
-            return check_transfer(request, range, info);
+            [[fallthrough]];
         case nvme_cmd_write:
         case nvme_cmd_compare: return check_transfer(request, range, info);
         case nvme_cmd_write_zeroes:

@@ -22,16 +22,9 @@ void Output::abandon() {
     is_sending_ = false;
 }
 
-void Output::add_piece(const void* data, size_t bytes) {
-    send_bytes_ += bytes;
-    if (piece_count_ > 0) {
-        iovec& last = pieces_[piece_count_ - 1];
-        if (static_cast<const std::byte*>(last.iov_base) + last.iov_len == data) {
-            last.iov_len += bytes;
-            return;
-        }
-    }
+inline void Output::add_piece(const void* data, size_t bytes) {
     BASALT_ASSERT(piece_count_ < pieces_.size());
+    send_bytes_ += bytes;
     // sendmsg only reads through iov_base, which is not const for the sake of recvmsg.
     pieces_[piece_count_++] = iovec{const_cast<void*>(data), bytes};
 }
@@ -41,7 +34,13 @@ void Output::add_header(Encode encode) {
     std::byte* at = headers_.get() + header_bytes_;
     const size_t bytes = encode(std::span(at, kSendHeaderBytes - header_bytes_));
     header_bytes_ += bytes;
+    if (is_header_last_) {
+        pieces_[piece_count_ - 1].iov_len += bytes;
+        send_bytes_ += bytes;
+        return;
+    }
     add_piece(at, bytes);
+    is_header_last_ = true;
 }
 
 bool Output::has_room() const {
@@ -50,7 +49,7 @@ bool Output::has_room() const {
            header_bytes_ + kResponseHeaderBytesMax <= kSendHeaderBytes;
 }
 
-void Output::add_response(Request& request, const PduFormat& format) {
+inline void Output::add_response(Request& request, const PduFormat& format) {
     bool needs_capsule = true;
     if (request.is_data_for_host) {
         needs_capsule = !request.may_elide_response;
@@ -63,6 +62,7 @@ void Output::add_response(Request& request, const PduFormat& format) {
                                    .success = !needs_capsule};
         add_header([&](std::span<std::byte> out) { return encode_c2h_data(out, fields, format); });
         add_piece(payload.data(), payload.size());
+        is_header_last_ = false;
         if (format.data_digest) {
             add_header(
                 [&](std::span<std::byte> out) { return encode_data_digest(out, crc32c(payload)); });
@@ -81,6 +81,7 @@ std::span<const iovec> Output::begin_send(const PduFormat& format) {
     is_sending_ = true;
     header_bytes_ = 0;
     piece_count_ = 0;
+    is_header_last_ = false;
     send_bytes_ = 0;
     sent_count_ = 0;
     while (has_room()) {

@@ -65,7 +65,7 @@ class Output {
 
   private:
     void add_piece(const void* data, size_t bytes);
-    /// Encodes at the end of headers_ and adds it to the pieces.
+    /// Encodes at the end of headers_ and adds it to the pieces, or to the last if it is a header.
     template <typename Encode>
     void add_header(Encode encode);
     void add_response(Request& request, const PduFormat& format);
@@ -80,6 +80,7 @@ class Output {
     size_t send_bytes_ = 0;
     std::array<iovec, kSendPieces> pieces_{};
     size_t piece_count_ = 0;
+    bool is_header_last_ = false;  // The last piece ends where the next header goes.
     uint32_t sent_count_ = 0;
     bool is_sending_ = false;
 };

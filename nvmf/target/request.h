@@ -123,8 +123,7 @@ class Request {
     /// Goes on with a command that waited at a fence.
     void (*resume)(Request& request) = nullptr;
 
-    ListLink link;  ///< In its store's free list, its connection's line for buffers, output queue,
-                    ///< or event requests.
+    ListLink link;  ///< In its connection's line for buffers, output queue, or event requests.
 
   private:
     State state_ = State::kFree;

@@ -8,7 +8,6 @@ namespace basalt::nvmf {
 
 RequestStore::~RequestStore() {
     BASALT_ASSERT(used_count_ == 0);
-    free_.clear();
 }
 
 void RequestStore::add(uint32_t count) {
@@ -20,15 +19,7 @@ void RequestStore::add(uint32_t count) {
     regions_.push_back(std::move(region));
     total_count_ += count;
     made_.reserve(total_count_);
-}
-
-Request* RequestStore::take() {
-    Request* request = free_.pop_front();
-    if (request == nullptr) [[unlikely]] {
-        request = make();
-    }
-    used_count_ += request == nullptr ? 0U : 1U;
-    return request;
+    free_.reserve(total_count_);
 }
 
 Request* RequestStore::make() {
@@ -45,35 +36,9 @@ Request* RequestStore::make() {
     return made;
 }
 
-void RequestStore::put(Request& request) {
-    BASALT_ASSERT(used_count_ > 0);
-    BASALT_ASSERT(request.state() == Request::State::kFree);
-    --used_count_;
-    free_.push_front(request);
-}
-
 RequestPool::RequestPool(Reactor& reactor, uint32_t first_tag, uint32_t count)
     : reactor_(reactor), store_(first_tag) {
     store_.add(count);
-}
-
-Request* RequestPool::try_take(FairLine& account) {
-    if (!FairLines::may_take(account, store_.free_count())) {
-        return nullptr;
-    }
-    Request* request = store_.take();
-    if (request != nullptr) {
-        FairLines::took(account);
-    }
-    return request;
-}
-
-void RequestPool::put(Request& request, FairLine& account) {
-    store_.put(request);
-    FairLines::gave_back(account);
-    if (lines_.has_waiters() && !serve_event_.is_waiting()) [[unlikely]] {
-        reactor_.defer(serve_event_);
-    }
 }
 
 void RequestPool::serve() {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "nvmf/target/request.h"
+#include "reactor/base/assert.h"
 #include "reactor/fair_lines.h"
 #include "reactor/msg/owned_event.h"
 #include "reactor/reactor.h"
@@ -29,8 +30,23 @@ class RequestStore {
     void add(uint32_t count);
 
     /// A free one, which is the taker's until put(); null if all are in use.
-    [[nodiscard]] Request* take();
-    void put(Request& request);
+    [[nodiscard]] Request* take() {
+        Request* request = nullptr;
+        if (!free_.empty()) [[likely]] {
+            request = free_.back();
+            free_.pop_back();
+        } else {
+            request = make();
+        }
+        used_count_ += request == nullptr ? 0U : 1U;
+        return request;
+    }
+    void put(Request& request) {
+        BASALT_ASSERT(used_count_ > 0);
+        BASALT_ASSERT(request.state() == Request::State::kFree);
+        --used_count_;
+        free_.push_back(&request);  // There is room for all.
+    }
 
     [[nodiscard]] uint32_t free_count() const { return total_count_ - used_count_; }
     [[nodiscard]] uint32_t total_count() const { return total_count_; }
@@ -57,7 +73,7 @@ class RequestStore {
     const uint32_t first_tag_;
     std::vector<Region> regions_;                             // All but the last are used up.
     std::vector<std::unique_ptr<Request, EndRequest>> made_;  // The index is tag - first_tag_.
-    RequestList free_;
+    std::vector<Request*> free_;                              // The last is the hottest.
     uint32_t total_count_ = 0;
     uint32_t used_count_ = 0;
 };
@@ -89,11 +105,26 @@ class RequestPool {
     RequestPool& operator=(const RequestPool&) = delete;
 
     /// Null: there is none, or the account may have no more, or others of it wait already.
-    [[nodiscard]] Request* try_take(FairLine& account);
+    [[nodiscard]] Request* try_take(FairLine& account) {
+        if (!FairLines::may_take(account, store_.free_count())) {
+            return nullptr;
+        }
+        Request* request = store_.take();
+        if (request != nullptr) {
+            FairLines::took(account);
+        }
+        return request;
+    }
     /// After try_take() gave none.
     void wait(RequestWaiter& waiter, FairLine& account) { lines_.wait(waiter, account); }
     /// `request` was taken for `account`.
-    void put(Request& request, FairLine& account);
+    void put(Request& request, FairLine& account) {
+        store_.put(request);
+        FairLines::gave_back(account);
+        if (lines_.has_waiters() && !serve_event_.is_waiting()) [[unlikely]] {
+            reactor_.defer(serve_event_);
+        }
+    }
 
     [[nodiscard]] Request* find(uint32_t tag) const { return store_.find(tag); }
     [[nodiscard]] uint32_t free_count() const { return store_.free_count(); }
