@@ -164,17 +164,14 @@ void UringSocket::arm_send() {
 }
 
 void UringSocket::advance_send(size_t sent_bytes) {
-    while (!pieces_.empty()) {
-        const size_t rest_bytes = pieces_.front().iov_len - piece_offset_bytes_;
-        if (sent_bytes < rest_bytes) {
-            piece_offset_bytes_ += sent_bytes;
-            return;
-        }
-        sent_bytes -= rest_bytes;
-        pieces_ = pieces_.subspan(1);
-        piece_offset_bytes_ = 0;
+    size_t left_bytes = piece_offset_bytes_ + sent_bytes;
+    size_t sent_count = 0;
+    while (sent_count < pieces_.size() && left_bytes >= pieces_[sent_count].iov_len) {
+        left_bytes -= pieces_[sent_count++].iov_len;
     }
-    BASALT_ASSERT(sent_bytes == 0);
+    BASALT_ASSERT(sent_count < pieces_.size() || left_bytes == 0);
+    pieces_ = pieces_.subspan(sent_count);
+    piece_offset_bytes_ = left_bytes;
 }
 
 void UringSocket::on_send(UringOp& op, UringCompletion completion) {
