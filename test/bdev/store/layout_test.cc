@@ -74,6 +74,21 @@ TEST(PoolLayout, GrowthEndsWhereTheCheckpointCanListNoMoreSlabs) {
     EXPECT_GE(layout.slab_count, 8 * (64 * kMiB / layout.slab_blocks));
 }
 
+TEST(PoolLayout, ACheckpointHasRoomForAllNotesBesideTheSlabs) {
+    EXPECT_EQ(PoolLayout::plan(16 * kMiB, 1).value().notes_max(), 1024U);
+    EXPECT_EQ(PoolLayout::plan(500 * kMiB, 1).value().notes_max(), 4 * 500 * kMiB / 64);
+    EXPECT_EQ(PoolLayout::plan(kTiB, 1).value().notes_max(), 16384U);
+    for (const uint64_t blocks : {16 * kMiB, 1000 * kMiB, kTiB}) {
+        const PoolLayout layout = PoolLayout::plan(blocks, 1).value().grown(kTiB);
+        const uint64_t slabs = sizeof(CheckpointHead) + layout.slab_count * sizeof(MetaSlab);
+        const uint64_t notes = uint64_t{layout.notes_max()} * kCheckpointNoteBytesMax;
+        EXPECT_LE(slabs + notes, uint64_t{layout.checkpoint_blocks} * kBlockBytes);
+        PoolLayout bad = layout;
+        bad.checkpoint_blocks = static_cast<uint32_t>(slabs / kBlockBytes + 1);
+        EXPECT_FALSE(bad.is_sound());
+    }
+}
+
 TEST(PoolLayout, NumbersThatDoNotFitEachOtherAreUnsound) {
     const PoolLayout sound = PoolLayout::plan(1000 * kMiB, 2).value();
     PoolLayout bad = sound;

@@ -29,7 +29,10 @@ using Contents = std::map<uint64_t, uint64_t>;
 struct Work {
     std::unique_ptr<TestPartitionIo> io;
     uint32_t node = 0;
-    uint64_t tag = 0;  ///< Of its first block; 0: an unmap.
+    uint64_t tag = 0;        ///< Of its first block; 0: an unmap, or a note and no data.
+    uint64_t key = 0;        ///< Of its note; 0: it has none.
+    NoteRange forget;        ///< That it carries.
+    uint64_t submitted = 0;  ///< Model::clock.
 
     [[nodiscard]] uint64_t tag_of(uint64_t block) const {
         return tag == 0 ? 0 : tag + (block - io->io.first);
@@ -39,6 +42,18 @@ struct Work {
     }
 };
 
+/// A note that was made and perhaps acknowledged.
+struct NoteState {
+    uint32_t owner = 0;
+    NoteKind kind = NoteKind::kAlone;
+    uint64_t first = 0;
+    uint64_t count = 0;
+    uint64_t submitted = 0;
+    uint64_t acknowledged = 0;  ///< 0: it was not.
+    bool may_be_gone = false;   ///< Somebody wanted to forget it.
+    bool is_gone = false;       ///< For good: a record says so that was acknowledged.
+};
+
 /// A pool's administration in short: nodes, and who may be swept; survives crashes, as the
 /// catalogue does.
 class Model {
@@ -46,6 +61,7 @@ class Model {
     struct State {
         NodeEntry entry;
         Contents contents;
+        uint32_t owner = 1;  ///< Of the notes of the volume whose head it is or was.
     };
 
     explicit Model(uint64_t seed) : random(seed) {
@@ -75,8 +91,27 @@ class Model {
         }
     }
 
+    /// Whose notes are kept.
+    [[nodiscard]] std::vector<uint32_t> owners() const {
+        std::vector<uint32_t> owners;
+        for (const uint32_t head : heads) {
+            owners.push_back(nodes.at(head).owner);
+        }
+        std::ranges::sort(owners);
+        return owners;
+    }
+    /// Mostly upwards, and never below what forgettable() said.
+    [[nodiscard]] uint64_t take_key() {
+        ++keys;
+        return keys ^ 3U;
+    }
+    [[nodiscard]] uint64_t forgettable() const { return ((keys + 1) & ~uint64_t{3}) - 1; }
+
     Random random;
     std::map<uint32_t, State> nodes;
+    std::map<uint64_t, NoteState> notes;  ///< By their keys, which occur once.
+    uint64_t keys = 3;
+    uint64_t clock = 0;
     std::vector<uint32_t> heads;
     uint32_t next_id = 2;
     uint64_t next_tag = 1;
@@ -87,6 +122,7 @@ struct Mix {
     uint32_t max_count = 256;  ///< Of a write.
     uint32_t queue = 8;
     bool has_snapshots = true;
+    bool has_notes = true;
 };
 
 /// The machine, the model and the work between them.
@@ -121,15 +157,18 @@ class CrashRun {
 
     /// Everything that was begun ends.
     void drain() {
-        while (!works_.empty() || sweep_ != nullptr) {
+        while (!works_.empty() || sweep_ != nullptr || checkpoint_ != nullptr) {
             collect();
             continue_sweep();
+            continue_checkpoint();
             if (!node_.world.step() && works_.empty() && sweep_ == nullptr) {
                 break;
             }
         }
     }
     void verify();
+    /// All notes are there that were acknowledged and not forgotten, and no others.
+    void verify_notes();
 
     [[nodiscard]] PartitionNode& machine() { return node_; }
     [[nodiscard]] Model& model() { return model_; }
@@ -148,6 +187,7 @@ class CrashRun {
             node_.partition->set_node(state.entry);
         }
         ASSERT_EQ(node_.open(), Errc::kOk);
+        node_.partition->keep_notes(model_.owners());
     }
     bool collect();
     void act();
@@ -157,7 +197,13 @@ class CrashRun {
     void remove();
     void continue_sweep();
     void end_sweep();
+    void continue_checkpoint();
+    void add_note(Work& work);
+    void note_acknowledged(const Work& work);
+    void forget();
     void settle();
+    void settle_notes(const std::deque<Work>& works, const std::map<size_t, int>& verdicts);
+    [[nodiscard]] std::map<uint64_t, StoredNote> read_notes();
     [[nodiscard]] uint64_t pick_first();
 
     MayLeak leak_;
@@ -167,6 +213,7 @@ class CrashRun {
     std::deque<Work> works_;
     std::unique_ptr<Task<Result<bool>>> sweep_;
     uint32_t swept_ = 0;
+    std::unique_ptr<Task<Status>> checkpoint_;
 };
 
 uint64_t CrashRun::pick_first() {
@@ -184,10 +231,16 @@ void CrashRun::submit(PartitionOp op) {
     const bool is_large = model_.random.chance(1, 6);
     uint64_t count = 1 + model_.random.below(is_large ? mix_.max_count : 8);
     Work work;
-    if (op == PartitionOp::kUnmap) {
+    const bool has_note = mix_.has_notes && model_.random.chance(2, 3);
+    if (has_note && model_.random.chance(1, 8)) {
+        op = PartitionOp::kNote;
+        count = 0;
+    }
+    if (op == PartitionOp::kUnmap || has_note) {
         // In one page, so that it is atomic.
         count = std::min(count, kPagePointers - first % kPagePointers);
-    } else {
+    }
+    if (op == PartitionOp::kWrite) {
         work.tag = model_.next_tag;
         model_.next_tag += count;
     }
@@ -197,6 +250,10 @@ void CrashRun::submit(PartitionOp op) {
     for (uint64_t i = 0; op == PartitionOp::kWrite && i < count; ++i) {
         work.io->fill(i, work.tag + i);
     }
+    work.submitted = ++model_.clock;
+    if (has_note) {
+        add_note(work);
+    }
     work.io->submit(*node_.partition);
     works_.push_back(std::move(work));
 }
@@ -205,6 +262,10 @@ void CrashRun::act() {
     continue_sweep();
     if (works_.size() < mix_.queue) {
         submit(model_.random.chance(1, 6) ? PartitionOp::kUnmap : PartitionOp::kWrite);
+    }
+    continue_checkpoint();
+    if (mix_.has_notes && model_.random.chance(1, 40)) {
+        forget();
     }
     if (!mix_.has_snapshots) {
         return;
@@ -233,8 +294,10 @@ bool CrashRun::collect() {
             for (uint64_t b = work.io->io.first; b < work.io->io.first + work.io->io.count; ++b) {
                 model_.put(work.node, b, work.tag_of(b));
             }
+            note_acknowledged(work);
         } else {
             EXPECT_EQ(work.io->code, Errc::kNoSpace);
+            model_.notes.erase(work.key);
         }
         works_.erase(works_.begin() + static_cast<ptrdiff_t>(i));
     }
@@ -259,7 +322,8 @@ void CrashRun::snapshot() {
     const uint32_t child = model_.next_id++;
     Model::State& old = model_.nodes[head];
     old.entry.is_frozen = true;
-    model_.nodes[child] = {.entry = {.id = child, .parent = head}, .contents = old.contents};
+    model_.nodes[child] = {
+        .entry = {.id = child, .parent = head}, .contents = old.contents, .owner = old.owner};
     node_.partition->set_node(model_.nodes[head].entry);
     node_.partition->set_node(model_.nodes[child].entry);
     node_.partition->resume_writes(head, child);
@@ -274,7 +338,8 @@ void CrashRun::clone() {
         if (state.entry.is_frozen && !state.entry.is_hidden && model_.nodes.size() < 9) {
             const uint32_t child = model_.next_id++;
             const Contents contents = state.contents;
-            model_.nodes[child] = {.entry = {.id = child, .parent = id}, .contents = contents};
+            model_.nodes[child] = {
+                .entry = {.id = child, .parent = id}, .contents = contents, .owner = child};
             node_.partition->set_node(model_.nodes[child].entry);
             model_.heads.push_back(child);
             return;
@@ -295,7 +360,11 @@ void CrashRun::remove() {
         return;
     }
     const uint32_t id = candidates[model_.random.below(candidates.size())];
-    std::erase(model_.heads, id);
+    if (std::erase(model_.heads, id) > 0) {
+        const uint32_t owner = model_.nodes[id].owner;
+        std::erase_if(model_.notes, [&](const auto& note) { return note.second.owner == owner; });
+        node_.partition->keep_notes(model_.owners());
+    }
     model_.nodes[id].entry.is_frozen = true;
     model_.nodes[id].entry.is_hidden = true;
     node_.partition->set_node(model_.nodes[id].entry);
@@ -344,12 +413,151 @@ void CrashRun::end_sweep() {
     swept_ = 0;
 }
 
+// --- Notes ---------------------------------------------------------------------------------------
+
+void CrashRun::continue_checkpoint() {
+    if (checkpoint_ != nullptr && checkpoint_->is_done()) {
+        const Status made = checkpoint_->result();
+        EXPECT_TRUE(made || made.error().code == Errc::kNoSpace);
+        checkpoint_.reset();
+    }
+    if (checkpoint_ == nullptr && mix_.has_notes && model_.random.chance(1, 60)) {
+        checkpoint_ = std::make_unique<Task<Status>>(node_.partition->checkpoint());
+    }
+}
+
+void CrashRun::add_note(Work& work) {
+    const PartitionIo& io = work.io->io;
+    const uint32_t owner = model_.nodes[work.node].owner;
+    if (model_.random.chance(1, 3)) {
+        // Sometimes all but a few, sometimes a few in the middle.
+        const uint64_t newest = model_.forgettable();
+        const uint64_t last = newest - model_.random.below(std::min<uint64_t>(newest, 20));
+        const uint64_t few = model_.random.below(std::min<uint64_t>(last, 8));
+        work.forget = {model_.random.chance(1, 2) ? 0 : last - few, last};
+        for (auto& [key, note] : model_.notes) {
+            note.may_be_gone = note.may_be_gone || (note.owner == owner && work.forget.has(key));
+        }
+    }
+    work.key = model_.take_key();
+    const NoteKind kind = io.op == PartitionOp::kWrite   ? NoteKind::kWrite
+                          : io.op == PartitionOp::kUnmap ? NoteKind::kUnmap
+                                                         : NoteKind::kAlone;
+    model_.notes[work.key] = {.owner = owner,
+                              .kind = kind,
+                              .first = io.first,
+                              .count = io.count,
+                              .submitted = work.submitted};
+    work.io->add_note(owner, work.key, work.forget);
+}
+
+void CrashRun::note_acknowledged(const Work& work) {
+    const auto found = model_.notes.find(work.key);
+    if (found == model_.notes.end()) {
+        return;
+    }
+    found->second.acknowledged = ++model_.clock;
+    for (auto& [key, note] : model_.notes) {
+        const bool was_there = note.acknowledged != 0 && note.acknowledged < work.submitted;
+        note.is_gone = note.is_gone ||
+                       (was_there && note.owner == found->second.owner && work.forget.has(key));
+    }
+}
+
+/// With no request: it is gone now, but a crash may bring it back.
+void CrashRun::forget() {
+    if (model_.heads.empty()) {
+        return;
+    }
+    const uint32_t head = model_.heads[model_.random.below(model_.heads.size())];
+    const uint32_t owner = model_.nodes[head].owner;
+    const uint64_t newest = model_.forgettable();
+    const NoteRange keys{0, newest - model_.random.below(std::min<uint64_t>(newest, 10))};
+    for (auto& [key, note] : model_.notes) {
+        note.may_be_gone = note.may_be_gone || (note.owner == owner && keys.has(key));
+    }
+    node_.partition->forget_notes(owner, keys);
+}
+
+/// What is there: each once, each as it was made, in an order in which it may have been
+/// acknowledged, and of nobody whose volume is gone.
+std::map<uint64_t, StoredNote> CrashRun::read_notes() {
+    std::map<uint64_t, StoredNote> all;
+    for (const uint32_t owner : model_.owners()) {
+        std::vector<StoredNote> notes = node_.partition->notes(owner);
+        uint64_t next_acknowledged = UINT64_MAX;  // Of those behind.
+        for (size_t i = notes.size(); i > 0; --i) {
+            const StoredNote& note = notes[i - 1];
+            const auto made = model_.notes.find(note.key);
+            if (made == model_.notes.end()) {
+                ADD_FAILURE() << "nobody made note " << note.key << " of " << owner;
+                continue;
+            }
+            const NoteState& state = made->second;
+            const auto bytes = TestPartitionIo::bytes_of_note(note.key);
+            EXPECT_TRUE(all.emplace(note.key, note).second) << "note " << note.key << " twice";
+            EXPECT_TRUE(std::ranges::equal(note.bytes(), bytes)) << "note " << note.key;
+            EXPECT_EQ(note.owner, state.owner);
+            EXPECT_EQ(note.kind, state.kind);
+            EXPECT_EQ(note.first, state.first);
+            EXPECT_EQ(note.count, state.count);
+            EXPECT_GT(next_acknowledged, state.submitted)
+                << "note " << note.key << " is before one that was acknowledged first";
+            if (state.acknowledged != 0) {
+                next_acknowledged = std::min(next_acknowledged, state.acknowledged);
+            }
+        }
+    }
+    for (const auto& [key, note] : model_.notes) {
+        const bool is_there = all.count(key) != 0;
+        EXPECT_FALSE(is_there && note.is_gone) << "note " << key << " was forgotten";
+        EXPECT_TRUE(is_there || note.acknowledged == 0 || note.may_be_gone)
+            << "note " << key << " is lost";
+    }
+    return all;
+}
+
+void CrashRun::verify_notes() {
+    for (const auto& [key, note] : read_notes()) {
+        EXPECT_NE(model_.notes.at(key).acknowledged, 0U) << "note " << key;
+    }
+}
+
+/// A note of a request that was not acknowledged is there if, and only if, its data is.
+void CrashRun::settle_notes(const std::deque<Work>& works, const std::map<size_t, int>& verdicts) {
+    const std::map<uint64_t, StoredNote> there = read_notes();
+    for (size_t w = 0; w < works.size(); ++w) {
+        const auto note = model_.notes.find(works[w].key);
+        const auto verdict = verdicts.find(w);
+        if (note == model_.notes.end() || verdict == verdicts.end() || verdict->second == 0) {
+            continue;
+        }
+        const bool has_data = verdict->second > 0;
+        const bool has_note = there.count(works[w].key) != 0;
+        EXPECT_TRUE(has_data || !has_note) << "note " << works[w].key << " without its data";
+        EXPECT_TRUE(!has_data || has_note || note->second.may_be_gone)
+            << "the data of note " << works[w].key << " without it";
+    }
+    for (auto note = model_.notes.begin(); note != model_.notes.end();) {
+        if (there.count(note->first) == 0) {
+            note = model_.notes.erase(note);
+            continue;
+        }
+        // It was not taken back, so it was as good as acknowledged.
+        if (note->second.acknowledged == 0) {
+            note->second.acknowledged = ++model_.clock;
+        }
+        ++note;
+    }
+}
+
 /// After a crash: what was not acknowledged happened or did not.
 void CrashRun::settle() {
     if (sweep_ != nullptr) {
         static_cast<void>(sweep_.release());  // It waits for ever, on a machine that is no more.
         swept_ = 0;
     }
+    static_cast<void>(checkpoint_.release());
     std::deque<Work> works;
     works.swap(works_);
     for (Work& work : works) {
@@ -357,6 +565,7 @@ void CrashRun::settle() {
             for (uint64_t b = work.io->io.first; b < work.io->io.first + work.io->io.count; ++b) {
                 model_.put(work.node, b, work.tag_of(b));
             }
+            note_acknowledged(work);
         }
     }
     std::erase_if(works, [](const Work& work) { return work.io->is_done; });
@@ -393,6 +602,7 @@ void CrashRun::settle() {
     for (const auto& [place, tag] : found) {
         model_.put(place.first, place.second, tag);
     }
+    settle_notes(works, verdicts);
 }
 
 void CrashRun::verify() {
@@ -450,6 +660,7 @@ TEST(PartitionCrash, WithoutACrashTheSameWorkComesToTheSame) {
         run.work(1500);
         run.drain();
         run.verify();
+        run.verify_notes();
         run.machine().check();
         ASSERT_FALSE(testing::Test::HasFailure());
     }

@@ -50,7 +50,7 @@ class TestPartitionIo {
             self.is_done = true;
             self.code = done.status ? Errc::kOk : done.status.error().code;
         };
-        if (op == PartitionOp::kUnmap) {
+        if (op == PartitionOp::kUnmap || op == PartitionOp::kNote) {
             return;
         }
         storage_ = std::make_unique_for_overwrite<std::byte[]>((count + 1) * kBlockBytes);
@@ -72,6 +72,20 @@ class TestPartitionIo {
         if (io.hold_link.is_linked()) {
             PartitionIoList::remove(io);
         }
+    }
+
+    /// A note whose bytes only its key has.
+    void add_note(uint32_t owner, uint64_t key, NoteRange forget = {}) {
+        note_bytes_ = bytes_of_note(key);
+        note_ = {.owner = owner, .key = key, .forget = forget, .bytes = note_bytes_};
+        io.note = &note_;
+    }
+    static std::vector<std::byte> bytes_of_note(uint64_t key) {
+        std::vector<std::byte> bytes(key % (kNoteBytesMax + 1));
+        for (size_t i = 0; i < bytes.size(); ++i) {
+            bytes[i] = static_cast<std::byte>(key * 31 + i);
+        }
+        return bytes;
     }
 
     void submit(Partition& partition) {
@@ -114,6 +128,8 @@ class TestPartitionIo {
   private:
     std::unique_ptr<std::byte[]> storage_;
     std::vector<iovec> pieces_;
+    std::vector<std::byte> note_bytes_;
+    Note note_;
     bool is_submitting_ = false;
 };
 
@@ -193,6 +209,12 @@ class PartitionNode {
     }
     Errc unmap(uint32_t id, uint64_t first, uint64_t count) {
         TestPartitionIo io(PartitionOp::kUnmap, id, first, count);
+        return run(io);
+    }
+    /// A note and no data.
+    Errc note(uint32_t id, uint32_t owner, uint64_t key, NoteRange forget = {}) {
+        TestPartitionIo io(PartitionOp::kNote, id, 0, 0);
+        io.add_note(owner, key, forget);
         return run(io);
     }
     uint64_t read(uint32_t id, uint64_t block) {
