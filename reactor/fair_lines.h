@@ -66,6 +66,11 @@ class FairLines {
     [[nodiscard]] static bool may_take(const FairLine& line, uint32_t free) {
         return line.waiters_.empty() && has_right(line, free);
     }
+    /// The first half of that.
+    [[nodiscard]] static bool has_right(const FairLine& line, uint32_t free) {
+        return line.used_count_ == 0 || !line.is_bounded_ ||
+               line.used_count_ < FairLine::kTimesFree * free;
+    }
     static void took(FairLine& line) { ++line.used_count_; }
     static void gave_back(FairLine& line) {
         BASALT_ASSERT(line.used_count_ > 0);
@@ -93,11 +98,6 @@ class FairLines {
 
   private:
     using LineList = IntrusiveList<FairLine, &FairLine::link_>;
-
-    [[nodiscard]] static bool has_right(const FairLine& line, uint32_t free) {
-        return line.used_count_ == 0 || !line.is_bounded_ ||
-               line.used_count_ < FairLine::kTimesFree * free;
-    }
 
     LineList waiting_;  // The lines that have waiters, the next to be served first.
 };

@@ -13,11 +13,12 @@ ConnectionRequests::ConnectionRequests(Connection& connection)
       claim_waiter_(
           [](void* self, Request& request) {
               static_cast<ConnectionRequests*>(self)->claim_granted(request);
+              return false;
           },
           this),
       backlog_waiter_(
           [](void* self, Request& request) {
-              static_cast<ConnectionRequests*>(self)->backlog_granted(request);
+              return static_cast<ConnectionRequests*>(self)->backlog_granted(request);
           },
           this) {
     own_.add(kRequestsBeforeConnect);
@@ -148,17 +149,15 @@ Request* ConnectionRequests::take_oldest(WaitingCommand& command) {
     return request;
 }
 
-void ConnectionRequests::backlog_granted(Request& request) {
+bool ConnectionRequests::backlog_granted(Request& request) {
     request.source_of_request = general_;
     if (!connection_.may_begin_oldest()) {
         put(request);
-        return;
+        return false;
     }
     use(request);
     connection_.begin_set_aside(request, backlog_.pop());
-    if (!backlog_.is_empty()) {
-        wait(backlog_waiter_, general_);  // Behind the others of its host.
-    }
+    return connection_.may_begin_oldest();
 }
 
 // --- The end -----------------------------------------------------------------------------------

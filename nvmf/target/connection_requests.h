@@ -100,7 +100,7 @@ class ConnectionRequests {
     void put(Request& request);
     void use(Request& request);
     void claim_granted(Request& request);
-    void backlog_granted(Request& request);
+    [[nodiscard]] bool backlog_granted(Request& request);
 
     Connection& connection_;
     RequestStore own_;

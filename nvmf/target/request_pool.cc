@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "nvmf/target/limits.h"
 #include "reactor/base/assert.h"
 
 namespace basalt::nvmf {
@@ -47,9 +48,25 @@ void RequestPool::serve() {
         if (waiter == nullptr) {
             return;
         }
+        serve(*waiter);
+    }
+}
+
+/// It counts as having taken one.
+void RequestPool::serve(RequestWaiter& waiter) {
+    FairLine& account = *waiter.account_;
+    for (uint32_t granted = 1;; ++granted) {
         Request* request = store_.take();
         BASALT_ASSERT(request != nullptr);
-        waiter->granted_(waiter->context_, *request);
+        if (!waiter.granted_(waiter.context_, *request)) {
+            return;
+        }
+        const uint32_t free = store_.free_count();
+        if (granted == kRequestsPerGrant || free == 0 || !FairLines::has_right(account, free)) {
+            lines_.wait(waiter, account);  // Behind the others of its host.
+            return;
+        }
+        FairLines::took(account);
     }
 }
 

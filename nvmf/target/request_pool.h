@@ -81,8 +81,9 @@ class RequestStore {
 /// Waits for a request of a pool. Embedded in the connection that needs it.
 class RequestWaiter : public FairWaiter {
   public:
-    /// Called from the reactor's loop, with a request that is now the waiter's.
-    using Granted = void (*)(void* context, Request& request);
+    /// Called from the reactor's loop, with a request that is now the waiter's. Returns whether it
+    /// wants another; it does not wait then, the pool sees to that.
+    using Granted = bool (*)(void* context, Request& request);
 
     /// `context` outlives the waiting.
     RequestWaiter(Granted granted, void* context) : granted_(granted), context_(context) {}
@@ -92,10 +93,12 @@ class RequestWaiter : public FairWaiter {
 
     Granted granted_;
     void* context_;
+    FairLine* account_ = nullptr;  // In whose line it waits.
 };
 
 /// Requests that the live I/O queues of one reactor share, each host with an account of what it
-/// holds. Who finds none waits in its host's line.
+/// holds. Who finds none waits in its host's line, and gets up to kRequestsPerGrant in its turn:
+/// what goes to the device together comes back together, and is answered by one send.
 ///
 /// Owner: RequestPools. Core: the reactor's.
 class RequestPool {
@@ -116,7 +119,10 @@ class RequestPool {
         return request;
     }
     /// After try_take() gave none.
-    void wait(RequestWaiter& waiter, FairLine& account) { lines_.wait(waiter, account); }
+    void wait(RequestWaiter& waiter, FairLine& account) {
+        waiter.account_ = &account;
+        lines_.wait(waiter, account);
+    }
     /// `request` was taken for `account`.
     void put(Request& request, FairLine& account) {
         store_.put(request);
@@ -131,6 +137,7 @@ class RequestPool {
 
   private:
     void serve();
+    void serve(RequestWaiter& waiter);
 
     Reactor& reactor_;
     RequestStore store_;

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "nvmf/target/limits.h"
 #include "reactor/sim/world.h"
 
 namespace basalt::nvmf {
@@ -55,14 +56,13 @@ class RequestPoolTest : public testing::Test {
         Taker(RequestPool& from, FairLine& whose)
             : pool(from),
               account(whose),
-              waiter([](void* self, Request& given) { static_cast<Taker*>(self)->got(given); },
-                     this) {}
-        void got(Request& given) {
-            held.push_back(&given);
-            if (held.size() < wanted) {
-                pool.wait(waiter, account);
-            }
-        }
+              waiter(
+                  [](void* self, Request& given) {
+                      auto& taker = *static_cast<Taker*>(self);
+                      taker.held.push_back(&given);
+                      return taker.held.size() < taker.wanted;
+                  },
+                  this) {}
         void take_all() {
             while (Request* request = pool.try_take(account)) {
                 held.push_back(request);
@@ -124,6 +124,53 @@ TEST_F(RequestPoolTest, ServesHostsInTurnAndNotFromWithinPut) {
     late.put_all();
     turn();
     rest.put_all();
+    greedy.put_all();
+}
+
+TEST_F(RequestPoolTest, GrantsSeveralInATurnButNotAllToTheFirst) {
+    RequestPool deep(world.add_reactor(world.add_node()), 0, 4 * kRequestsPerGrant);
+    for (FairLine* each : {&first, &second}) {
+        each->set_unbounded();
+    }
+    FairLine third;
+    third.set_unbounded();
+    Taker holder(deep, third);
+    holder.take_all();
+    Taker greedy(deep, first);
+    Taker sibling(deep, first);
+    Taker other(deep, second);
+    for (Taker* each : {&greedy, &sibling, &other}) {
+        each->wanted = 1000;
+        deep.wait(each->waiter, each->account);
+    }
+    const auto give_back = [&](uint32_t count) {
+        for (uint32_t i = 0; i < count; ++i) {
+            holder.put_one();
+        }
+        turn();
+    };
+    give_back(kRequestsPerGrant);
+    EXPECT_EQ(greedy.held.size(), kRequestsPerGrant);
+    EXPECT_EQ(other.held.size(), 0U);
+    give_back(3 * kRequestsPerGrant);
+    EXPECT_EQ(greedy.held.size(), kRequestsPerGrant) << "behind its sibling";
+    EXPECT_EQ(sibling.held.size(), kRequestsPerGrant);
+    EXPECT_EQ(other.held.size(), 2 * kRequestsPerGrant) << "a host of its own";
+    for (Taker* each : {&greedy, &sibling, &other}) {
+        each->put_all();
+    }
+}
+
+TEST_F(RequestPoolTest, ATurnEndsWhereTheShareOfTheHostEnds) {
+    Taker rest(pool, second);
+    rest.take_all();
+    Taker greedy(pool, first);
+    greedy.take_all();
+    greedy.wanted = 100;
+    pool.wait(greedy.waiter, first);
+    rest.put_all();
+    turn();
+    EXPECT_EQ(greedy.held.size(), kCount * 4 / 5);
     greedy.put_all();
 }
 

@@ -9,6 +9,7 @@
 #include "nvmf/wire/digest.h"
 #include "nvmf/wire/nqn.h"
 #include "nvmf/wire/pdu_codec.h"
+#include "test/nvmf/target/rightful_dnr.h"
 #include "test/nvmf/target/target_world.h"
 
 namespace basalt::nvmf {
@@ -152,7 +153,9 @@ class ScriptedHost : public SocketHandler {
             const Bytes pdu = next_pdu();
             BASALT_ASSERT(!pdu.empty());
             if (type_of(pdu) == PduType::kCapsuleResp) {
-                return as<CapsuleResp>(pdu).cqe;
+                const Cqe cqe = as<CapsuleResp>(pdu).cqe;
+                expect_rightful_dnr(cqe.status());
+                return cqe;
             }
             BASALT_ASSERT(type_of(pdu) == PduType::kC2hData);
             if (data != nullptr) {

@@ -118,7 +118,7 @@ TEST_F(TargetAna, SaysInIdentifyWhatLinuxInsistsOn) {
     EXPECT_EQ(controller.cmic & 8, 8);
     EXPECT_EQ(controller.oaes & kAnaNotices, kAnaNotices);
     EXPECT_EQ(controller.anacap, 0x1f);
-    EXPECT_GT(controller.anatt, 0);
+    EXPECT_EQ(controller.anatt, 10) << "EndsATransitionThatNobodyEnds holds it to that";
     EXPECT_EQ(controller.anagrpmax, 8U);
     EXPECT_EQ(controller.nanagrpid, 8U);
     EXPECT_GT(controller.mnan, 0U);

@@ -295,6 +295,39 @@ TEST_F(TargetCopy, MoreCopiesThanThereAreJobsWaitInLine) {
     EXPECT_TRUE(copy(9000, {{0, 1}}, 0, slow_nsid).status().ok());
 }
 
+TEST_F(TargetCopy, OneHostLeavesJobsToTheNext) {
+    constexpr std::string_view kOtherNqn = "nqn.2026-11.io.basalt:other";
+    constexpr uint32_t kCopies = 2 * kStepJobs - 2;
+    constexpr uint32_t kShare = 13;  // Of 16 jobs, for one host.
+    LateBdev& late = LateBdev::add(world, "Late");
+    connect();
+    ScriptedHost other_admin(world);
+    other_admin.host_number = 9;
+    const ControllerId other_id = other_admin.become_admin(TargetWorld::kNqn, 0, kOtherNqn);
+    ScriptedHost other(world);
+    other.host_number = 9;
+    ASSERT_TRUE(other.handshake());
+    ASSERT_TRUE(other.connect(QueueId(1), other_id, TargetWorld::kNqn, kOtherNqn).status().ok());
+    for (const ControllerId id : {cntlid, other_id}) {
+        world.expect_ok(
+            world.target->move_queue(std::string(TargetWorld::kNqn), id, QueueId(1), CoreId(0)));
+    }
+    world.world.run_for(kNsPerMs);
+    for (uint32_t i = 0; i < kCopies; ++i) {
+        io.send(copy_capsule(io, 1000 + i, {{i, 1}}, 0, late.nsid.raw()));
+    }
+    world.world.run_for(kNsPerMs);
+    EXPECT_EQ(late.held_count(), kShare);
+    other.send(copy_capsule(other, 2000, {{0, 1}}, 0, late.nsid.raw()));
+    world.world.run_for(kNsPerMs);
+    EXPECT_EQ(late.held_count(), kShare + 1);
+    late.release();
+    EXPECT_TRUE(other.completion().status().ok());
+    for (uint32_t i = 0; i < kCopies; ++i) {
+        EXPECT_TRUE(io.completion().status().ok());
+    }
+}
+
 TEST_F(TargetCopy, CanBeAborted) {
     add_slow_file();
     connect();

@@ -56,6 +56,15 @@ class TargetRate : public testing::Test {
         EXPECT_TRUE(cqe.status().ok());
         EXPECT_EQ((cqe.dw0.get() & 1U) == 0, is_aborted);
     }
+    /// `victim` is kVictim, and waits until it is aborted.
+    void expect_can_be_aborted(const Sqe& victim) {
+        io->send(io->capsule(victim));
+        expect_silence();
+        abort(true);
+        const Cqe cqe = io->completion();
+        EXPECT_EQ(cqe.cid(), CommandId(kVictim));
+        EXPECT_TRUE(cqe.status().is(status::kAbortRequested));
+    }
     void expect_silence() { EXPECT_TRUE(io->next_pdu(100 * kNsPerMs).empty()); }
 
     TargetWorld world{3};
@@ -66,12 +75,7 @@ class TargetRate : public testing::Test {
 TEST_F(TargetRate, AReadThatWaitsForItsHostsRateCanBeAborted) {
     limit_host(ios(1));
     spend();
-    send(nvme_cmd_read, kVictim);
-    expect_silence();
-    abort(true);
-    const Cqe cqe = io->completion();
-    EXPECT_EQ(cqe.cid(), CommandId(kVictim));
-    EXPECT_TRUE(cqe.status().is(status::kAbortRequested));
+    expect_can_be_aborted(transfer(nvme_cmd_read, kVictim, 1));
     // It has cost nothing.
     send(nvme_cmd_read, 11);
     EXPECT_TRUE(io->completion().status().ok());
@@ -80,12 +84,7 @@ TEST_F(TargetRate, AReadThatWaitsForItsHostsRateCanBeAborted) {
 TEST_F(TargetRate, AReadThatWaitsForItsDevicesRateCanBeAborted) {
     limit_device(ios(1));
     spend();
-    send(nvme_cmd_read, kVictim);
-    expect_silence();
-    abort(true);
-    const Cqe cqe = io->completion();
-    EXPECT_EQ(cqe.cid(), CommandId(kVictim));
-    EXPECT_TRUE(cqe.status().is(status::kAbortRequested));
+    expect_can_be_aborted(transfer(nvme_cmd_read, kVictim, 1));
     send(nvme_cmd_read, 11);
     EXPECT_TRUE(io->completion().status().ok());
 }
@@ -95,10 +94,7 @@ TEST_F(TargetRate, AVerifyInStepsThatWaitsForTheDevicesRateCanBeAborted) {
     spend();
     Sqe verify = make_command(nvme_cmd_verify, CommandId(kVictim), Nsid(1));
     set_range(verify, Lba(0), BlockCount(2000));
-    io->send(io->capsule(verify));
-    expect_silence();
-    abort(true);
-    EXPECT_TRUE(io->completion().status().is(status::kAbortRequested));
+    expect_can_be_aborted(verify);
 }
 
 TEST_F(TargetRate, AWriteWaitsForItsHostsRateBeforeItIsAskedForItsData) {
