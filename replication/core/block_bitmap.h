@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <span>
 #include <vector>
 
 #include "replication/core/types.h"
@@ -96,6 +99,37 @@ class BlockBitmap {
             }
         }
         return blocks_;
+    }
+
+    /// Copies the bits from `first` on, which `out` has room for, in whole words, little-endian;
+    /// those beyond the end are 0. `first` is a multiple of 64.
+    void save(uint64_t first, std::span<std::byte> out) const {
+        BASALT_ASSERT(first % 64 == 0);
+        const size_t at = first / 64;
+        const size_t count = std::min(out.size() / sizeof(uint64_t), words_.size() - at);
+        std::memcpy(out.data(), words_.data() + at, count * sizeof(uint64_t));
+        std::fill(out.begin() + static_cast<ptrdiff_t>(count * sizeof(uint64_t)),
+                  out.end(),
+                  std::byte{0});
+    }
+    /// Puts such bits back. False: some are beyond the end, and nobody knows what is set now.
+    [[nodiscard]] bool load(uint64_t first, std::span<const std::byte> in) {
+        BASALT_ASSERT(first % 64 == 0);
+        for (size_t i = 0; i < in.size() / sizeof(uint64_t); ++i) {
+            uint64_t word = 0;
+            std::memcpy(&word, in.data() + i * sizeof(word), sizeof(word));
+            const uint64_t block = first + i * 64;
+            const uint64_t left = block < blocks_ ? std::min<uint64_t>(blocks_ - block, 64) : 0;
+            if (left < 64 && (word >> left) != 0) {
+                return false;
+            }
+            if (left > 0) {
+                count_ -= static_cast<uint64_t>(std::popcount(words_[block / 64]));
+                count_ += static_cast<uint64_t>(std::popcount(word));
+                words_[block / 64] = word;
+            }
+        }
+        return true;
     }
 
   private:

@@ -394,7 +394,11 @@ void ReplicaCore::prepare_change(const Message& message) {
         case MessageKind::kCopyRead:
         case MessageKind::kCopy: return;
     }
-    change_.dirty = change_.dirty_change == DirtyChange::kReplaced ? &settle_dirty_ : &state_.dirty;
+    if (change_.dirty_change == DirtyChange::kReplaced) {
+        change_.dirty = &settle_dirty_;
+    } else if (change_.dirty_change == DirtyChange::kMore) {
+        change_.dirty = &state_.dirty;
+    }
 }
 
 void ReplicaCore::commit_control(const Message& message) {

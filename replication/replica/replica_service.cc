@@ -39,6 +39,8 @@ Task<Result<std::unique_ptr<ReplicaService>>> ReplicaService::open(
     Reactor& here, BlockBuffers& buffers, std::unique_ptr<ReplicaStore> store) {
     Result<std::unique_ptr<ReplicaState>> state = co_await store->load_state();
     if (!state) {
+        const Status stopped = co_await store->stop();
+        static_cast<void>(stopped);  // What matters is why it can't be used.
         co_return state.error();
     }
     co_return std::unique_ptr<ReplicaService>(

@@ -68,8 +68,8 @@ class ReplicaStore {
     /// not what was written, or not readable; kIo.
     virtual void load(StoreJob& job) = 0;
 
-    /// Ends it, after the last job is done. Errors: kIo: what remained to be tidied up was not; all
-    /// that was stored is durable nevertheless.
+    /// Ends it, after the last job is done, or after load_state() failed. Errors: kIo: what
+    /// remained to be tidied up was not; all that was stored is durable nevertheless.
     [[nodiscard]] virtual Task<Status> stop() = 0;
 };
 

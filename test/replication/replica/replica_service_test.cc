@@ -279,6 +279,13 @@ TEST_F(ReplicaServiceTest, SettlesOnWhatTheHeadSays) {
     EXPECT_EQ(disk_.state.dirty.count(), 6U);
     EXPECT_EQ(service_->state().dirty.count(), 6U);
     EXPECT_EQ(service_->state().agreed, Epoch(2));
+    // The same head goes on, and nobody is away any more.
+    Message carry_on = message(MessageKind::kCarryOn, {}, 3);
+    carry_on.tenure = Epoch(2);
+    EXPECT_EQ(answer(carry_on), Errc::kOk);
+    EXPECT_TRUE(disk_.state.dirty.empty());
+    EXPECT_TRUE(service_->state().dirty.empty());
+    EXPECT_EQ(disk_.state.window.entries().size(), 1U);
 }
 
 TEST_F(ReplicaServiceTest, TakesTheNextMessageFromInsideOfAnAnswer) {
