@@ -101,7 +101,10 @@ uint64_t TimerQueue::next_deadline_ns() const {
 
 uint32_t TimerQueue::expire(uint64_t now_ns, uint32_t count_max) {
     uint32_t count = 0;
-    while (count < count_max && root_ != nullptr && root_->deadline_ns_ <= now_ns) {
+    // What starts now waits for the next call: a delay of 0 lets everything else have its turn.
+    const uint64_t end = next_sequence_;
+    while (count < count_max && root_ != nullptr && root_->deadline_ns_ <= now_ns &&
+           root_->sequence_ < end) {
         Timer& timer = *root_;
         remove(timer);
         timer.run_(timer, timer.context_);

@@ -58,7 +58,7 @@ class TimerQueue {
     /// The earliest deadline, or UINT64_MAX when no timer runs.
     [[nodiscard]] uint64_t next_deadline_ns() const;
 
-    /// Runs up to `count_max` timers whose deadline is not after `now_ns`. Returns how many.
+    /// Runs up to `count_max` that are due at `now_ns`, none that is started meanwhile. How many?
     uint32_t expire(uint64_t now_ns, uint32_t count_max);
 
     /// Stops all timers.

@@ -78,9 +78,34 @@ TEST(TimerQueue, AnExpiringTimerMayStartItselfAndStopOthers) {
         &actors);
     actors.queue.start(actors.repeating, 10);
     actors.queue.start(actors.victim, 10);
-    EXPECT_EQ(actors.queue.expire(100, 100), 3U);
-    EXPECT_EQ(actors.count, 3);
+    for (int turn = 1; turn <= 3; ++turn) {
+        EXPECT_EQ(actors.queue.expire(100, 100), 1U) << "started meanwhile: waits for its turn";
+        EXPECT_EQ(actors.count, turn);
+    }
+    EXPECT_EQ(actors.queue.expire(100, 100), 0U);
     EXPECT_FALSE(actors.victim.is_running());
+}
+
+TEST(TimerQueue, WhatIsStartedMeanwhileHoldsUpNoneThatWasDue) {
+    struct Actors {
+        TimerQueue queue;
+        Timer first;
+        Timer second;
+        int count = 0;
+    } actors;
+    actors.first.set(
+        [](Timer& timer, void* context) {
+            auto& self = *static_cast<Actors*>(context);
+            self.queue.start(timer, 7);
+        },
+        &actors);
+    actors.second.set([](Timer&, void* context) { ++static_cast<Actors*>(context)->count; },
+                      &actors);
+    actors.queue.start(actors.first, 7);
+    actors.queue.start(actors.second, 7);
+    EXPECT_EQ(actors.queue.expire(7, 100), 2U);
+    EXPECT_EQ(actors.count, 1);
+    actors.queue.clear();
 }
 
 TEST(TimerQueue, StoppingAStoppedTimerDoesNothing) {

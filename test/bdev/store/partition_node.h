@@ -16,17 +16,19 @@
 
 namespace basalt::bdev::store::test {
 
-/// Passes everything on, and counts what changes the drive.
+/// Passes everything on, and counts what changes the drive: requests, and their blocks.
 class MeteredChannel final : public BdevChannel {
   public:
     explicit MeteredChannel(std::unique_ptr<BdevChannel> inner) : inner_(std::move(inner)) {}
     void submit(IoRequest& request) override {
         changes += request.op == IoOp::kRead ? 0U : 1U;
+        blocks_changed += request.op == IoOp::kRead ? 0U : request.count.raw();
         reads += request.op == IoOp::kRead ? 1U : 0U;
         inner_->submit(request);
     }
 
     uint64_t changes = 0;
+    uint64_t blocks_changed = 0;
     uint64_t reads = 0;
 
   private:

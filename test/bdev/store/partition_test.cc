@@ -1,5 +1,7 @@
 #include "bdev/store/partition.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "test/bdev/store/partition_node.h"
@@ -281,6 +283,37 @@ TEST_F(PartitionTest, ACheckpointSumsAPageAgainThatChangesMeanwhile) {
     reopen({{.id = 1}});
     EXPECT_EQ(node_.read(1, 1), 101U);
     EXPECT_EQ(node_.read(1, 2), 777U);
+}
+
+TEST_F(PartitionTest, ACheckpointOfManyPagesTakesManyTurns) {
+    constexpr uint64_t kPages = 110;        // And as many blocks of the log.
+    constexpr uint64_t kTurnPagesMax = 40;  // And what else is written in a turn.
+    node_.options.cache_pages = 8192;       // No checkpoint before ours.
+    reopen({{.id = 1}});
+    for (uint64_t i = 0; i < kPages; ++i) {
+        ASSERT_EQ(node_.write(1, i * 256, 1, 1 + i), Errc::kOk);
+    }
+    ASSERT_GT(node_.partition->stats().pages_dirty, kPages);
+
+    const uint64_t start = node_.channel->blocks_changed;
+    uint64_t last = start;
+    uint64_t most = 0;          // Blocks in one turn.
+    uint64_t turns_before = 0;  // The first of them.
+    Task<Status> checkpoint = node_.partition->checkpoint();
+    const auto is_over = [&] {
+        const uint64_t now = node_.channel->blocks_changed;
+        turns_before += now == start ? 1U : 0U;
+        most = std::max(most, now - last);
+        last = now;
+        return checkpoint.is_done();
+    };
+    ASSERT_TRUE(node_.world.run_until(is_over, PartitionNode::kWaitNs));
+    EXPECT_TRUE(checkpoint.result());
+    EXPECT_GE(node_.partition->stats().checkpoint_pages, kPages);
+    EXPECT_GT(turns_before, kPages / kTurnPagesMax) << "pages are summed in many turns";
+    EXPECT_LE(most, kTurnPagesMax);
+    reopen({{.id = 1}});
+    EXPECT_EQ(node_.read(1, (kPages - 1) * 256), kPages);
 }
 
 TEST_F(PartitionTest, ClosesAndOpensWithoutReplay) {
