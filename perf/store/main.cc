@@ -92,9 +92,13 @@ int main(int argc, char** argv) {
                    "4 KiB on a file: the store and a bare io_uring loop; 3 GiB of disk",
                    &compare_with_plain));
     add("snapshots", "what snapshots cost, on memory; 4 GiB of it", &measure_snapshots);
-    add("stalls",
-        "the slowest writes under snapshots and checkpoints, on memory; 4 GiB of it",
-        &measure_stalls);
+    CLI::App* stalls = add("stalls",
+                           "the slowest writes under snapshots and checkpoints, on memory; "
+                           "4 GiB of it",
+                           &measure_stalls);
+    stalls->add_flag("--untouched",
+                     options.is_untouched,
+                     "memory that was never used: each first write there is a page fault");
     CLI::App* scale =
         add("scale", "memory and opening of a large pool in a sparse file", &measure_scale);
     add_folder(scale);

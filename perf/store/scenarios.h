@@ -15,6 +15,7 @@ struct ScenarioOptions {
     uint64_t pool_bytes = uint64_t{1} << 40U;  ///< kScale: of the pool.
     uint32_t mapped_percent = 10;              ///< kScale: of it that is written.
     uint32_t cache_pages = 16384;              ///< Of 4 KiB, for the mapping.
+    bool is_untouched = false;  ///< Stalls: of memory that was never used, which faults.
 };
 
 /// Writes (each durable) and reads of 4 KiB on a file: through the store, and by a bare io_uring
