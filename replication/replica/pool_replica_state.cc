@@ -445,6 +445,9 @@ Task<void> PoolReplicaStore::checkpoint() {
         has_failed_ = true;
     }
     is_checkpointing_ = false;
+    if (!written && notes_.is_full()) {
+        fail_stores(written.error().code);  // They would wait for ever.
+    }
     Operation* retry = std::exchange(retries_, nullptr);
     while (retry != nullptr) {
         Operation& again = *std::exchange(retry, retry->next);

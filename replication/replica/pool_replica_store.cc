@@ -77,6 +77,7 @@ void PoolReplicaStore::store(StoreJob& job) {
     } else {
         stores_.push_back(job);
         run_lines();
+        consider_checkpoint();  // Should the last one have failed, and this wait for the next.
     }
 }
 
@@ -113,10 +114,20 @@ void PoolReplicaStore::run_lines() {
         operation.memory = job->data.bytes().data();
         transfer(operation, Operation::Step::kLoad);
     }
+    if (has_failed_) {
+        fail_stores(Errc::kIo);
+    }
     for (StoreJob* job = stores_.front(); job != nullptr && free_ != nullptr && !notes_.is_full();
          job = stores_.front()) {
         Jobs::remove(*job);
         begin_store(take_operation(*job));
+    }
+}
+
+/// Nothing that waits in line can be done.
+void PoolReplicaStore::fail_stores(Errc status) {
+    while (StoreJob* job = stores_.pop_front()) {
+        end_later(*job, status);
     }
 }
 
@@ -216,7 +227,7 @@ void PoolReplicaStore::noted(Operation& operation) {
     const Status status = operation.noted.status;
     if (status) {
         end(operation, Errc::kOk);
-    } else if (status.error().code == Errc::kNoMemory && !operation.has_retried) {
+    } else if (status.error().code == Errc::kNoMemory && !operation.has_retried && !has_failed_) {
         // A checkpoint lets go of all of ours.
         operation.has_retried = true;
         operation.next = std::exchange(retries_, &operation);

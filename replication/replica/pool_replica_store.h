@@ -128,6 +128,7 @@ class PoolReplicaStore final : public ReplicaStore {
 
     // Blocks (pool_replica_store.cc).
     void run_lines();
+    void fail_stores(Errc status);
     void begin_store(Operation& operation);
     void put_together(Operation& operation);
     void write(Operation& operation);

@@ -85,7 +85,11 @@ class ReplicaNode final : public ReplyPort {
         last_window.assign(reply.window.begin(), reply.window.end());
         last_data = std::move(data);
         if (reply.kind == MessageKind::kWrite) {
-            EXPECT_EQ(reply.status, Errc::kOk);
+            if (reply.status != Errc::kOk) {
+                EXPECT_TRUE(may_fail) << describe(reply.status);
+                ++failures;
+                return;
+            }
             Write& write = writes.at(reply.number);
             write.is_acknowledged = true;
             if (away) {
@@ -248,6 +252,8 @@ class ReplicaNode final : public ReplyPort {
     uint64_t ids = 0;
     OpNumber watermark{};
     bool away = false;
+    bool may_fail = false;
+    uint32_t failures = 0;
     std::map<OpNumber, Write> writes{};
     BlockBitmap must_be_dirty{kBlocks};
     const BlockBitmap* may_be_dirty = nullptr;  ///< What is to replace it is under way.
@@ -440,6 +446,28 @@ TEST_F(PoolReplicaTest, DrawsALineOnce) {
     EXPECT_EQ(replica_.port->state().generation, next.number);
     EXPECT_TRUE(replica_.port->state().window.has({next.number, {}}));
     EXPECT_EQ(replica_.node.pool->catalogue().snapshots().size(), 2U);
+    replica_.check();
+}
+
+TEST_F(PoolReplicaTest, AnswersAllWhenTheDriveHasFailed) {
+    for (uint32_t i = 0; i < 20; ++i) {
+        write(i % 16);
+    }
+    replica_.may_fail = true;
+    replica_.node.world.faults().write_error_ppm = 1'000'000;
+    for (uint32_t i = 0; i < 20; ++i) {
+        replica_.send_write(replica_.prepare_write({i % 16, 1}));
+    }
+    EXPECT_TRUE(replica_.node.world.run_until([this] { return replica_.outstanding == 0; },
+                                              kNsPerSecond * 10));
+    EXPECT_GT(replica_.failures, 0U);
+    // From then on nothing is taken, not even when the drive is well again.
+    replica_.node.world.faults() = sim::calm();
+    EXPECT_EQ(replica_.answer(replica_.prepare_write({0, 1}), replica_.filled(1, 1)), Errc::kIo);
+    Message carry = replica_.message(MessageKind::kCarryOn);
+    carry.epoch = Epoch(9);
+    EXPECT_EQ(replica_.answer(carry), Errc::kIo);
+    EXPECT_EQ(replica_.cut_power(), Errc::kOk);
     replica_.check();
 }
 
