@@ -87,6 +87,12 @@ std::string Session::explain(Error error, const char* doing) const {
     if (error.code == Errc::kTimedOut) {
         return fmt::format("no answer from {} while {}", where, doing);
     }
+    if (error.code == Errc::kProtocol && !options_.host.tls.identity.empty()) {
+        return fmt::format(
+            "{} refuses TLS, or does not speak it or NVMe/TCP as it should (the log "
+            "above says more)",
+            where);
+    }
     if (error.code == Errc::kProtocol) {
         return fmt::format("{} does not speak NVMe/TCP as it should ({})", where, doing);
     }
