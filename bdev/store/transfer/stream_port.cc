@@ -1,10 +1,10 @@
 #include "bdev/store/transfer/stream_port.h"
 
 #include <algorithm>
-#include <coroutine>
 #include <utility>
 
 #include "reactor/base/assert.h"
+#include "reactor/file_call.h"
 
 namespace basalt::bdev::store {
 
@@ -14,43 +14,6 @@ namespace {
 /// pipe of 1 MiB, 1 ms is enough for 1 GB/s.
 constexpr uint64_t kPauseNs = kNsPerMs;
 constexpr uint64_t kPauseMaxNs = 32 * kNsPerMs;
-
-/// `co_await FileCall(...)`: goes on when the file has done it.
-class [[nodiscard]] FileCall {
-  public:
-    FileCall(Storage& storage, FileRequest::Op op, FileHandle file) : storage_(storage) {
-        request_.op = op;
-        request_.file = file;
-    }
-    void set_memory(uint64_t offset_bytes, std::byte* memory, size_t bytes) {
-        piece_ = {memory, bytes};
-        request_.offset_bytes = offset_bytes;
-        request_.length_bytes = bytes;
-        request_.pieces = &piece_;
-        request_.piece_count = 1;
-    }
-
-    [[nodiscard]] bool await_ready() const { return false; }
-    void await_suspend(std::coroutine_handle<> awaiter) {
-        request_.awaiter = awaiter;
-        request_.done.set_run([](Event& event, Reactor&) {
-            static_cast<Request&>(DoneEvent<FileRequest>::request_of(event)).awaiter.resume();
-        });
-        storage_.submit(request_);
-    }
-    void await_resume() const {}
-
-    [[nodiscard]] const FileRequest& request() const { return request_; }
-
-  private:
-    struct Request : FileRequest {
-        std::coroutine_handle<> awaiter;
-    };
-
-    Storage& storage_;
-    Request request_;
-    iovec piece_{};
-};
 
 }  // namespace
 
@@ -146,9 +109,8 @@ Task<Status> StreamPort::write(std::span<const std::byte> data) {
 
 Task<Status> StreamPort::transfer(FileRequest::Op op, std::byte* memory, size_t bytes) {
     FileCall call(control_.storage(), op, file_.handle);
-    call.set_memory(bytes_moved_, memory, bytes);
-    co_await call;
-    const Status status = call.request().status;
+    call.set_memory(bytes_moved_, std::span(memory, bytes));
+    const Status status = co_await call;
     bytes_moved_ += status ? bytes : call.request().progress_bytes;
     co_return status;
 }
@@ -158,8 +120,8 @@ Task<Status> StreamPort::flush() {
         co_return kOk;
     }
     FileCall call(control_.storage(), FileRequest::Op::kFlush, file_.handle);
-    co_await call;
-    co_return call.request().status;
+    const Status status = co_await call;
+    co_return status;
 }
 
 void StreamPort::close() {

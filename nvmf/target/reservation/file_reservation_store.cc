@@ -1,51 +1,8 @@
 #include "nvmf/target/reservation/file_reservation_store.h"
 
-#include <coroutine>
+#include "reactor/file_call.h"
 
 namespace basalt::nvmf {
-
-namespace {
-
-/// `co_await transfer(reactor, op, file, offset, memory)`: one request to a file.
-class [[nodiscard]] Transfer {
-  public:
-    Transfer(Reactor& reactor, FileRequest::Op op, FileHandle file, uint64_t offset_bytes)
-        : reactor_(reactor) {
-        request_.op = op;
-        request_.file = file;
-        request_.offset_bytes = offset_bytes;
-    }
-    void set_memory(std::span<std::byte> memory) {
-        piece_ = {memory.data(), memory.size()};
-        request_.length_bytes = memory.size();
-        request_.pieces = &piece_;
-        request_.piece_count = 1;
-    }
-
-    [[nodiscard]] bool await_ready() const { return false; }
-    void await_suspend(std::coroutine_handle<> awaiter) {
-        awaiter_ = awaiter;
-        request_.self = this;
-        request_.done.set_run([](Event& event, Reactor&) {
-            static_cast<Request&>(DoneEvent<FileRequest>::request_of(event))
-                .self->awaiter_.resume();
-        });
-        reactor_.storage().submit(request_);
-    }
-    [[nodiscard]] Status await_resume() const { return request_.status; }
-
-  private:
-    struct Request : FileRequest {
-        Transfer* self = nullptr;
-    };
-
-    Reactor& reactor_;
-    Request request_;
-    iovec piece_{};
-    std::coroutine_handle<> awaiter_;
-};
-
-}  // namespace
 
 Result<std::unique_ptr<ReservationStore>> FileReservationStore::open(Reactor& control,
                                                                      FileSystem& files,
@@ -68,8 +25,8 @@ Result<std::unique_ptr<ReservationStore>> FileReservationStore::open(Reactor& co
 Task<Result<std::optional<ReservationState>>> FileReservationStore::load(bdev::Uuid uuid) {
     uuid_ = uuid;
     if (!is_empty_) {
-        Transfer read(control_, FileRequest::Op::kRead, file_, 0);
-        read.set_memory(page_->bytes);
+        FileCall read(control_.storage(), FileRequest::Op::kRead, file_);
+        read.set_memory(0, page_->bytes);
         const Status outcome = co_await read;
         if (!outcome) {
             co_return outcome.error();
@@ -106,9 +63,8 @@ Task<Status> FileReservationStore::save(ReservationState state) {
     const uint64_t number = last_number_ + 1;
     const auto memory = slot(number);
     encode_record({.number = number, .uuid = uuid_, .state = std::move(state)}, memory);
-    Transfer write(
-        control_, FileRequest::Op::kWriteDurable, file_, number % 2 * kReservationSlotBytes);
-    write.set_memory(memory);
+    FileCall write(control_.storage(), FileRequest::Op::kWriteDurable, file_);
+    write.set_memory(number % 2 * kReservationSlotBytes, memory);
     const Status outcome = co_await write;
     if (outcome) {
         last_number_ = number;
