@@ -38,4 +38,14 @@ inline constexpr uint64_t kSlowUs = 50'000;
 inline constexpr uint64_t kDropTimeoutUs = 5'000'000;
 inline constexpr uint64_t kTakeoverWaitUs = 1'000'000;
 
+/// What a replica that comes back is sent a second at most: a quarter of what 10 Gbit/s carry.
+inline constexpr uint64_t kResyncBytesPerSecond = uint64_t{256} << 20;
+
+/// For so long copies may make up for what they were not allowed before, so that the rate is kept
+/// although time is told some 20 times a second only.
+inline constexpr uint64_t kResyncBurstUs = 100'000;
+
+/// After a host's request copies stand back for so long: one at a time.
+inline constexpr uint64_t kHostFirstUs = 10'000;
+
 }  // namespace basalt::replication

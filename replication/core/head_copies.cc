@@ -205,13 +205,33 @@ bool HeadCore::is_quiet(uint64_t block, uint32_t source, ReplicaSet target) cons
     return true;
 }
 
+/// Whether the rate has room for another copy, and hosts do.
+bool HeadCore::may_copy() const {
+    const bool is_busy = now_us_ - host_us_ < kHostFirstUs;
+    const auto under_way = std::count_if(copies_.begin(), copies_.end(), [](const Copy& copy) {
+        return copy.purpose == Copy::Purpose::kJoin;
+    });
+    return (!is_busy || under_way == 0) && copied_us_ <= now_us_;
+}
+
+void HeadCore::charge_copy(uint32_t blocks) {
+    if (settings_.resync_bytes_per_second == 0) {
+        return;
+    }
+    const uint64_t earliest_us = now_us_ - std::min(now_us_, kResyncBurstUs);
+    copied_us_ = std::max(copied_us_, earliest_us) +
+                 uint64_t{blocks} * kBlockBytes * 1'000'000 / settings_.resync_bytes_per_second;
+}
+
 /// Starts a copy at `block` if it may begin there. False if there is no room for another.
-bool HeadCore::copy_run(uint64_t block, uint64_t end, uint32_t source) {
-    Copy* copy = free_copy(2 * kReplicasMax);
+/// `is_urgent`: the watermark waits for it.
+bool HeadCore::copy_run(uint64_t block, uint64_t end, uint32_t source, bool is_urgent) {
+    Copy* copy = is_urgent || may_copy() ? free_copy(2 * kReplicasMax) : nullptr;
     if (copy == nullptr) {
         return false;
     }
     uint32_t count = 0;
+    end = std::min(end, boundary_after(block));
     while (block + count < end && count < kRangeBlocksMax && todo_.has(block + count) &&
            is_quiet(block + count, source, join_)) {
         ++count;
@@ -222,6 +242,7 @@ bool HeadCore::copy_run(uint64_t block, uint64_t end, uint32_t source) {
                      .source = source,
                      .target = static_cast<uint32_t>(std::countr_zero(join_.bits()))};
         start_copy(*copy);
+        charge_copy(count);
     }
     return true;
 }
@@ -239,7 +260,7 @@ void HeadCore::copy_for_join() {
             continue;
         }
         for (uint64_t block = op.range.first; block < op.range.end(); ++block) {
-            if (todo_.has(block) && !copy_run(block, op.range.end(), source)) {
+            if (todo_.has(block) && !copy_run(block, op.range.end(), source, true)) {
                 return;
             }
         }
@@ -257,7 +278,7 @@ void HeadCore::copy_for_join() {
             todo_cursor_ = 0;
             continue;
         }
-        if (!copy_run(block, settings_.blocks, source)) {
+        if (!copy_run(block, settings_.blocks, source, false)) {
             break;
         }
         todo_cursor_ = block + 1;

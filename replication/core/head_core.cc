@@ -56,7 +56,10 @@ HeadCore::Actions HeadCore::apply(const HeadEvent& event) {
             lease_until_us_ = std::max(lease_until_us_, event.lease_until_us);
             check_held();
             break;
-        case HeadEvent::Kind::kTick: tick(); break;
+        case HeadEvent::Kind::kTick:
+            is_short_ = event.is_short;
+            tick();
+            break;
         case HeadEvent::Kind::kStop: stop(false); break;
     }
     if (wants_room_ && state_ == State::kOpen && ops_.size() < settings_.window_ops) {
@@ -93,6 +96,7 @@ uint32_t HeadCore::quorum() const {
 
 Errc HeadCore::check_range(BlockRange range) const {
     if (range.count == 0 || range.count > kRangeBlocksMax ||
+        range.first + range.count > boundary_after(range.first) ||
         range.first / settings_.chunk_blocks !=
             (range.first + range.count - 1) / settings_.chunk_blocks) {
         return Errc::kInvalidArgument;
@@ -233,6 +237,31 @@ void HeadCore::tick() {
     copy_for_join();
     place_all();
     spread_watermark();
+}
+
+bool HeadCore::is_at_rest() const {
+    if (state_ == State::kIdle) {
+        return true;
+    }
+    if (state_ != State::kOpen || has_pending_ || live_ != set_ || !join_.empty() ||
+        !ops_.empty() || reads_under_way_ > 0) {
+        return false;
+    }
+    for (const Copy& copy : copies_) {
+        if (copy.purpose != Copy::Purpose::kNone) {
+            return false;
+        }
+    }
+    for (uint32_t i = 0; i < settings_.replicas; ++i) {
+        const Peer& peer = peers_[i];
+        const bool is_well = peer.is_linked && peer.is_at_epoch && !peer.has_failed &&
+                             peer.unanswered == 0 && peer.told_watermark == watermark_;
+        // One that is not in the set can only come back.
+        if (set_.has(i) ? !is_well : peer.is_linked && !peer.has_failed) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void HeadCore::on_reply(uint32_t replica, const Reply& reply) {

@@ -46,6 +46,9 @@ class HeadCore {
     [[nodiscard]] OpNumber watermark() const { return watermark_; }
     [[nodiscard]] OpNumber generation() const { return generation_; }
     [[nodiscard]] uint32_t ops() const { return ops_.size(); }
+    [[nodiscard]] uint32_t reads() const { return reads_under_way_; }
+    /// Nothing will come of time alone: kTick may be left out until there is another event.
+    [[nodiscard]] bool is_at_rest() const;
     /// Blocks that the joining replica still lacks.
     [[nodiscard]] uint64_t blocks_to_copy() const { return todo_.count(); }
     /// Blocks that a replica which is away may lack.
@@ -166,6 +169,8 @@ class HeadCore {
 
     // head_members.cc
     void consider_members();
+    void consider_joining();
+    [[nodiscard]] bool is_silent(const Peer& peer) const;
     [[nodiscard]] ReplicaSet failed_members();
     void consider_drop();
     void consider_join();
@@ -203,7 +208,9 @@ class HeadCore {
     void overtake_copies(BlockRange range);
     void repair(BlockRange range, uint32_t source, ReplicaSet targets);
     void copy_for_join();
-    [[nodiscard]] bool copy_run(uint64_t block, uint64_t end, uint32_t source);
+    [[nodiscard]] bool copy_run(uint64_t block, uint64_t end, uint32_t source, bool is_urgent);
+    [[nodiscard]] bool may_copy() const;
+    void charge_copy(uint32_t blocks);
     [[nodiscard]] bool is_quiet(uint64_t block, uint32_t source, ReplicaSet target) const;
     [[nodiscard]] uint32_t copy_source(ReplicaSet from) const;
     [[nodiscard]] ReplicaSet at_epoch() const;
@@ -215,6 +222,9 @@ class HeadCore {
     uint64_t now_us_ = 0;
     uint64_t ids_ = 0;
     bool wants_room_ = false;
+    bool is_short_ = false;   ///< Hosts wait for memory that writes under way hold.
+    uint64_t host_us_ = 0;    ///< When a host last asked for something.
+    uint64_t copied_us_ = 0;  ///< Until then copies have used the rate that they may have.
 
     Epoch epoch_;
     Epoch tenure_;
@@ -236,6 +246,7 @@ class HeadCore {
     uint64_t todo_cursor_ = 0;
     ReplicaSet unreadable_;  ///< Could not read what shall be copied.
     std::vector<Read> reads_;
+    uint32_t reads_under_way_ = 0;
     uint32_t read_turn_ = 0;
     std::vector<Copy> copies_;
 

@@ -6,9 +6,32 @@ void HeadCore::consider_members() {
     if (state_ != State::kOpen || has_pending_) {
         return;
     }
+    consider_joining();
     consider_drop();
     consider_join();
     consider_joined();
+}
+
+/// Not there, or without a word, for too long. When there is no room for more writes because of
+/// those that it does not have, too long is soon: hosts must not wait for it.
+bool HeadCore::is_silent(const Peer& peer) const {
+    const bool is_short =
+        is_short_ || ops_.size() >= settings_.window_ops - settings_.window_ops / 4;
+    const uint64_t silent_us = now_us_ - peer.silent_since_us;
+    if (!peer.is_linked) {
+        return is_short || silent_us >= settings_.drop_timeout_us;
+    }
+    return peer.unanswered > 0 &&
+           silent_us >= (is_short ? settings_.slow_us : settings_.drop_timeout_us);
+}
+
+/// The one that comes back keeps the watermark from moving, as a member does.
+void HeadCore::consider_joining() {
+    for (uint32_t i = 0; i < settings_.replicas; ++i) {
+        if (join_.has(i) && is_silent(peers_[i])) {
+            reset_link(i);
+        }
+    }
 }
 
 /// Those of the set that have been silent, or not there, for too long, or can't go on.
@@ -19,9 +42,7 @@ ReplicaSet HeadCore::failed_members() {
         if (!set_.has(i)) {
             continue;
         }
-        const bool waits = !peer.is_linked || peer.unanswered > 0;
-        if (peer.has_failed ||
-            (waits && now_us_ - peer.silent_since_us >= settings_.drop_timeout_us)) {
+        if (peer.has_failed || is_silent(peer)) {
             failed.add(i);
         }
         // It answers, but one write has not come back: nothing can be forgotten because of it.

@@ -33,6 +33,7 @@ struct HeadEvent {
     WriteKind write = WriteKind::kData;
     uint64_t data = 0;
     const Reply* reply = nullptr;  ///< Lives until apply() returns.
+    bool is_short = false;         ///< kTick: hosts wait for memory that writes under way hold.
     bool is_granted = false;
     uint64_t lease_until_us = 0;
 };

@@ -19,6 +19,8 @@ void HeadCore::host_read(const HeadEvent& event) {
         return;
     }
     *free = Read{.state = Read::State::kAsking, .tag = event.tag, .range = event.range};
+    ++reads_under_way_;
+    host_us_ = now_us_;
     free->wanted = std::min(settings_.read_quorum, (live_ & set_).count());
     for (uint32_t i = 0; i < ops_.size(); ++i) {
         const Op& op = ops_[i];
@@ -209,6 +211,7 @@ void HeadCore::finish_read(Read& read, Errc status) {
     }
     answer(read.tag, status, chosen);
     read.state = Read::State::kFree;
+    --reads_under_way_;
 }
 
 void HeadCore::check_held() {

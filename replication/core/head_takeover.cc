@@ -238,7 +238,8 @@ bool HeadCore::copy_dirty(uint32_t replica) {
         return false;
     }
     uint32_t count = 1;
-    while (count < kRangeBlocksMax && is_next(first + count)) {
+    const uint64_t end = boundary_after(first);
+    while (count < kRangeBlocksMax && first + count < end && is_next(first + count)) {
         ++count;
     }
     if (copy_settled(replica, {first, count}, winner_of(first))) {

@@ -14,6 +14,7 @@ void HeadCore::host_write(const HeadEvent& event) {
         act(HeadAction::Kind::kLater).tag = event.tag;
         return;
     }
+    host_us_ = now_us_;
     Op op{.number = {epoch_, ++count_},
           .range = is_snapshot ? BlockRange{} : event.range,
           .generation = generation_,

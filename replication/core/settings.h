@@ -21,10 +21,12 @@ struct Settings {
 
     uint32_t window_ops = kWindowOpsMax;
     uint32_t reads = kReadsMax;
-    uint32_t resync_copies = 4;  ///< Copies under way while a replica comes back.
+    uint32_t resync_copies = 4;  ///< Copies under way while a replica comes back; one if hosts ask.
+    uint64_t resync_bytes_per_second = kResyncBytesPerSecond;  ///< 0: as fast as it goes.
 
-    uint64_t read_timeout_us = kReadTimeoutUs;    ///< Then another replica is asked.
-    uint64_t slow_us = kSlowUs;                   ///< Silent for so long: reads avoid it.
+    uint64_t read_timeout_us = kReadTimeoutUs;  ///< Then another replica is asked.
+    /// Silent for so long: reads avoid it, and it is dropped if hosts would wait because of it.
+    uint64_t slow_us = kSlowUs;
     uint64_t drop_timeout_us = kDropTimeoutUs;    ///< Silent for so long: it is dropped.
     uint64_t takeover_wait_us = kTakeoverWaitUs;  ///< How long a new head waits for all.
 

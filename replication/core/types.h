@@ -40,6 +40,11 @@ struct BlockRange {
     }
 };
 
+/// The first block after `block` that no range with `block` in it has.
+[[nodiscard]] constexpr uint64_t boundary_after(uint64_t block) {
+    return (block / kRangeBoundaryBlocks + 1) * kRangeBoundaryBlocks;
+}
+
 /// A set of replicas. A value.
 class ReplicaSet {
   public:
