@@ -1,0 +1,252 @@
+// Epochs that never repeat, sets that are never forgotten, one head at a time.
+
+#include "replication/head/static_authority.h"
+
+#include <cstring>
+#include <deque>
+
+#include <gtest/gtest.h>
+
+#include "reactor/sim/world.h"
+#include "test/reactor/may_leak.h"
+
+namespace basalt::replication {
+namespace {
+
+constexpr bdev::Uuid kVolume{{1, 2, 3}};
+using Slot = std::array<std::byte, kMapSlotBytes>;
+
+TEST(MapRecord, HasTheBytesOfItsFormat) {
+    Slot slot{};
+    encode_map_record({kVolume, Epoch(5), ReplicaSet(5)}, slot);
+    Slot golden{};
+    std::memcpy(golden.data(), "BSLTMAP1", 8);
+    const auto put = [&golden](size_t at, uint8_t value) { golden[at] = std::byte{value}; };
+    put(8, 1), put(9, 2), put(10, 3);
+    put(24, 5);
+    put(32, 5);
+    std::copy_n(slot.begin() + 44, 4, golden.begin() + 44);  // The checksum.
+    EXPECT_EQ(slot, golden);
+    const MapRecord same{kVolume, Epoch(5), ReplicaSet(5)};
+    EXPECT_EQ(decode_map_record(slot).value(), same);
+}
+
+TEST(MapRecord, NoChangedBitGoesUnnoticed) {
+    Slot good{};
+    EXPECT_EQ(decode_map_record(good).error().code, Errc::kNotFound);
+    encode_map_record({kVolume, Epoch(9), ReplicaSet(7)}, good);
+    for (size_t bit = 0; bit < 48 * 8; ++bit) {
+        Slot bad = good;
+        bad[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+        const Result<MapRecord> record = decode_map_record(bad);
+        ASSERT_FALSE(record) << bit;
+        EXPECT_EQ(record.error().code, Errc::kDataCorrupt);
+    }
+}
+
+/// Remembers what it was told.
+class User final : public MapUser {
+  public:
+    void granted(Epoch to, ReplicaSet with) override {
+        epoch = to;
+        set = with;
+        ++grants;
+        is_other = false;
+    }
+    void other_chosen() override { is_other = true; }
+    void set_answered(Epoch, bool is_granted) override { sets.push_back(is_granted); }
+    void open_answered(Epoch, bool is_granted, uint64_t) override { opens.push_back(is_granted); }
+    void lease_answered(Epoch, bool is_granted, uint64_t) override { leases.push_back(is_granted); }
+
+    Epoch epoch;
+    ReplicaSet set;
+    uint32_t grants = 0;
+    bool is_other = false;
+    std::deque<bool> sets;
+    std::deque<bool> opens;
+    std::deque<bool> leases;
+};
+
+/// Two heads on cores of their own, and the authority on a third.
+class AuthorityWorld {
+  public:
+    explicit AuthorityWorld(uint64_t seed = 1) : world(seed), node(world.add_node()) { boot(); }
+
+    void boot() {
+        for (Reactor*& core : cores) {
+            core = &world.add_reactor(node);
+        }
+        ASSERT_EQ(open().error().code, Errc::kOk);
+        for (uint32_t i = 0; i < 2; ++i) {
+            users[i] = User();
+            ports[i] = &authority->add_port(*cores[i]);
+            ports[i]->start(users[i]);
+        }
+    }
+    Status open(bdev::Uuid volume = kVolume, uint32_t replicas = 3) {
+        const StaticAuthorityOptions options{
+            .volume = volume, .replicas = replicas, .lease_us = 100'000, .path = "/map"};
+        auto opening = StaticAuthority::open(*cores[2], world.file_system(node), options);
+        EXPECT_TRUE(world.run_until([&] { return opening.is_done(); }, kNsPerSecond));
+        auto opened = opening.result();
+        if (!opened) {
+            return opened.error();
+        }
+        authority = std::move(opened).value();
+        return kOk;
+    }
+    void close() {
+        for (MapAuthority* port : ports) {
+            port->stop();
+        }
+        auto closing = authority->close();
+        EXPECT_TRUE(world.run_until([&] { return closing.is_done(); }, kNsPerSecond));
+        authority.reset();
+    }
+    void settle() { EXPECT_TRUE(world.run_until_idle(kNsPerSecond)); }
+
+    sim::World world;
+    sim::NodeId node;
+    std::array<Reactor*, 3> cores{};
+    std::unique_ptr<StaticAuthority> authority;
+    std::array<User, 2> users;
+    std::array<MapAuthority*, 2> ports{};
+};
+
+TEST(StaticAuthority, TheFirstThatAsksIsTheHead) {
+    AuthorityWorld of;
+    of.ports[0]->ask_grant(Claim::kIfFree);
+    of.settle();
+    EXPECT_EQ(of.users[0].epoch, Epoch(1));
+    EXPECT_EQ(of.users[0].set, ReplicaSet(7));
+    of.ports[1]->ask_grant(Claim::kIfFree);
+    of.settle();
+    EXPECT_EQ(of.users[1].grants, 0U);
+    EXPECT_TRUE(of.users[1].is_other);
+    EXPECT_FALSE(of.users[0].is_other);
+    of.ports[0]->ask_set(Epoch(1), ReplicaSet(3));
+    of.settle();
+    EXPECT_EQ(of.users[0].sets, std::deque<bool>({true}));
+    EXPECT_EQ(of.authority->epoch(), Epoch(2));
+    // The old epoch again, and sets of replicas that are not there.
+    of.ports[0]->ask_set(Epoch(1), ReplicaSet(1));
+    of.settle();
+    of.ports[0]->ask_set(Epoch(2), ReplicaSet(8));
+    of.settle();
+    of.ports[0]->ask_set(Epoch(2), ReplicaSet());
+    of.settle();
+    EXPECT_EQ(of.users[0].sets, std::deque<bool>({true, false, false, false}));
+    EXPECT_EQ(of.authority->set(), ReplicaSet(3));
+    // Its turn comes when the first one has gone.
+    of.ports[0]->stop();
+    of.settle();
+    EXPECT_EQ(of.users[1].epoch, Epoch(3));
+    EXPECT_EQ(of.users[1].set, ReplicaSet(3));
+    of.close();
+}
+
+TEST(StaticAuthority, AskingAgainIsANewEpoch) {
+    AuthorityWorld of;
+    for (uint64_t i = 1; i <= 3; ++i) {
+        of.ports[0]->ask_grant(Claim::kIfFree);
+        of.settle();
+        EXPECT_EQ(of.users[0].epoch, Epoch(i));
+    }
+    of.close();
+}
+
+TEST(StaticAuthority, OneThatTakesOverServesWhenTheOtherHasHeardOfIt) {
+    AuthorityWorld of;
+    of.ports[0]->ask_grant(Claim::kIfFree);
+    of.settle();
+    of.ports[0]->ask_open(Epoch(1));
+    of.settle();
+    EXPECT_EQ(of.users[0].opens, std::deque<bool>({true}));
+    of.ports[1]->ask_grant(Claim::kTakeOver);
+    of.ports[0]->ask_set(Epoch(1), ReplicaSet(1));
+    EXPECT_TRUE(of.world.run_until([&] { return of.users[1].grants == 1; }, kNsPerSecond));
+    EXPECT_TRUE(of.users[0].is_other);
+    const uint64_t start_ns = of.world.now_ns();
+    of.ports[1]->ask_open(of.users[1].epoch);
+    EXPECT_TRUE(of.world.run_until([&] { return !of.users[1].opens.empty(); }, kNsPerSecond));
+    EXPECT_TRUE(of.users[1].opens.front());
+    EXPECT_LT(of.world.now_ns() - start_ns, 50 * kNsPerMs);
+    // The old one is refused everything.
+    of.ports[0]->ask_lease(Epoch(1));
+    of.ports[0]->ask_open(Epoch(1));
+    of.settle();
+    EXPECT_EQ(of.users[0].opens, std::deque<bool>({true, false}));
+    EXPECT_EQ(of.users[0].leases, std::deque<bool>({false}));
+    of.ports[1]->ask_lease(of.users[1].epoch);
+    of.settle();
+    EXPECT_EQ(of.users[1].leases, std::deque<bool>({true}));
+    of.close();
+}
+
+TEST(StaticAuthority, WaitsForTheLeaseOfAHeadThatDiedWithItsProcess) {
+    [[maybe_unused]] const test::MayLeak may_leak;
+    AuthorityWorld of;
+    of.ports[0]->ask_grant(Claim::kIfFree);
+    of.settle();
+    of.ports[0]->ask_open(Epoch(1));
+    of.settle();
+    of.world.crash_node(of.node, sim::Crash::kProcess);
+    of.authority.reset();
+    of.world.restart_node(of.node);
+    of.boot();
+    const uint64_t start_ns = of.world.now_ns();
+    of.ports[1]->ask_grant(Claim::kIfFree);
+    EXPECT_TRUE(of.world.run_until([&] { return of.users[1].grants == 1; }, kNsPerSecond));
+    EXPECT_EQ(of.users[1].epoch, Epoch(2));
+    of.ports[1]->ask_open(Epoch(2));
+    EXPECT_TRUE(of.world.run_until([&] { return !of.users[1].opens.empty(); }, kNsPerSecond));
+    EXPECT_TRUE(of.users[1].opens.front());
+    EXPECT_GT(of.world.now_ns() - start_ns, 90 * kNsPerMs);
+    of.close();
+}
+
+TEST(StaticAuthority, RefusesFilesOfOthers) {
+    AuthorityWorld of;
+    of.ports[0]->ask_grant(Claim::kIfFree);
+    of.settle();
+    of.close();
+    EXPECT_EQ(of.open(bdev::Uuid{{9}}).error().code, Errc::kInvalidArgument);
+    EXPECT_EQ(of.open(kVolume, 2).error().code, Errc::kInvalidArgument);
+    EXPECT_EQ(of.open(kVolume, 9).error().code, Errc::kInvalidArgument);
+    EXPECT_TRUE(of.open(kVolume, 5));
+    of.ports = {&of.authority->add_port(*of.cores[0]), &of.authority->add_port(*of.cores[1])};
+    of.close();
+}
+
+TEST(StaticAuthority, NoEpochIsGrantedTwiceWhateverALossOfPowerTears) {
+    [[maybe_unused]] const test::MayLeak may_leak;
+    for (uint64_t seed = 0; seed < 200; ++seed) {
+        AuthorityWorld of(seed);
+        Epoch last;
+        for (uint32_t life = 0; life < 4; ++life) {
+            const uint64_t end_ns = of.world.now_ns() + of.world.random().below(3 * kNsPerMs);
+            of.ports[0]->ask_grant(Claim::kIfFree);
+            while (of.world.now_ns() < end_ns && of.world.step(end_ns)) {
+                User& user = of.users[0];
+                if (user.grants > 0) {
+                    ASSERT_GT(user.epoch, last) << "seed " << seed;
+                    last = user.epoch;
+                    user.grants = 0;
+                    of.ports[0]->ask_grant(Claim::kIfFree);
+                }
+            }
+            if (of.users[0].grants > 0) {
+                ASSERT_GT(of.users[0].epoch, last) << "seed " << seed;
+                last = of.users[0].epoch;
+            }
+            of.world.crash_node(of.node, sim::Crash::kPowerLoss);
+            of.authority.reset();
+            of.world.restart_node(of.node);
+            of.boot();
+        }
+        of.close();
+    }
+}
+
+}  // namespace
+}  // namespace basalt::replication
