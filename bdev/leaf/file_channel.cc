@@ -14,6 +14,14 @@ namespace {
 // Written where a file system can't zero a range by itself. Never changed.
 alignas(kPageBytes) std::array<std::byte, kCopiedTransferBytesMax> zero_memory{};
 
+// Durable writes to a file that flush the drive each by itself, at once. A third one shares flushes
+// with what comes after it: it costs the lone writer a change of threads, which two flushes don't.
+constexpr uint32_t kWritesThroughMax = 2;
+
+bool is_change(IoOp op) {
+    return op == IoOp::kWrite || op == IoOp::kWriteZeroes || op == IoOp::kUnmap;
+}
+
 }  // namespace
 
 // ---- life
@@ -43,8 +51,14 @@ FileChannel::FileChannel(Reactor& here,
     for (uint32_t i = kFileOperations; i-- > 0;) {
         operations_[i].channel = this;
         operations_[i].file = file_;
-        operations_[i].next_free = std::exchange(free_, &operations_[i]);
+        operations_[i].next = std::exchange(free_, &operations_[i]);
     }
+    flush_.channel = this;
+    flush_.file = file_;
+    flush_.op = FileRequest::Op::kFlush;
+    flush_.done.set_run([](Event& event, Reactor&) {
+        static_cast<Flush&>(DoneEvent<FileRequest>::request_of(event)).channel->flushed();
+    });
 }
 
 FileChannel::~FileChannel() {
@@ -77,21 +91,28 @@ void FileChannel::submit(IoRequest& request) {
         return;
     }
     Operation& operation = *free_;
-    free_ = operation.next_free;
+    free_ = operation.next;
     start(operation, request);
 }
 
 void FileChannel::start(Operation& operation, IoRequest& request) {
     operation.request = &request;
     operation.done_bytes = 0;
-    operation.is_last_step = false;
     operation.offset_bytes = request.first.raw() * shared_.block_bytes;
     operation.length_bytes = request.count.raw() * shared_.block_bytes;
+    operation.is_durable = request.fua == Fua::kYes && is_change(request.op);
+    operation.is_unsaved =
+        operation.is_durable && (request.op != IoOp::kWrite || durable_ >= kWritesThroughMax);
+    durable_ += operation.is_durable ? 1 : 0;
+    if (operation.is_unsaved) {
+        operation.round = open_round_;
+        ++unsaved_[open_round_];
+    }
     switch (request.op) {
         case IoOp::kRead:
         case IoOp::kWrite:
         case IoOp::kCompare: transfer(operation); return;
-        case IoOp::kFlush: flush(operation); return;
+        case IoOp::kFlush: make_durable(operation); return;
         case IoOp::kUnmap:
         case IoOp::kWriteZeroes: zero_step(operation); return;
     }
@@ -122,12 +143,12 @@ void FileChannel::transfer(Operation& operation) {
     }
     operation.pieces = request.pieces;
     operation.piece_count = request.piece_count;
-    if (request.op == IoOp::kRead) {
-        issue(operation, FileRequest::Op::kRead);
-        return;
-    }
-    const bool is_durable = request.fua == Fua::kYes;
-    issue(operation, is_durable ? FileRequest::Op::kWriteDurable : FileRequest::Op::kWrite);
+    issue(operation, request.op == IoOp::kRead ? FileRequest::Op::kRead : write_op(operation));
+}
+
+FileRequest::Op FileChannel::write_op(const Operation& operation) {
+    return operation.is_durable && !operation.is_unsaved ? FileRequest::Op::kWriteDurable
+                                                         : FileRequest::Op::kWrite;
 }
 
 void FileChannel::bounced(Operation& operation) {
@@ -140,17 +161,7 @@ void FileChannel::bounced(Operation& operation) {
         return;
     }
     gather(operation.buffer.data, request);
-    const bool is_durable = request.fua == Fua::kYes;
-    issue(operation, is_durable ? FileRequest::Op::kWriteDurable : FileRequest::Op::kWrite);
-}
-
-void FileChannel::flush(Operation& operation) {
-    operation.is_last_step = true;
-    operation.offset_bytes = 0;
-    operation.length_bytes = 0;
-    operation.pieces = nullptr;
-    operation.piece_count = 0;
-    issue(operation, FileRequest::Op::kFlush);
+    issue(operation, write_op(operation));
 }
 
 void FileChannel::zero_step(Operation& operation) {
@@ -190,25 +201,73 @@ void FileChannel::step_done(Operation& operation) {
             zero_step(operation);
             return;
         }
-        if (operation.op == FileRequest::Op::kFlush ||
-            operation.op == FileRequest::Op::kWriteDurable) {
+        if (operation.op == FileRequest::Op::kWriteDurable) {
             shared_.has_lost_writes->store(true, std::memory_order_relaxed);
         }
+        leave_round(operation);
+        start_flush();
         finish(operation, operation.status);
         return;
     }
-    if (is_range && !operation.is_last_step) {
+    if (is_range) {
         operation.done_bytes += operation.length_bytes;
         if (operation.done_bytes < request.count.raw() * shared_.block_bytes) {
             zero_step(operation);
             return;
         }
-        if (request.fua == Fua::kYes) {
-            flush(operation);
-            return;
-        }
+    }
+    if (operation.is_unsaved) {
+        make_durable(operation);
+        return;
     }
     finish(operation, take_out(operation));
+}
+
+// ---- durability
+
+void FileChannel::make_durable(Operation& operation) {
+    leave_round(operation);
+    operation.next = std::exchange(unflushed_, &operation);
+    start_flush();
+}
+
+void FileChannel::leave_round(Operation& operation) {
+    if (std::exchange(operation.is_unsaved, false)) {
+        --unsaved_[operation.round];
+    }
+}
+
+void FileChannel::start_flush() {
+    if (flush_.is_under_way || unflushed_ == nullptr) {
+        return;
+    }
+    if (!is_round_closed_) {
+        is_round_closed_ = true;
+        open_round_ ^= 1U;
+    }
+    if (unsaved_[open_round_ ^ 1U] == 0) {
+        is_round_closed_ = false;
+        flush_.is_under_way = true;
+        flush_.served = std::exchange(unflushed_, nullptr);
+        here_.storage().submit(flush_);
+    }
+}
+
+void FileChannel::flushed() {
+    flush_.is_under_way = false;
+    if (!flush_.status) {
+        shared_.has_lost_writes->store(true, std::memory_order_relaxed);
+    }
+    // Another core's flush may have failed meanwhile, for what this one was to save.
+    const bool is_lost = shared_.has_lost_writes->load(std::memory_order_relaxed);
+    const Status outcome = is_lost ? Status(Errc::kIo) : kOk;
+    Operation* served = std::exchange(flush_.served, nullptr);
+    start_flush();
+    while (served != nullptr) {
+        Operation& operation = *served;
+        served = operation.next;
+        finish(operation, outcome);
+    }
 }
 
 Status FileChannel::take_out(const Operation& operation) const {
@@ -224,6 +283,7 @@ Status FileChannel::take_out(const Operation& operation) const {
 
 void FileChannel::finish(Operation& operation, Status outcome) {
     IoRequest& request = *std::exchange(operation.request, nullptr);
+    durable_ -= operation.is_durable ? 1 : 0;
     if (operation.buffer.is_valid()) {
         // May start the first operation that waits for one.
         bounce_->pool().release(std::exchange(operation.buffer, {}));
@@ -231,7 +291,7 @@ void FileChannel::finish(Operation& operation, Status outcome) {
     if (IoRequest* next = line_.pop_front()) {
         start(operation, *next);
     } else {
-        operation.next_free = std::exchange(free_, &operation);
+        operation.next = std::exchange(free_, &operation);
     }
     request.complete(outcome);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -29,6 +30,11 @@ struct FileShared {
 ///   submit -> [line for a slot] -> start -> [line for a buffer] -> issue -> step_done -+-> finish
 ///                                                                    ^-----------------+
 ///
+/// A durable write that is alone, or one of two, is durable by itself (RWF_DSYNC), for which most
+/// drives flush all of their cache. More than two share flushes: the first that is written waits
+/// for what else is on its way just then, and one flush makes all of it durable. What comes during
+/// a flush waits for the next one.
+///
 /// Owner: whoever opened it. Core: the one it was opened on.
 class FileChannel final : public BdevChannel {
   public:
@@ -48,16 +54,29 @@ class FileChannel final : public BdevChannel {
         BufferWaiter waiter;
         Buffer buffer{};
         iovec piece{};
-        uint64_t done_bytes = 0;    // Of a range.
-        bool is_last_step = false;  // The flush that makes zeroes durable.
-        Operation* next_free = nullptr;
+        uint64_t done_bytes = 0;  // Of a range.
+        bool is_durable = false;  // Is to be, before it completes.
+        bool is_unsaved = false;  // Not by itself: counts in unsaved_[round].
+        uint8_t round = 0;
+        Operation* next = nullptr;  // Of the free ones, or of those that wait for a flush.
+    };
+
+    /// The one flush that is under way.
+    struct Flush : FileRequest {
+        FileChannel* channel = nullptr;
+        bool is_under_way = false;
+        Operation* served = nullptr;  // Who is to be durable by it.
     };
 
     void start(Operation& operation, IoRequest& request);
     void transfer(Operation& operation);
     void bounced(Operation& operation);
     void zero_step(Operation& operation);
-    void flush(Operation& operation);
+    [[nodiscard]] static FileRequest::Op write_op(const Operation& operation);
+    void make_durable(Operation& operation);
+    void leave_round(Operation& operation);
+    void start_flush();
+    void flushed();
     void issue(Operation& operation, FileRequest::Op op);
     void step_done(Operation& operation);
     [[nodiscard]] Status take_out(const Operation& operation) const;
@@ -72,6 +91,14 @@ class FileChannel final : public BdevChannel {
     Operation* free_ = nullptr;
     HeldRequests line_;
     bool writes_zeroes_ = false;  // The file system can't zero a range by itself.
+    uint32_t durable_ = 0;        // Operations that are to be.
+    Flush flush_;
+    Operation* unflushed_ = nullptr;  // Written, and not served by the flush that is under way.
+    // Being written, to be durable: of the open round, and of the one that is closed because
+    // somebody waits for it.
+    std::array<uint32_t, 2> unsaved_{};
+    uint8_t open_round_ = 0;
+    bool is_round_closed_ = false;
 };
 
 }  // namespace basalt::bdev

@@ -56,6 +56,9 @@ class PlainFiles final : public IoDriver, public Storage, public FileSystem {
     bool is_open = false;
     bool is_direct = false;
     uint32_t refusals = 0;
+    uint32_t flushes = 0;
+    uint32_t durable_writes = 0;
+    Status flush_status = kOk;
 
   private:
     Status execute(const FileRequest& request) {
@@ -65,6 +68,11 @@ class PlainFiles final : public IoDriver, public Storage, public FileSystem {
             ++refusals;
             return Errc::kNotSupported;
         }
+        if (request.op == FileRequest::Op::kFlush) {
+            ++flushes;
+            return flush_status;
+        }
+        durable_writes += request.op == FileRequest::Op::kWriteDurable ? 1 : 0;
         std::byte* at = contents.data() + request.offset_bytes;
         for (uint32_t i = 0; i < request.piece_count; ++i) {
             const iovec& piece = request.pieces[i];
