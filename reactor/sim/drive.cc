@@ -197,10 +197,16 @@ void Drive::tear(uint64_t offset_bytes, const iovec* pieces, uint64_t length_byt
 
 void Drive::revert(uint64_t index) {
     Sector& sector = sectors_[index];
+    // Mostly all of a sector or nothing: of what is written as one, one without the other is what
+    // a format has to bear, and each unit by its own chance would hardly ever leave either whole.
+    const bool is_torn = timeline_.random().below(4) == 0;
+    const bool is_lost = timeline_.roll(timeline_.faults.crash_loss_ppm);
     for (uint32_t unit = 0; unit < kUnits; ++unit) {
         const uint32_t bit = 1U << unit;
         if ((sector.volatile_units & bit) != 0) {
-            settle(sector, unit, !timeline_.roll(timeline_.faults.crash_loss_ppm));
+            settle(sector,
+                   unit,
+                   is_torn ? !timeline_.roll(timeline_.faults.crash_loss_ppm) : !is_lost);
         } else if ((sector.orphaned_units & bit) != 0) {
             settle(sector, unit, false);
         }

@@ -76,6 +76,10 @@ void SimStorage::start(const Slot& slot, FileHandle handle) {
     if (timeline_.roll(timeline_.faults.storage_stall_ppm)) {
         delay_ns += timeline_.faults.storage_stall_ns;
     }
+    if (slot.file != nullptr && slot.file->op == FileRequest::Op::kFlush) {
+        // No flush promises anything about what is written while it is under way.
+        slot.file->status = execute(*slot.file, *medium);
+    }
     timeline_.after(delay_ns, *this, 0, index, 0);
 }
 
@@ -87,7 +91,9 @@ void SimStorage::occur(uint32_t /*what*/, uint64_t a, uint64_t /*b*/) {
     free_slots_.push_back(a);
     if (slot.file != nullptr) {
         SimFileSystem::Medium& medium = *find(slot.file->file);
-        slot.file->status = execute(*slot.file, medium);
+        if (slot.file->op != FileRequest::Op::kFlush) {
+            slot.file->status = execute(*slot.file, medium);
+        }
         timeline_.trace(slot.file->offset_bytes ^ static_cast<uint64_t>(slot.file->op));
         timeline_.trace(static_cast<uint64_t>(slot.file->status.error().code));
         if (slot.file->op == FileRequest::Op::kRead && slot.file->status) {

@@ -296,7 +296,7 @@ TEST(SnapshotTransfer, SurvivesThatTheReceiverLosesItsPowerAnyTime) {
         ASSERT_TRUE(to.create());
         ASSERT_EQ(receive(to, full).state, State::kDone);
         static_cast<void>(start_receive(to, more, 1, 200'000'000));
-        to.world.run_for(100 * kNsPerUs * (1 + 3 * seed));
+        to.world.run_for(200 * kNsPerUs * (1 + 3 * seed));
         ASSERT_TRUE(to.cut_power());
         expect_clean(to);
         if (to.pool->catalogue().find_snapshot("s2") == nullptr) {

@@ -102,7 +102,7 @@ TEST(PoolGrowth, AnyMomentOfAPowerCutLeavesTheOldSizeOrTheNew) {
         ASSERT_TRUE(on.node.wait(on.node.pool->resize("base", kLarge)));
         const uint64_t small = on.total();
         Task<Result<uint64_t>> growing = on.inner->grow();
-        on.node.world.run_for(on.node.world.random().below(3 * kNsPerMs));
+        on.node.world.run_for(on.node.world.random().below(2 * kNsPerMs));
         const bool is_done = growing.is_done();
         on.node.world.crash_node(on.node.node);
         // What is on the device says it: opening takes the growth by itself.
