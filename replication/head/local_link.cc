@@ -52,7 +52,7 @@ void LocalLink::reply(const Reply& reply, BlockRef data) {
     }
 }
 
-void LocalLink::replica_gone(uint64_t connection) {
+void LocalLink::replica_gone(const ReplicaPort& /*replica*/, uint64_t connection) {
     if (port_ != nullptr && connection == connection_) {
         lose();
     }

@@ -42,7 +42,7 @@ class LocalLink final : public ReplicaLink, private ReplyPort {
     };
 
     void reply(const Reply& reply, BlockRef data) override;
-    void replica_gone(uint64_t connection) override;
+    void replica_gone(const ReplicaPort& replica, uint64_t connection) override;
     void connect();
     void lose();
     void step();

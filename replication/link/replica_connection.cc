@@ -211,6 +211,7 @@ Errc ReplicaConnection::judge(const wire::Header& header, const wire::RequestFie
 }
 
 const ReplicaConnection::Attached* ReplicaConnection::attach(uint64_t volume) {
+    BASALT_ASSERT(state_ == State::kServing);
     const auto at = std::lower_bound(
         attached_.begin(), attached_.end(), volume, [](const Attached& to, uint64_t wanted) {
             return to.volume < wanted;
@@ -343,26 +344,28 @@ void ReplicaConnection::reply(const Reply& reply, BlockRef data) {
     answer(request, reply.status, to_wire(reply));
 }
 
-void ReplicaConnection::replica_gone(uint64_t connection) {
-    const auto gone =
-        std::find_if(attached_.begin(), attached_.end(), [connection](const Attached& to) {
-            return to.name == connection;
-        });
-    if (gone == attached_.end()) {
+void ReplicaConnection::replica_gone(const ReplicaPort& replica, uint64_t connection) {
+    const auto at = std::find_if(attached_.begin(), attached_.end(), [&](const Attached& to) {
+        return to.port == &replica && to.name == connection;
+    });
+    if (at == attached_.end()) {
         return;
     }
-    const uint64_t volume = gone->volume;
-    if (waits_for_ == gone->port) {
+    const Attached gone = *at;
+    attached_.erase(at);
+    const bool waited = waits_for_ == gone.port;
+    if (waited) {
         stop_waiting();
-        channel_.resume();
     }
-    attached_.erase(gone);
     for (uint32_t i = 0; i < server_.options_.credits; ++i) {
         Request& request = requests_[i];
-        if (request.is_used && request.volume == volume && &request != incoming_ &&
+        if (request.is_used && request.volume == gone.volume && &request != incoming_ &&
             !request.answer.link.is_linked()) {
             answer(request, Errc::kNotFound);
         }
+    }
+    if (waited) {
+        channel_.resume();  // May attach others.
     }
 }
 

@@ -64,7 +64,7 @@ class ReplicaConnection final : private FrameHandler, private ReplyPort {
     void ended(Error reason) override;
     // ReplyPort.
     void reply(const Reply& reply, BlockRef data) override;
-    void replica_gone(uint64_t connection) override;
+    void replica_gone(const ReplicaPort& replica, uint64_t connection) override;
 
     [[nodiscard]] FramePlace place_request(const wire::Header& header,
                                            const wire::RequestFields& fields,

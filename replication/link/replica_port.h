@@ -9,6 +9,8 @@
 
 namespace basalt::replication {
 
+class ReplicaPort;
+
 /// Where a replica's answers to one connection go.
 class ReplyPort {
   public:
@@ -19,9 +21,10 @@ class ReplyPort {
     /// on sending holds it, and has few messages taken from the peer meanwhile.
     virtual void reply(const Reply& reply, BlockRef data) = 0;
 
-    /// The replica of `connection` goes away: nothing on it is answered any more, and the port is
-    /// not called again. From the poll loop, never from inside ReplicaPort::take().
-    virtual void replica_gone(uint64_t connection) = 0;
+    /// `replica` goes away, which called this port `connection`, as others may call theirs: nothing
+    /// on it is answered any more, and the port is not called again. From the poll loop, never from
+    /// inside ReplicaPort::take().
+    virtual void replica_gone(const ReplicaPort& replica, uint64_t connection) = 0;
 };
 
 /// Where the window and the dirty bitmap of a message that comes in pieces are put together. Memory

@@ -288,7 +288,7 @@ Task<Status> ReplicaService::stop() {
     co_await Idle(*this);
     const std::vector<Connection> left = std::exchange(connections_, {});
     for (const Connection& each : left) {
-        each.port->replica_gone(each.name);
+        each.port->replica_gone(*this, each.name);
     }
     co_return co_await store_->stop();
 }

@@ -205,7 +205,7 @@ void MemoryReplica::commit(const Message& message, uint64_t blocks) {
 void MemoryReplica::die() {
     const std::map<uint64_t, ReplyPort*> ports = std::exchange(ports_, {});
     for (const auto& [connection, port] : ports) {
-        port->replica_gone(connection);
+        port->replica_gone(*this, connection);
     }
     for (Step& step : steps_) {
         here_.stop_timer(step.timer);

@@ -97,7 +97,7 @@ class FakePort final : public ReplicaPort {
     /// Goes away, and says so.
     void leave() {
         for (const auto& [name, port] : std::exchange(ports_, {})) {
-            port->replica_gone(name);
+            port->replica_gone(*this, name);
         }
     }
 

@@ -102,7 +102,7 @@ class ReplicaNode final : public ReplyPort {
             }
         }
     }
-    void replica_gone(uint64_t) override {}
+    void replica_gone(const ReplicaPort&, uint64_t) override {}
 
     Message message(MessageKind kind) {
         return {.kind = kind, .epoch = epoch, .tenure = tenure, .session = 1, .id = ++ids};

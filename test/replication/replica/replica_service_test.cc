@@ -38,7 +38,7 @@ struct Port final : public ReplyPort {
             replica->take(name, *message, BlockRef());
         }
     }
-    void replica_gone(uint64_t connection) override {
+    void replica_gone(const ReplicaPort& /*replica*/, uint64_t connection) override {
         EXPECT_EQ(connection, name);
         ++gone;
     }
