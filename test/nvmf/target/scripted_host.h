@@ -154,7 +154,7 @@ class ScriptedHost : public SocketHandler {
             BASALT_ASSERT(!pdu.empty());
             if (type_of(pdu) == PduType::kCapsuleResp) {
                 const Cqe cqe = as<CapsuleResp>(pdu).cqe;
-                expect_rightful_dnr(cqe.status());
+                check_dnr(cqe.status());
                 return cqe;
             }
             BASALT_ASSERT(type_of(pdu) == PduType::kC2hData);
