@@ -36,7 +36,7 @@ struct MoveSome {
 
 struct BeginPeriod {
     PollGroup* group = nullptr;
-    const std::vector<uint32_t>* connections;
+    const std::vector<uint32_t>* connections = nullptr;
 
     static Task<void> run(Reactor&, BeginPeriod& self) {
         self.group->begin_period();

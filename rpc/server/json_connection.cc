@@ -48,7 +48,7 @@ void JsonConnection::on_ready(uint32_t events) {
 }
 
 void JsonConnection::read_input() {
-    std::array<char, kReadBytes> bytes;
+    std::array<char, kReadBytes> bytes{};
     const ssize_t count = ::recv(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT);
     if (count > 0) {
         if (state_ == State::kOpen) {

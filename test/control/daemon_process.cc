@@ -65,6 +65,7 @@ void DaemonProcess::start(std::vector<std::string> arguments) {
 void DaemonProcess::start_on(const std::string& socket_path, std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {BASALTD_PATH, "-r", socket_path});
     std::vector<char*> pointers;
+    pointers.reserve(arguments.size() + 1);
     for (std::string& argument : arguments) {
         pointers.push_back(argument.data());
     }
@@ -137,7 +138,7 @@ nlohmann::json DaemonProcess::call(const std::string& method, const nlohmann::js
     const std::string text = request.dump();
     EXPECT_EQ(send(fd, text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
     std::string answer;
-    std::array<char, 65536> chunk;
+    std::array<char, 65536> chunk{};
     while (!nlohmann::json::accept(answer)) {
         const ssize_t size = recv(fd, chunk.data(), chunk.size(), 0);
         if (size <= 0) {

@@ -16,7 +16,7 @@ namespace {
 template <typename Raw>
 Raw raw_of(std::span<const std::byte> bytes) {
     static_assert(sizeof(Raw) == kBlockBytes);
-    Raw raw;
+    Raw raw{};
     std::memcpy(&raw, bytes.data(), sizeof(raw));
     return raw;
 }
@@ -48,7 +48,7 @@ bool StreamReader::take_head(std::span<const std::byte> block) {
     if (!problem_.empty()) {
         return false;
     }
-    StreamHead head;
+    StreamHead head{};
     std::memcpy(&head, block.data(), sizeof(head));
     if (head.magic != kStreamMagic) {
         return refuse(sequence_ == 0 ? "not a stream of a snapshot" : "not a record of a stream");

@@ -272,17 +272,17 @@ TEST_F(DeviceLimitsTest, TokensOfAnIdleCoreGoToTheOther) {
 TEST_F(DeviceLimitsTest, RequestsKeepTheirOrder) {
     set(*device_, ios(1000));
     auto& channel = open(*device_, 0);
-    std::vector<std::unique_ptr<TestIo>> ios_;
+    std::vector<std::unique_ptr<TestIo>> queued;
     for (int i = 0; i < 50; ++i) {
-        ios_.push_back(std::make_unique<TestIo>());
-        ios_.back()->prepare(i % 3 == 0 ? IoOp::kWrite : IoOp::kRead, 0, 1, 4096);
-        ios_.back()->submit(channel);
+        queued.push_back(std::make_unique<TestIo>());
+        queued.back()->prepare(i % 3 == 0 ? IoOp::kWrite : IoOp::kRead, 0, 1, 4096);
+        queued.back()->submit(channel);
     }
     for (size_t i = 0; i < 50; ++i) {
-        node_.finish(*ios_[i]);
+        node_.finish(*queued[i]);
         for (size_t later = i + 12; later < 50;
              ++later) {  // A slice and the bucket's depth at most.
-            EXPECT_FALSE(ios_[later]->is_done()) << i << " " << later;
+            EXPECT_FALSE(queued[later]->is_done()) << i << " " << later;
         }
     }
 }

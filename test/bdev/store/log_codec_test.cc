@@ -339,7 +339,7 @@ TEST(LogCodec, ARecordThatDoesNotFitLeavesTheBlockAsItWas) {
     while (writer.append(UnmapRecord{1, 0, 0, 1})) {
         ++count;
     }
-    EXPECT_EQ(count, sizeof(LogBlock::records) / sizeof(LogUnmap));
+    EXPECT_EQ(count, std::tuple_size_v<decltype(LogBlock::records)> / sizeof(LogUnmap));
     ASSERT_TRUE(writer.append(DropRecord{2}));
     EXPECT_EQ(records_of(finish(writer)).size(), count + 1);
 }

@@ -31,7 +31,7 @@ class KeyringCalls : public testing::Test {
     }
     /// A file that may serve as a key.
     std::string key_file(const std::string& name, const std::string& text) {
-        const std::string path = daemon_.write_file(name, text);
+        std::string path = daemon_.write_file(name, text);
         std::filesystem::permissions(
             path, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
         return path;
