@@ -226,6 +226,10 @@ void FileChannel::step_done(Operation& operation) {
 // ---- durability
 
 void FileChannel::make_durable(Operation& operation) {
+    if (operation.buffer.is_valid()) {
+        // The flush may have to wait for an operation that waits for this.
+        bounce_->pool().release(std::exchange(operation.buffer, {}));
+    }
     leave_round(operation);
     operation.next = std::exchange(unflushed_, &operation);
     start_flush();

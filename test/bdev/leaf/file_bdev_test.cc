@@ -279,6 +279,25 @@ TEST(FileBdev, ManyDurableWritesShareAFlush) {
     }
 }
 
+TEST(FileBdev, DurableWritesThatWaitForMemoryDontWaitForEachOther) {
+    // Who is written and waits for a flush must not have what those need that the flush waits for.
+    FileNode node(1);
+    std::vector<std::unique_ptr<TestIo>> ios;
+    for (uint32_t i = 0; i < 200; ++i) {
+        TestIo& io = *ios.emplace_back(std::make_unique<TestIo>());
+        io.prepare(IoOp::kWrite, i % 32 * 32, 32, 4096, 1, 1);
+        io.request.fua = Fua::kYes;
+        io.fill(1);
+        io.submit(*node.channels[0]);
+    }
+    EXPECT_TRUE(node.world.run_until(
+        [&] {
+            return std::all_of(
+                ios.begin(), ios.end(), [](const auto& io) { return io->is_done(); });
+        },
+        10 * kNsPerSecond));
+}
+
 TEST(FileBdev, PlainWritesMayBeLost) {
     // The reason for has_volatile_cache, and the proof that the test above can fail.
     uint32_t lost = 0;
