@@ -99,6 +99,7 @@ Daemon::Daemon(Config config,
       remote_(threads_->control(), devices_, device_sequences_),
       pools_({threads_->control(), devices_}),
       transfers_(threads_->control()),
+      replica_host_(threads_->control()),
       context_{.threads = *threads_,
                .devices = devices_,
                .groups = groups_,
@@ -107,6 +108,7 @@ Daemon::Daemon(Config config,
                .remote = remote_,
                .pools = pools_,
                .transfers = transfers_,
+               .replica_host = replica_host_,
                .files = files_,
                .stream_files = stream_files_,
                .device_memory = device_memory_,
@@ -130,6 +132,7 @@ Daemon::Daemon(Config config,
       nvmf_auth_handlers_(context_),
       nvmf_info_handlers_(context_),
       nvmf_qos_handlers_(context_),
+      replication_handlers_(context_),
       config_handlers_(context_, table_) {
     app_handlers_.add_to(table_);
     bdev_device_handlers_.add_to(table_);
@@ -147,6 +150,7 @@ Daemon::Daemon(Config config,
     nvmf_auth_handlers_.add_to(table_);
     nvmf_info_handlers_.add_to(table_);
     nvmf_qos_handlers_.add_to(table_);
+    replication_handlers_.add_to(table_);
     config_handlers_.add_to(table_);
     target_.set_balancing(true);
 }
@@ -299,6 +303,9 @@ Task<void> Daemon::end() {
     }
     auto stopping_transfers = transfers_.stop_all();
     co_await stopping_transfers;
+    // Replicas are in pools.
+    auto closing_replicas = replica_host_.shut_down();
+    co_await closing_replicas;
     // Only pools have devices open still: those that they are on.
     auto closing_pools = pools_.close_all();
     co_await closing_pools;

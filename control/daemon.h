@@ -27,6 +27,7 @@
 #include "control/handlers/nvmf_path_handlers.h"
 #include "control/handlers/nvmf_qos_handlers.h"
 #include "control/handlers/nvmf_subsystem_handlers.h"
+#include "control/handlers/replication_handlers.h"
 #include "control/signals.h"
 #include "nvmf/target/target.h"
 #include "reactor/io/posix_file_system.h"
@@ -34,6 +35,7 @@
 #include "reactor/memory.h"
 #include "reactor/threads.h"
 #include "reactor/uring_services.h"
+#include "replication/node/replica_host.h"
 #include "rpc/server/grpc_server.h"
 #include "rpc/server/introspection.h"
 #include "rpc/server/json_rpc_server.h"
@@ -121,6 +123,7 @@ class Daemon final : private Stopper {
     nvmf::RemoteDevices remote_;
     bdev::store::Pools pools_;
     bdev::store::Transfers transfers_;
+    replication::ReplicaHost replica_host_;
     Context context_;
 
     rpc::MethodTable table_;
@@ -141,6 +144,7 @@ class Daemon final : private Stopper {
     NvmfAuthHandlers nvmf_auth_handlers_;
     NvmfInfoHandlers nvmf_info_handlers_;
     NvmfQosHandlers nvmf_qos_handlers_;
+    ReplicationHandlers replication_handlers_;
     ConfigHandlers config_handlers_;
 
     std::unique_ptr<rpc::JsonRpcServer> json_server_;

@@ -103,7 +103,7 @@ Task<void> delete_lvstore(Context& context,
                           const v1::BdevLvolDeleteLvstoreRequest& request,
                           Reply<v1::Done> reply) {
     Pool* pool = find_pool(context, request, reply);
-    if (pool == nullptr) {
+    if (pool == nullptr || refuse_drive(context, *pool, reply)) {
         co_return;
     }
     const std::string words = "pool '" + pool->identity().name + "'";
@@ -119,7 +119,7 @@ Task<void> close_lvstore(Context& context,
                          const v1::BdevStoreCloseRequest& request,
                          Reply<v1::Done> reply) {
     Pool* pool = find_pool(context, request, reply);
-    if (pool == nullptr) {
+    if (pool == nullptr || refuse_drive(context, *pool, reply)) {
         co_return;
     }
     const std::string words = "pool '" + pool->identity().name + "'";

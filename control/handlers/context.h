@@ -15,6 +15,7 @@
 #include "reactor/io/storage.h"
 #include "reactor/io/stream_files.h"
 #include "reactor/threads.h"
+#include "replication/node/replica_host.h"
 
 namespace basalt::control {
 
@@ -29,6 +30,7 @@ struct Context {
     nvmf::RemoteDevices& remote;
     bdev::store::Pools& pools;
     bdev::store::Transfers& transfers;
+    replication::ReplicaHost& replica_host;
     FileSystem& files;
     StreamFiles& stream_files;
     bdev::MemorySource& device_memory;

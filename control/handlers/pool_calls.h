@@ -106,6 +106,20 @@ template <typename Request, typename Response>
     return pool;
 }
 
+/// Answers if `pool` can't be taken away because it is a drive of replicas; true if so.
+template <typename Response>
+[[nodiscard]] bool refuse_drive(Context& context,
+                                const bdev::store::Pool& pool,
+                                rpc::Reply<Response>& reply) {
+    if (!context.replica_host.has_drive(pool.identity().pool_uuid)) {
+        return false;
+    }
+    reply.fail(Error(Errc::kBusy),
+               "pool '" + pool.identity().name +
+                   "', which is a drive of replicas (replication_remove_drive comes first)");
+    return true;
+}
+
 /// The volume or snapshot of that name; answers and returns no pool if there is none.
 template <typename Response>
 [[nodiscard]] bdev::store::Pools::Found find_volume(Context& context,

@@ -12,6 +12,7 @@
 #include "rpc/proto/keyring.pb.h"
 #include "rpc/proto/nvmf.pb.h"
 #include "rpc/proto/nvmf_paths.pb.h"
+#include "rpc/proto/replication.pb.h"
 
 namespace basalt::rpc {
 
@@ -58,7 +59,8 @@ MethodTable::MethodTable() {
                               v1::NvmeTransportId::descriptor()->file(),
                               v1::KeyringKey::descriptor()->file(),
                               v1::ListenAddress::descriptor()->file(),
-                              v1::NvmfNsAddHostRequest::descriptor()->file()};
+                              v1::NvmfNsAddHostRequest::descriptor()->file(),
+                              v1::ReplicationReplica::descriptor()->file()};
     for (const auto* file : files) {
         for (int s = 0; s < file->service_count(); ++s) {
             const auto* service = file->service(s);

@@ -1,0 +1,154 @@
+// The store role by the API, over a restart of the daemon.
+#include <csignal>
+#include <filesystem>
+
+#include <gtest/gtest.h>
+
+#include "test/control/daemon_process.h"
+#include "test/control/free_port.h"
+
+namespace basalt::control {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kCluster = "0b5f8c3e-6f0a-4d59-9d1b-54d1f7c1a2aa";
+
+/// A daemon with a pool in a file of 64 MiB.
+class ReplicaCalls : public testing::Test {
+  protected:
+    void SetUp() override {
+        const std::string image = daemon_.write_file("disk.img", "");
+        std::filesystem::resize_file(image, uint64_t{64} << 20U);
+        daemon_.start({});
+        ASSERT_TRUE(daemon_.wait_until_ready());
+        EXPECT_EQ(result("bdev_uring_create", {{"filename", image}, {"name", "disk"}}), "disk");
+        drive_ = result("bdev_lvol_create_lvstore", {{"bdev_name", "disk"}, {"lvs_name", "p"}});
+    }
+    void start_server() const {
+        EXPECT_EQ(
+            result("replication_start_server", {{"address", address_}, {"cluster", kCluster}}),
+            true);
+    }
+    void make_replica() const {
+        start_server();
+        EXPECT_EQ(result("replication_add_drive", kPool), drive_);
+        EXPECT_EQ(result("replication_create_replica",
+                         {{"volume", 7}, {"size_in_mib", 100}, {"lvs_name", "p"}}),
+                  true);
+    }
+    [[nodiscard]] Json result(const std::string& method, const Json& params = Json()) const {
+        return daemon_.result(method, params);
+    }
+    [[nodiscard]] int64_t code(const std::string& method, const Json& params = Json()) const {
+        const Json response = daemon_.call(method, params);
+        return response.contains("error") ? response["error"]["code"].get<int64_t>() : 0;
+    }
+
+    const Json kPool{{"lvs_name", "p"}};
+    const std::string address_ = "127.0.0.1:" + std::to_string(find_free_port());
+    DaemonProcess daemon_;
+    Json drive_;
+};
+
+TEST_F(ReplicaCalls, AReplicaIsServedUntilItIsDeleted) {
+    make_replica();
+    const Json server = result("replication_get_server");
+    EXPECT_EQ(server["address"], address_);
+    EXPECT_EQ(server["cluster"], kCluster);
+    EXPECT_EQ(server["connections"], 0);
+    EXPECT_EQ(server["drives"], Json::array({drive_}));
+    const Json replicas = result("replication_get_replicas");
+    ASSERT_EQ(replicas.size(), 1U);
+    EXPECT_EQ(replicas[0]["volume"], 7);
+    EXPECT_EQ(replicas[0]["drive"], drive_);
+    EXPECT_EQ(replicas[0]["lvs_name"], "p");
+    EXPECT_EQ(replicas[0]["open"], true);
+    EXPECT_EQ(replicas[0]["num_blocks"], 100 * 256);
+    EXPECT_EQ(replicas[0]["fence_epoch"], 0);
+    EXPECT_EQ(replicas[0]["blank"], false);
+    EXPECT_EQ(replicas[0]["dirty_blocks"], 0);
+    EXPECT_EQ(result("replication_get_replicas", kPool), replicas);
+    const Json volume{{"volume", 7}, {"lvs_name", "p"}};
+    EXPECT_EQ(result("replication_delete_replica", volume), true);
+    EXPECT_EQ(result("replication_get_replicas"), Json::array());
+    EXPECT_EQ(result("bdev_lvol_get_lvols"), Json::array());
+    EXPECT_EQ(code("replication_delete_replica", volume), -19);
+}
+
+TEST_F(ReplicaCalls, AReplacementBeginsBlank) {
+    make_replica();
+    EXPECT_EQ(
+        result("replication_create_replica",
+               {{"volume", 8}, {"size_in_mib", 100}, {"lvs_name", "p"}, {"replacement", true}}),
+        true);
+    EXPECT_EQ(result("replication_get_replicas")[1]["blank"], true);
+}
+
+TEST_F(ReplicaCalls, ReplicasAreOpenAgainAfterARestartWithTheSavedConfiguration) {
+    make_replica();
+    const Json before = result("replication_get_replicas");
+    const Json saved = result("save_config");
+    const std::string file = daemon_.write_file("saved.json", saved.dump());
+    daemon_.signal(SIGTERM);
+    EXPECT_EQ(daemon_.wait(), 0) << daemon_.output();
+    daemon_.start({"--json", file});
+    ASSERT_TRUE(daemon_.wait_until_ready()) << daemon_.output();
+    EXPECT_EQ(result("replication_get_replicas"), before);
+    EXPECT_EQ(result("save_config"), saved);
+}
+
+TEST_F(ReplicaCalls, APoolIsNotTakenAwayWhileItIsADrive) {
+    start_server();
+    EXPECT_EQ(result("replication_add_drive", kPool), drive_);
+    EXPECT_EQ(code("bdev_store_close", kPool), -16) << "though nothing in it is used";
+    EXPECT_EQ(code("bdev_lvol_delete_lvstore", kPool), -16);
+    EXPECT_EQ(code("replication_stop_server"), -16);
+    EXPECT_EQ(result("replication_remove_drive", kPool), true);
+    EXPECT_EQ(result("replication_stop_server"), true);
+    EXPECT_EQ(result("bdev_store_close", kPool), true);
+}
+
+TEST_F(ReplicaCalls, ADriveThatComesBackHasItsReplicas) {
+    make_replica();
+    EXPECT_EQ(result("replication_remove_drive", kPool), true);
+    EXPECT_EQ(result("replication_get_replicas"), Json::array());
+    EXPECT_EQ(result("replication_add_drive", kPool), drive_);
+    EXPECT_EQ(result("replication_get_replicas")[0]["open"], true);
+}
+
+TEST_F(ReplicaCalls, WhatIsWrongIsRefusedWithWords) {
+    const Json replica{{"volume", 7}, {"size_in_mib", 100}, {"lvs_name", "p"}};
+    EXPECT_EQ(code("replication_get_server"), -19);
+    EXPECT_EQ(code("replication_stop_server"), -19);
+    EXPECT_EQ(result("replication_get_replicas"), Json::array());
+    EXPECT_EQ(code("replication_create_replica", replica), -19);
+    EXPECT_NE(daemon_.error("replication_add_drive", kPool).find("replication_start_server"),
+              std::string::npos);
+    const Json server{{"address", address_}, {"cluster", kCluster}};
+    for (const char* address : {"127.0.0.1", "store1:4500", "127.0.0.1:0", ""}) {
+        Json wrong = server;
+        wrong["address"] = address;
+        EXPECT_EQ(code("replication_start_server", wrong), -32602) << address;
+    }
+    Json wrong = server;
+    wrong["core"] = 64;
+    EXPECT_EQ(code("replication_start_server", wrong), -32602);
+    wrong = server;
+    wrong["address"] = "192.0.2.1:4500";
+    EXPECT_EQ(code("replication_start_server", wrong), -99) << "not of this machine";
+    start_server();
+    EXPECT_EQ(code("replication_start_server", server), -17);
+    EXPECT_EQ(code("replication_create_replica", replica), -19) << "its pool is no drive yet";
+    EXPECT_EQ(result("replication_add_drive", kPool), drive_);
+    EXPECT_EQ(code("replication_add_drive", kPool), -17);
+    EXPECT_EQ(code("replication_add_drive", {{"lvs_name", "none"}}), -19);
+    EXPECT_EQ(result("replication_create_replica", replica), true);
+    EXPECT_EQ(code("replication_create_replica", replica), -17);
+    Json none = replica;
+    none["volume"] = 0;
+    EXPECT_EQ(code("replication_create_replica", none), -32602);
+}
+
+}  // namespace
+}  // namespace basalt::control
