@@ -44,9 +44,9 @@ struct TransferPool::Moving {
         std::coroutine_handle<> awaiter;
 
         [[nodiscard]] bool await_ready() {
-            const std::span<Piece> pieces = visit.argument.pieces;
+            const std::span<Piece> all = visit.argument.pieces;
             left = static_cast<uint32_t>(
-                std::count_if(pieces.begin(), pieces.end(), [this](const Piece& piece) {
+                std::count_if(all.begin(), all.end(), [this](const Piece& piece) {
                     return piece.partition == visit.index;
                 }));
             return left == 0;
