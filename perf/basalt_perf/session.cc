@@ -84,6 +84,12 @@ std::string Session::explain(Error error, const char* doing) const {
     if (error.code == Errc::kUnreachable) {
         return fmt::format("no way leads to {}", where);
     }
+    if (error.code == Errc::kConnectionClosed && controller_->id() == nvmf::kControllerIdAny) {
+        return fmt::format("{} hangs up at once; {}",
+                           where,
+                           options_.host.tls.identity.empty() ? "it may want TLS (--tls-psk)"
+                                                              : "it may not speak TLS");
+    }
     if (error.code == Errc::kTimedOut) {
         return fmt::format("no answer from {} while {}", where, doing);
     }
@@ -94,7 +100,8 @@ std::string Session::explain(Error error, const char* doing) const {
             where);
     }
     if (error.code == Errc::kProtocol) {
-        return fmt::format("{} does not speak NVMe/TCP as it should ({})", where, doing);
+        return fmt::format(
+            "{} does not speak NVMe/TCP as it should ({}; the log above says more)", where, doing);
     }
     if (error.detail != 0) {
         return fmt::format("{}: the target answered status type {:x}h code {:02x}h: {}",
