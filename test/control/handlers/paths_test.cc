@@ -177,6 +177,23 @@ TEST_F(PathCalls, KeepWriteProtection) {
     expect_saved();
 }
 
+TEST_F(PathCalls, AreSavedSoThatHostsAreLetInLast) {
+    result("nvmf_create_subsystem",
+           {{"nqn", "nqn.2026-11.io.basalt:zz-later"}, {"allow_any_host", true}});
+    result("nvmf_subsystem_add_listener", {{"nqn", kNqn}, {"listen_address", address("0")}});
+    const Json saved = result("save_config");
+    bool has_listener = false;
+    for (const Json& part : saved["subsystems"]) {
+        for (const Json& call : part["config"]) {
+            const std::string method = call["method"];
+            const bool is_of_listener = method.find("listener") != std::string::npos;
+            EXPECT_TRUE(is_of_listener || !has_listener) << method;
+            has_listener |= is_of_listener;
+        }
+    }
+    EXPECT_TRUE(has_listener);
+}
+
 TEST_F(PathCalls, TellHostsOfOtherTargets) {
     EXPECT_EQ(result("nvmf_discovery_get_referrals"), Json::array());
     Json other{{"address", {{"trtype", "tcp"}, {"traddr", "192.0.2.2"}}}};
