@@ -74,11 +74,14 @@ ControllerSession::ControllerSession(Reactor& control,
             session.perform(session.policy_.apply(ReconnectPolicy::Event::kTimer, now_ns));
         },
         this);
-    fence_timer_.set(
+    disable_timer_.set(
         [](Timer&, void* self) {
             static_cast<ControllerSession*>(self)->controller_->admin().close(
                 Error(Errc::kTimedOut));
         },
+        this);
+    fence_timer_.set(
+        [](Timer&, void* self) { static_cast<ControllerSession*>(self)->lift_later().detach(); },
         this);
     transition_timer_.set(
         [](Timer&, void* self) { static_cast<ControllerSession*>(self)->refresh_ana(); }, this);
@@ -93,6 +96,7 @@ ControllerSession::~ControllerSession() {
     }
     BASALT_ASSERT(running_ == 0);
     BASALT_ASSERT(state_ == State::kGone);
+    BASALT_ASSERT(ended_.is_empty());
 }
 
 // --- Connecting ------------------------------------------------------------------------------
@@ -113,7 +117,8 @@ Task<Status> ControllerSession::attach() {
 
 /// All of an association. On failure all of it is closed when this returns.
 Task<Status> ControllerSession::bring_up() {
-    ++epoch_;
+    epoch_ = user_.next_epoch(index_);
+    has_queues_ = false;
     has_early_loss_ = false;
     HostControllerUser& hearer = *this;  // The base is private, so only we can name it.
     controller_ = std::make_unique<HostController>(control_, options_.host, &hearer);
@@ -141,7 +146,7 @@ Task<Status> ControllerSession::bring_up() {
     }
     if (!status) {
         stop_watching();
-        co_await fence();  // Queues that came up may have been used already.
+        co_await end_association();
     }
     co_return status;
 }
@@ -170,6 +175,7 @@ Task<Status> ControllerSession::connect_queues() {
                         .epoch = epoch_,
                         .transfer_bytes_max = controller_->transfer_bytes_max(),
                         .retry_delays = {0, identity_.crdt1, identity_.crdt2, identity_.crdt3}}};
+        has_queues_ = true;  // One that comes up may be used at once.
         visit<ConnectVisit> there(control_, cores_[i], request, &connect_there);
         co_await there;
         if (!request.status) {
@@ -188,7 +194,7 @@ Task<void> ControllerSession::attempt() {
         last_attempt_ = co_await bring_up();
         const bool is_wanted = policy_.state() != ReconnectPolicy::State::kGone;
         if (last_attempt_ && (is_stopping_ || !is_wanted)) {
-            co_await fence();
+            co_await end_association();
             last_attempt_ = Errc::kCancelled;
         }
         using Event = ReconnectPolicy::Event;
@@ -319,11 +325,20 @@ Task<void> ControllerSession::stop() {
     control_.stop_timer(timer_);
     if (controller_) {
         co_await drop_queues();
+        const uint64_t silent_ns = silent_at_ns(what_is_known()) + kFenceMarginNs;
         co_await controller_->end();
-        controller_.reset();
+        co_await forget_controller(silent_ns);
     }
-    // Whatever waited for this path's fence: the controller has confirmed its shutdown, or closed.
-    co_await lift_fence();
+    // Other paths go on, with what was lost on this one.
+    control_.stop_timer(fence_timer_);
+    while (!ended_.is_empty()) {
+        const uint64_t now_ns = control_.now_ns();
+        if (ended_.next_ns() > now_ns) {
+            co_await sleep_for(control_, ended_.next_ns() - now_ns);
+        }
+        co_await lift_fences();
+        control_.stop_timer(fence_timer_);
+    }
     state_ = State::kGone;
 }
 

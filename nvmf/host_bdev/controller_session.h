@@ -10,6 +10,7 @@
 #include "bdev/core/per_core.h"
 #include "bdev/leaf/nvme_identity.h"
 #include "nvmf/host_bdev/core_paths.h"
+#include "nvmf/host_bdev/fence_time.h"
 #include "nvmf/host_bdev/path_selector.h"
 #include "nvmf/host_bdev/reconnect_policy.h"
 #include "nvmf/host_bdev/session_keys.h"
@@ -40,6 +41,9 @@ class ControllerSession;
 class SessionUser {
   public:
     virtual ~SessionUser() = default;
+    /// Numbers the associations of a path from 1, whichever session has the path: the cores must
+    /// not take one for another.
+    [[nodiscard]] virtual uint32_t next_epoch(uint32_t path) = 0;
     /// It is connected, or what it knows of its namespaces has changed.
     virtual void on_session_changed(ControllerSession& session) = 0;
     /// Its commands need not wait for it any more.
@@ -52,14 +56,15 @@ class SessionUser {
 /// and the ANA log say, and the way back after a loss.
 ///
 ///   connect: admin queue, Identify, events, namespaces, ANA log, an I/O queue on each core
-///   loss (of any queue): end all queues, fence, lift the fence on the cores, connect again
+///   loss (of any queue): end all queues, disable the controller if it answers, connect again
 ///
 /// The fence. When a connection is lost the controller may still have commands, and execute them
 /// after we have sent the same again elsewhere, and after our user has written something newer. So
-/// commands that change data wait until one of these is true:
+/// of the commands that were lost those that change data wait until one of these is true:
 ///   - the controller has confirmed that it is disabled (the admin queue often lives on);
 ///   - its side has closed or reset the admin connection: it, or the machine, gave up first;
 ///   - it must have given up, because it has not heard from us for too long: see fence_time.h.
+/// Reconnecting, and all that is new, waits for none of these.
 ///
 /// Life: attach(), then stop(); then it may be destroyed. Owner: the RemoteSubsystem. Core: the
 /// control thread; the queues are reached through CorePaths by visits.
@@ -136,9 +141,15 @@ class ControllerSession final : private HostControllerUser {
     /// association, which is made anew: so does Linux, after twice as long.
     void watch_transitions();
     void stop_watching();
+    /// Ends the association, with the controller disabled if it answers soon enough.
+    [[nodiscard]] Task<void> end_association();
     [[nodiscard]] Task<void> drop_queues();
-    [[nodiscard]] Task<void> fence();
-    [[nodiscard]] Task<void> lift_fence();
+    [[nodiscard]] SilentAssociation what_is_known() const;
+    /// The rest of the end, when the queues are dropped and all has been asked.
+    [[nodiscard]] Task<void> forget_controller(uint64_t silent_ns);
+    /// Tells the cores which associations are over, and comes again for those that are not.
+    [[nodiscard]] Task<void> lift_fences();
+    [[nodiscard]] Task<void> lift_later();
     [[nodiscard]] Task<void> attempt();
     [[nodiscard]] Task<void> recover();
     [[nodiscard]] Task<void> refresh();
@@ -159,7 +170,8 @@ class ControllerSession final : private HostControllerUser {
     SessionUser& user_;
     ReconnectPolicy policy_;
     Timer timer_;
-    Timer fence_timer_;
+    Timer disable_timer_;     // The controller should have said that it is disabled.
+    Timer fence_timer_;       // The next of ended_ is over.
     Timer transition_timer_;  // The first transition should have ended.
     Timer retry_timer_;       // Of a refresh.
     std::map<uint32_t, uint64_t> in_transition_since_ns_;  // By NSID.
@@ -168,10 +180,12 @@ class ControllerSession final : private HostControllerUser {
     State state_ = State::kConnecting;
     Error lost_reason_;
     uint32_t epoch_ = 0;
+    EndedAssociations ended_;
     uint32_t running_ = 0;  // Sequences that nobody awaits.
     uint32_t resets_ = 0;   // And those of reset() and set_keys().
     bool is_stopping_ = false;
     bool is_failing_ = false;
+    bool has_queues_ = false;      // The association has had I/O queues.
     bool has_early_loss_ = false;  // A queue ended before all were there.
     bool wants_scan_ = false;
     bool wants_ana_ = false;

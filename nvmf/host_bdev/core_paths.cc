@@ -1,5 +1,6 @@
 #include "nvmf/host_bdev/core_paths.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace basalt::nvmf {
@@ -67,7 +68,8 @@ Task<Status> CorePaths::authenticate(uint32_t index) {
 }
 
 void CorePaths::lift_fence(uint32_t path, uint32_t epoch) {
-    paths_[path].fenced_epoch = epoch;
+    // Two visits of the control thread may come in any order.
+    paths_[path].fenced_epoch = std::max(paths_[path].fenced_epoch, epoch);
     kick();
 }
 

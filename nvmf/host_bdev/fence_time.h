@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 
+#include "reactor/base/assert.h"
 #include "reactor/io/clock.h"
 
 namespace basalt::nvmf {
@@ -31,5 +33,40 @@ struct SilentAssociation {
     const uint64_t granted_ms = (of.keep_alive_ms + step_ms - 1) / step_ms * step_ms;
     return (of.counts_all_commands ? of.dropped_ns : of.last_answer_ns) + 2 * granted_ms * kNsPerMs;
 }
+
+/// The associations of one path that have ended for us and may still be executing something, in the
+/// order of their epochs. None is over before those that were there before it: lifting a fence
+/// speaks for all epochs up to one. Few: each lasts for two keep alive times at most.
+class EndedAssociations {
+  public:
+    /// `epoch` is higher than those before. From `over_ns` on nothing of it is executed any more.
+    void add(uint32_t epoch, uint64_t over_ns) {
+        if (!ended_.empty()) {
+            BASALT_ASSERT(epoch > ended_.back().epoch);
+            over_ns = std::max(over_ns, ended_.back().over_ns);
+        }
+        ended_.push_back({epoch, over_ns});
+    }
+    /// The last epoch that is over now; it and those before it are forgotten. 0: there is none.
+    [[nodiscard]] uint32_t take_over(uint64_t now_ns) {
+        uint32_t epoch = 0;
+        while (!ended_.empty() && ended_.front().over_ns <= now_ns) {
+            epoch = ended_.front().epoch;
+            ended_.pop_front();
+        }
+        return epoch;
+    }
+    [[nodiscard]] bool is_empty() const { return ended_.empty(); }
+    /// When the next is over. There is one.
+    [[nodiscard]] uint64_t next_ns() const { return ended_.front().over_ns; }
+
+  private:
+    struct Ended {
+        uint32_t epoch = 0;
+        uint64_t over_ns = 0;
+    };
+
+    std::deque<Ended> ended_;
+};
 
 }  // namespace basalt::nvmf

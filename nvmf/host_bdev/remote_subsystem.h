@@ -111,6 +111,7 @@ class RemoteSubsystem final : private SessionUser, private CorePathsUser {
     struct Publication;
 
     // SessionUser.
+    uint32_t next_epoch(uint32_t path) override { return ++epochs_[path]; }
     void on_session_changed(ControllerSession& session) override;
     void on_session_failing(ControllerSession& session) override;
     void on_session_gone(ControllerSession& session) override;
@@ -134,6 +135,7 @@ class RemoteSubsystem final : private SessionUser, private CorePathsUser {
     const Settings settings_;
     RemoteSubsystemUser& user_;
     std::array<std::unique_ptr<ControllerSession>, kPathsMax> sessions_;
+    std::array<uint32_t, kPathsMax> epochs_{};  // Of the last association of each path.
     std::map<uint32_t, Namespace> namespaces_;
     bdev::PerCore<std::unique_ptr<CorePaths>> core_paths_;
     AsyncMutex publishing_{context_.control};  // And removing devices.

@@ -60,44 +60,72 @@ Task<void> ControllerSession::drop_queues() {
     co_await bdev::visit_cores(control_, cores_, request, &drop_there);
 }
 
-/// Ends the association so that nothing of it is executed any more, and tells the cores.
-Task<void> ControllerSession::fence() {
-    co_await drop_queues();
+SilentAssociation ControllerSession::what_is_known() const {
     const uint32_t chosen_ms = options_.host.keep_alive_ms;
-    const SilentAssociation silent{
-        .keep_alive_ms = chosen_ms != 0 ? chosen_ms : HostOptions{}.keep_alive_ms,
-        .granularity_ms = identity_.kas * kKeepAliveUnitMs,
-        .counts_all_commands = (identity_.ctratt & kTrafficBasedKeepAlive) != 0,
-        .last_answer_ns = controller_->last_answer_ns(),
-        .dropped_ns = control_.now_ns()};
-    const uint64_t silent_at = silent_at_ns(silent) + kFenceMarginNs;
-    const uint64_t left_ns = silent_at > control_.now_ns() ? silent_at - control_.now_ns() : 0;
-    bool is_confirmed = false;
-    if (controller_->admin().is_live()) {
-        control_.start_timer(fence_timer_, left_ns);
-        is_confirmed = (co_await controller_->disable()).has_value();
-        control_.stop_timer(fence_timer_);
-    }
-    const Errc why = controller_->admin().close_reason().code;
-    const bool is_silent = why == Errc::kTimedOut || why == Errc::kUnreachable;
-    if (!is_confirmed && is_silent && silent_at > control_.now_ns()) {
-        co_await sleep_for(control_, silent_at - control_.now_ns());
-    }
-    co_await controller_->end();
-    controller_.reset();
-    co_await lift_fence();
+    return {.keep_alive_ms = chosen_ms != 0 ? chosen_ms : HostOptions{}.keep_alive_ms,
+            .granularity_ms = identity_.kas * kKeepAliveUnitMs,
+            .counts_all_commands = (identity_.ctratt & kTrafficBasedKeepAlive) != 0,
+            .last_answer_ns = controller_->last_answer_ns(),
+            .dropped_ns = control_.now_ns()};
 }
 
-Task<void> ControllerSession::lift_fence() {
-    PathVisit request{.paths = paths_, .path = index_, .epoch = epoch_};
-    co_await bdev::visit_cores(control_, cores_, request, &lift_there);
+Task<void> ControllerSession::end_association() {
+    co_await drop_queues();
+    const uint64_t silent_ns = silent_at_ns(what_is_known()) + kFenceMarginNs;
+    if (controller_->admin().is_live()) {
+        const uint64_t now_ns = control_.now_ns();
+        control_.start_timer(disable_timer_, silent_ns > now_ns ? silent_ns - now_ns : 0);
+        const Status disabled = co_await controller_->disable();
+        control_.stop_timer(disable_timer_);
+        if (!disabled) {
+            BASALT_LOG(kWarn,
+                       "nvmf",
+                       "controller {} does not say that it is disabled: {}",
+                       cntlid_.raw(),
+                       describe(disabled.error().code));
+        }
+    }
+    co_await controller_->end();
+    co_await forget_controller(silent_ns);
+}
+
+Task<void> ControllerSession::forget_controller(uint64_t silent_ns) {
+    const Errc why = controller_->admin().close_reason().code;
+    // All but these are ends that the controller's side has made.
+    const bool is_ours =
+        why == Errc::kTimedOut || why == Errc::kUnreachable || why == Errc::kCancelled;
+    const bool is_over = !has_queues_ || controller_->has_stopped() || !is_ours;
+    ended_.add(epoch_, is_over ? control_.now_ns() : silent_ns);
+    controller_.reset();
+    co_await lift_fences();
+}
+
+Task<void> ControllerSession::lift_fences() {
+    const uint32_t epoch = ended_.take_over(control_.now_ns());
+    if (epoch != 0) {
+        PathVisit request{.paths = paths_, .path = index_, .epoch = epoch};
+        co_await bdev::visit_cores(control_, cores_, request, &lift_there);
+    }
+    control_.stop_timer(fence_timer_);
+    if (!ended_.is_empty()) {
+        const uint64_t now_ns = control_.now_ns();
+        const uint64_t next_ns = ended_.next_ns();
+        control_.start_timer(fence_timer_, next_ns > now_ns ? next_ns - now_ns : 0);
+    }
+}
+
+/// By the timer, which nobody awaits.
+Task<void> ControllerSession::lift_later() {
+    ++running_;
+    co_await lift_fences();
+    --running_;
 }
 
 Task<void> ControllerSession::recover() {
     ++running_;
     co_await sequence_.acquire();
     const AsyncMutex::Turn turn(sequence_);
-    co_await fence();
+    co_await end_association();
     state_ = State::kWaiting;
     if (!is_stopping_) {
         perform(policy_.apply(ReconnectPolicy::Event::kLost, control_.now_ns()));

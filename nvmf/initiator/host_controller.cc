@@ -180,7 +180,9 @@ Task<Status> HostController::disable() {
     if (!asked) {
         co_return asked;
     }
-    co_return co_await wait_for_status(kCstsReady, 0, ready_timeout_ns_);
+    const Status disabled = co_await wait_for_status(kCstsReady, 0, ready_timeout_ns_);
+    has_stopped_ = disabled.has_value();
+    co_return disabled;
 }
 
 Task<void> HostController::end() {
@@ -194,6 +196,7 @@ Task<void> HostController::end() {
         if (asked) {
             const Status done =
                 co_await wait_for_status(kCstsShutdownMask, kCstsShutdownDone, kShutdownTimeoutNs);
+            has_stopped_ = done.has_value();
             if (!done) {
                 BASALT_LOG(kInfo,
                            "nvmf",

@@ -94,6 +94,9 @@ class HostController {
     /// kConnectionClosed, kTimedOut, those of a command.
     [[nodiscard]] Task<Status> disable();
 
+    /// Whether it has confirmed, to disable() or end(), that it executes nothing any more.
+    [[nodiscard]] bool has_stopped() const { return has_stopped_; }
+
     /// Asks the controller to abort a command of an I/O queue. True if it says that it did. Errors:
     /// those of a command.
     [[nodiscard]] Task<Result<bool>> abort(QueueId qid, CommandId cid);
@@ -154,6 +157,7 @@ class HostController {
     uint64_t last_answer_ns_ = 0;
     bool is_keep_alive_out_ = false;
     uint64_t ready_timeout_ns_ = kReadyTimeoutNsMin;
+    bool has_stopped_ = false;
     bool is_connected_ = false;  // connect() has succeeded, and the admin queue is not lost.
 };
 

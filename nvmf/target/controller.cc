@@ -302,6 +302,9 @@ void Controller::check_keep_alive() {
         // than its keep alive for a large group (Linux under emulation: 8 s for ffdhe8192).
         keep_alive();
     }
+    if (is_resetting_ || is_shutting_down_) {
+        keep_alive();  // Its host waits for us, and rightly: devices are at work for it.
+    }
     const uint64_t deadline_ns = last_keep_alive_ns_ + silence_max_ns();
     const uint64_t at_ns = now_ns();
     if (at_ns < deadline_ns) {

@@ -115,7 +115,7 @@ class Controller {
         }
     }
 
-    // --- Keep alive.
+    // --- Keep alive. None is asked for while the host waits for a reset or shutdown to end.
     void keep_alive() { last_keep_alive_ns_ = now_ns(); }
     /// Any command has come: for a host that has not asked for a keep alive that is enough.
     void note_traffic() {

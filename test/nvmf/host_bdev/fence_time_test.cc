@@ -32,5 +32,22 @@ TEST(FenceTime, RoundsUpAsTheControllerDoes) {
     EXPECT_EQ(silent_at_ns(lost), 100 * kNsPerSecond + 2 * 10'001 * kNsPerMs);
 }
 
+TEST(EndedAssociations, AreOverInTheirOrderAndOnce) {
+    EndedAssociations ended;
+    EXPECT_TRUE(ended.is_empty());
+    EXPECT_EQ(ended.take_over(UINT64_MAX), 0U);
+    ended.add(3, 100);
+    ended.add(4, 50);  // Confirmed at once, but its predecessor is not over.
+    ended.add(7, 200);
+    EXPECT_EQ(ended.next_ns(), 100U);
+    EXPECT_EQ(ended.take_over(99), 0U);
+    EXPECT_EQ(ended.take_over(100), 4U);
+    EXPECT_EQ(ended.take_over(100), 0U);
+    EXPECT_EQ(ended.next_ns(), 200U);
+    EXPECT_FALSE(ended.is_empty());
+    EXPECT_EQ(ended.take_over(201), 7U);
+    EXPECT_TRUE(ended.is_empty());
+}
+
 }  // namespace
 }  // namespace basalt::nvmf

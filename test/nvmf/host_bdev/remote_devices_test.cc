@@ -11,6 +11,7 @@
 #include "test/bdev/support/model_check.h"
 #include "test/bdev/support/test_io.h"
 #include "test/nvmf/host_bdev/remote_world.h"
+#include "test/nvmf/target/late_bdev.h"
 
 namespace basalt::nvmf {
 namespace {
@@ -142,6 +143,79 @@ TEST_F(RemoteDevicesTest, APartitionIsSatOutAndCostsNoMoreThanItsTimeOuts) {
     EXPECT_TRUE(wait(
         at, [&] { return write.is_done(); }, 13));
     EXPECT_EQ(write.code(), Errc::kOk);
+}
+
+/// What a host asks for, and what it then waits for at most: HostOptions, fence_time.h.
+constexpr uint64_t kKeepAliveNs = 10 * kNsPerSecond;
+
+TEST_F(RemoteDevicesTest, OnlyWhatWasLostWaitsForASilentControllerAndForNoLonger) {
+    RemoteWorld at(17);
+    at.attach();
+    bdev::DeviceChannel& channel = at.open("Nvme0n1");
+    at.world.run_for(kNsPerSecond);
+    const uint64_t parted_ns = at.world.now_ns();
+    at.world.partition_both_ways(at.node, at.server);
+    TestIo write;
+    write.prepare(IoOp::kWrite, 7, 1, RemoteWorld::kBlockBytes);
+    write.submit(channel);
+    EXPECT_TRUE(wait(
+        at, [&] { return !at.session(0)->is_live(); }, 20));
+    const uint64_t lost_ns = at.world.now_ns();
+    at.world.heal_both_ways(at.node, at.server);
+    // The target answers again: what is new goes on, reads that were lost would, too.
+    EXPECT_TRUE(wait(
+        at, [&] { return at.session(0)->is_live(); }, 1));
+    EXPECT_EQ(read(at, channel), Errc::kOk);
+    TestIo other;
+    other.prepare(IoOp::kWrite, 9, 1, RemoteWorld::kBlockBytes);
+    EXPECT_EQ(execute(at, channel, other), Errc::kOk);
+    EXPECT_LT(at.world.now_ns() - lost_ns, 2 * kNsPerSecond);
+    EXPECT_FALSE(write.is_done());
+    EXPECT_TRUE(wait(
+        at, [&] { return write.is_done(); }, 30));
+    EXPECT_EQ(write.code(), Errc::kOk);
+    // The last answer had come at most half a keep alive time before, and none since.
+    const uint64_t waited_ns = at.world.now_ns() - parted_ns;
+    EXPECT_GE(waited_ns, 2 * kKeepAliveNs - kKeepAliveNs / 2);
+    EXPECT_LE(waited_ns, 2 * kKeepAliveNs + kFenceMarginNs + kNsPerSecond / 2);
+}
+
+TEST_F(RemoteDevicesTest, ALostWriteIsNotSentAgainWhileItsControllerSaysThatItIsBusy) {
+    RemoteWorld at(18);
+    LateBdev& late = LateBdev::add(at, "Late");
+    at.attach();
+    bdev::DeviceChannel& channel = at.open("Nvme0n" + std::to_string(late.nsid.raw()));
+    TestIo write;
+    write.prepare(IoOp::kWrite, 7, 1, RemoteWorld::kBlockBytes);
+    write.submit(channel);
+    EXPECT_TRUE(wait(
+        at, [&] { return late.held_count() == 1; }, 1));
+    auto reset = at.remote->reset("Nvme0", std::nullopt);
+    // It does not become disabled within its time (CAP.TO), for its device has the write.
+    EXPECT_TRUE(wait(
+        at, [&] { return reset.is_done(); }, 30));
+    EXPECT_EQ(late.held_count(), 1U);
+    EXPECT_TRUE(at.session(0)->is_live());
+    EXPECT_FALSE(write.is_done());
+    EXPECT_TRUE(wait(
+        at, [&] { return late.held_count() == 2; }, 2 * 10 + 2));
+    late.release();
+    EXPECT_TRUE(wait(
+        at, [&] { return write.is_done(); }, 5));
+    EXPECT_EQ(write.code(), Errc::kOk);
+}
+
+TEST_F(RemoteDevicesTest, APathThatIsMadeAnewIsNotTakenForTheOneBefore) {
+    RemoteWorld at(19);
+    at.attach();
+    const SocketAddress second = at.add_address(4421);
+    CorePaths& paths = *at.remote->find("Nvme0")->core_paths().on(*at.cores[0]);
+    for (int i = 0; i < 2; ++i) {
+        ASSERT_TRUE(at.attach(at.options_for(second)));
+        EXPECT_FALSE(paths.is_fenced(1, paths.epoch(1))) << "it is alive";
+        ASSERT_TRUE(at.run(at.remote->detach("Nvme0", {.port = 4421}, at.problem)));
+        EXPECT_TRUE(paths.is_fenced(1, paths.epoch(1)));
+    }
 }
 
 TEST_F(RemoteDevicesTest, RequestsFailFastWhereThatIsWanted) {
