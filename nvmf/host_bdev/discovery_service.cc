@@ -146,11 +146,17 @@ Task<Status> DiscoveryService::read() {
         for (const DiscoveredPath& referral : referrals) {
             const bool is_own = referral.host == options_.host.address.host() &&
                                 referral.port == options_.host.address.port();
-            if (!is_own && seen.insert(referral).second && !is_stopping_) {
+            const bool is_one_too_many = seen.size() >= kReferralsMax;
+            if (!is_own && !is_one_too_many && seen.insert(referral).second && !is_stopping_) {
                 co_await follow(referral, contents);
             }
         }
     }
+    if (is_stopping_) {
+        co_return Errc::kCancelled;  // Not all were asked.
+    }
+    has_referrals_ = !seen.empty();
+    std::erase_if(told_, [&seen](const auto& one) { return !seen.contains(one.first); });
     if (contents.subsystems.size() > kDiscoveredSubsystemsMax) {
         BASALT_LOG(kWarn, "nvmf", "{}: a log of that many subsystems is cut", name_);
         contents.subsystems.erase(std::next(contents.subsystems.begin(), kDiscoveredSubsystemsMax),
@@ -160,19 +166,35 @@ Task<Status> DiscoveryService::read() {
     co_return kOk;
 }
 
-/// Adds what another discovery controller's log says.
+/// Adds what another discovery controller's log says, or has said: one that is down for a while
+/// must not cost its subsystems their paths.
 Task<void> DiscoveryService::follow(const DiscoveredPath& referral, DiscoveryContents& into) {
     const SessionOptions options = options_for(options_, referral);
     HostController other(control_, options.host, nullptr);
-    const Status connected = co_await other.connect();
-    if (connected) {
+    Status status = co_await other.connect();
+    if (status) {
         const auto log = co_await other.read_discovery_log();
         if (log) {
-            into.subsystems.merge(read_discovery(*log).subsystems);
-            into.referrals.merge(read_discovery(*log).referrals);
+            told_[referral] = read_discovery(*log);
+        } else {
+            status = log.error();
         }
     }
     co_await other.end();
+    if (!status) {
+        BASALT_LOG(kWarn,
+                   "nvmf",
+                   "{}: the discovery service at {}:{} can't be read: {}",
+                   name_,
+                   referral.host,
+                   referral.port,
+                   describe(status.error().code));
+    }
+    const auto told = told_.find(referral);
+    if (told != told_.end()) {
+        into.subsystems.insert(told->second.subsystems.begin(), told->second.subsystems.end());
+        into.referrals.insert(told->second.referrals.begin(), told->second.referrals.end());
+    }
 }
 
 /// True if all that is wanted is there.
@@ -234,9 +256,9 @@ Task<void> DiscoveryService::work() {
         work_in(pause_ns_);
     } else {
         pause_ns_ = 0;
-        if (!is_complete) {
+        if (!is_complete || has_referrals_) {
             has_news_ = true;
-            work_in(kTryAgainNs);
+            work_in(is_complete ? kReferralPeriodNs : kTryAgainNs);
         }
     }
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -40,8 +41,9 @@ class DiscoveryUser {
 };
 
 /// Keeps a connection to a discovery controller, and attaches the subsystems that its log, and the
-/// logs that it refers to, name; follows when the log changes. What can't be attached is tried
-/// again.
+/// logs that it refers to, name; follows when the log changes. Those that it refers to are read
+/// again from time to time; what one said last holds while it can't be read. What can't be attached
+/// is tried again.
 ///
 /// Life: start(), stop(); then it may be destroyed. Owner: RemoteDevices. Core: control thread.
 class DiscoveryService final : private HostControllerUser {
@@ -87,11 +89,13 @@ class DiscoveryService final : private HostControllerUser {
     std::unique_ptr<HostController> controller_;
     std::set<DiscoveredPath> wanted_;
     std::set<DiscoveredPath> attached_;
+    std::map<DiscoveredPath, DiscoveryContents> told_;  // By each referral, when last it was read.
     uint64_t pause_ns_ = 0;
     bool is_working_ = false;
-    bool has_news_ = true;    // The log is to be read.
-    bool is_lost_ = false;    // The connection has ended.
-    bool has_tried_ = false;  // The first log's subsystems.
+    bool has_news_ = true;        // The log is to be read.
+    bool has_referrals_ = false;  // The last one read had some.
+    bool is_lost_ = false;        // The connection has ended.
+    bool has_tried_ = false;      // The first log's subsystems.
     bool is_stopping_ = false;
     bool waits_for_attach_ = false;
     uint32_t waiting_ = 0;  // Calls of start().

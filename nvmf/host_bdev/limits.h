@@ -59,5 +59,9 @@ inline constexpr uint64_t kRefreshRetryNs = kNsPerSecond;
 /// Subsystems of a discovery log that are attached at most, and referrals that are followed.
 inline constexpr uint32_t kDiscoveredSubsystemsMax = 256;
 inline constexpr uint32_t kReferralDepthMax = 4;
+inline constexpr uint32_t kReferralsMax = 64;
+/// How often they are read again. Nobody tells of what changes there, for we keep a connection to
+/// the first service only (nvme-stas keeps one to each; Linux's nvme-cli reads them once).
+inline constexpr uint64_t kReferralPeriodNs = 60 * kNsPerSecond;
 
 }  // namespace basalt::nvmf

@@ -393,6 +393,95 @@ TEST_F(RemoteDevicesTest, DiscoveryAttachesWhatItFindsAndFollows) {
     EXPECT_NE(at.local->find("Disc0n1"), nullptr);
 }
 
+/// A second target, on the machine of the first, that the first one's discovery refers to.
+class ReferredTarget {
+  public:
+    static constexpr uint16_t kReferredPort = 8010;
+
+    explicit ReferredTarget(RemoteWorld& at) : at_(at) {
+        start();
+        at.expect_ok(at.target->add_referral(
+            {std::string(kDiscoveryNqn), sim::World::address(at.server, kReferredPort)}));
+    }
+    ~ReferredTarget() { at_.run(target_->shut_down()); }
+
+    void stop() {
+        at_.run(target_->shut_down());
+        target_.reset();
+    }
+    void start() {
+        target_ = std::make_unique<Target>(*at_.control, TargetWorld::kReactors, at_.buffers);
+        TransportOptions options;
+        options.discovery_port = kReferredPort;
+        at_.expect_ok(target_->create_transport(options));
+        serve("nqn.2026-11.io.basalt:first", "First", 4441);
+    }
+    void serve(const std::string& nqn, const std::string& device, uint16_t port) {
+        SubsystemOptions options;
+        options.nqn = nqn;
+        options.allow_any_host = true;
+        at_.expect_ok(target_->create_subsystem(options));
+        if (at_.registry->find(device) == nullptr) {
+            at_.add_null(device, 64, 512);
+        }
+        NamespaceOptions space;
+        space.device = at_.registry->find(device);
+        BASALT_ASSERT(at_.run(target_->add_namespace(nqn, std::move(space))).has_value());
+        BASALT_ASSERT(
+            at_.run(target_->add_listener(nqn, sim::World::address(at_.server, port))).has_value());
+    }
+
+  private:
+    RemoteWorld& at_;
+    std::unique_ptr<Target> target_;
+};
+
+class RemoteReferralTest : public RemoteDevicesTest {
+  protected:
+    void start() {
+        SessionOptions options;
+        options.host = at.options_for(sim::World::address(at.server, kDiscoveryPort)).host;
+        options.host.subsystem_nqn = std::string(kDiscoveryNqn);
+        ASSERT_TRUE(at.run(at.remote->start_discovery("Disc", options, 10 * kNsPerSecond)));
+    }
+    [[nodiscard]] size_t found() const { return at.remote->discoveries()[0]->subsystems().size(); }
+
+    RemoteWorld at{22};
+    ReferredTarget referred{at};
+};
+
+TEST_F(RemoteReferralTest, IsFollowedAndLookedAtAgain) {
+    start();
+    EXPECT_EQ(found(), 2U);
+    ASSERT_NE(at.remote->find("Disc1"), nullptr);
+    // No event tells of what changes there.
+    referred.serve("nqn.2026-11.io.basalt:second", "Second", 4442);
+    at.world.run_for(kNsPerSecond);
+    EXPECT_EQ(found(), 2U);
+    EXPECT_TRUE(wait(
+        at, [&] { return found() == 3; }, 2 * kReferralPeriodNs / kNsPerSecond));
+    EXPECT_TRUE(wait(
+        at, [&] { return at.remote->find("Disc2") != nullptr; }, 5));
+}
+
+TEST_F(RemoteReferralTest, ThatDoesNotAnswerTakesNothingAway) {
+    start();
+    referred.stop();
+    at.world.run_for(2 * kReferralPeriodNs + 20 * kNsPerSecond);
+    EXPECT_EQ(found(), 2U);
+    EXPECT_NE(at.remote->find("Disc0"), nullptr);
+    EXPECT_FALSE(at.remote->find("Disc0")->sessions()[0]->is_live());
+    referred.start();
+    EXPECT_TRUE(wait(
+        at, [&] { return at.remote->find("Disc0")->sessions()[0]->is_live(); }, 15));
+    // One that is referred to no more does.
+    at.expect_ok(at.target->remove_referral(
+        std::string(kDiscoveryNqn), sim::World::address(at.server, ReferredTarget::kReferredPort)));
+    EXPECT_TRUE(wait(
+        at, [&] { return at.remote->find("Disc0") == nullptr; }, 15));
+    EXPECT_EQ(found(), 1U);
+}
+
 TEST_F(RemoteDevicesTest, ThePreferredPathIsUsed) {
     RemoteWorld at(16);
     at.attach();
