@@ -73,7 +73,9 @@ ReplicaCore::Actions ReplicaCore::apply(const Message& message) {
     actions_.clear();
     const bool is_refused = message.epoch < state_.fence || is_stale(message);
     if (is_refused && !(mistakes_.skips_fence && message.kind == MessageKind::kWrite)) {
-        reply(message, Errc::kStaleEpoch);
+        if (message.kind != MessageKind::kTrim) {
+            reply(message, Errc::kStaleEpoch);
+        }
         return actions_;
     }
     accept(message);
@@ -164,7 +166,8 @@ void ReplicaCore::release(uint32_t index) {
     Slot& slot = slots_[index];
     BASALT_ASSERT(slot.state != Slot::State::kFree);
     waiting_ -= uint32_t{slot.state == Slot::State::kWaiting};
-    storing_ -= uint32_t{slot.state == Slot::State::kStoring};
+    reserved_ -= slot.entries;
+    slot.entries = 0;
     slot.state = Slot::State::kFree;
     active_.erase(std::find(active_.begin(), active_.end(), index));
     free_.push_back(index);
@@ -254,15 +257,16 @@ void ReplicaCore::start_store(uint32_t index) {
     }
     const bool adds_entry = message.kind == MessageKind::kWrite || message.is_exact;
     const size_t pieces = message.is_exact ? state_.window.pieces(message.range) : 0;
-    if (adds_entry &&
-        state_.window.entries().size() + pieces + storing_ >= state_.window.entries_max()) {
+    const size_t entries = adds_entry ? pieces + 1 : 0;
+    if (state_.window.entries().size() + reserved_ + entries > state_.window.entries_max()) {
         release(index);
         reply(message, Errc::kNoMemory);
         return;
     }
     slots_[index].state = Slot::State::kStoring;
+    slots_[index].entries = entries;
+    reserved_ += entries;
     --waiting_;
-    ++storing_;
     const bool is_change = is_control(message.kind);
     if (is_change) {
         prepare_change(message);

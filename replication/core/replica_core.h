@@ -76,6 +76,7 @@ class ReplicaCore {
         bool is_write = false;
         bool is_line = false;
         BlockRange range{};
+        size_t entries = 0;  ///< kStoring: that it may add to the window.
     };
 
     [[nodiscard]] bool is_stale(const Message& message);
@@ -106,7 +107,7 @@ class ReplicaCore {
     std::vector<uint32_t> free_;     // Slots; the one that was used last is used next.
     std::vector<uint32_t> active_;   // Slots, in the order of arrival.
     uint32_t waiting_ = 0;
-    uint32_t storing_ = 0;
+    size_t reserved_ = 0;  // Entries that those that are being stored may add to the window.
     // What kSettle and kJoined bring, until they are stored, and whose it is.
     Window settle_window_;
     BlockBitmap settle_dirty_;

@@ -8,7 +8,8 @@ Status Settings::validate() const {
     const bool are_quorums_right = replicas >= 1 && replicas <= kReplicasMax && write_quorum >= 1 &&
                                    write_quorum <= replicas && read_quorum >= 1 &&
                                    read_quorum <= replicas;
-    const bool is_size_right = blocks >= 1 && blocks <= kVolumeBlocksMax && chunk_blocks >= 1;
+    const bool is_size_right = blocks >= 1 && blocks <= kVolumeBlocksMax && chunk_blocks >= 1 &&
+                               chunk_blocks % kRangeBoundaryBlocks == 0;
     const bool are_bounds_right = window_ops >= 1 && window_ops <= kWindowOpsMax && reads >= 1 &&
                                   reads <= kReadsMax && resync_copies >= 1;
     const bool are_times_right = read_timeout_us > 0 && slow_us > 0 && drop_timeout_us >= slow_us;

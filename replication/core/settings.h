@@ -15,7 +15,7 @@ struct Settings {
     uint32_t write_quorum = 2;      ///< Copies that a write needs before the host is told.
     uint32_t read_quorum = 1;       ///< Copies that a read compares.
     uint64_t blocks = 0;            ///< Size, in blocks of 4 KiB.
-    uint32_t chunk_blocks = 16384;  ///< What no write or read crosses: 64 MiB by default.
+    uint32_t chunk_blocks = 16384;  ///< What no write or read crosses; x 256. 64 MiB.
     bool prefers_nearest = true;    ///< Reads go to the least distance; else round about.
     std::array<uint8_t, kReplicasMax> distance{};  ///< Of each replica from the head.
 

@@ -102,6 +102,13 @@ TEST(ReplicaCore, ForgetsUpToTheWatermark) {
     EXPECT_EQ(answer(core.apply(write(1, 1, {1, 1}))), Errc::kOk);
 }
 
+TEST(ReplicaCore, AnswersNoTrimNotEvenALateOne) {
+    ReplicaState state = member();
+    state.fence = Epoch(2);
+    ReplicaCore core(kSettings, state);
+    EXPECT_TRUE(core.apply(message(MessageKind::kTrim, 1)).empty());
+}
+
 TEST(ReplicaCore, KeepsTheBlocksOfItsWindowDirtyWhenItJoins) {
     ReplicaCore core(kSettings, member());
     const uint32_t slot = slot_of(core.apply(write(1, 1, {5, 2})));
@@ -166,6 +173,24 @@ TEST(ReplicaCore, RefusesWhatItsWindowHasNoRoomFor) {
     EXPECT_EQ(answer(core.apply(write(1, 100, {0, 1}))), Errc::kNoMemory);
 }
 
+TEST(ReplicaCore, KeepsRoomForAllThatIsBeingStored) {
+    ReplicaCore core(kSettings, member());
+    for (uint64_t count = 1; count <= 12; ++count) {
+        const uint32_t slot = slot_of(core.apply(write(1, count, {0, 10})));
+        EXPECT_EQ(answer(core.stored(slot, Errc::kOk)), Errc::kOk);
+    }
+    // Either cuts all entries in two, and there is room for one of them.
+    Message copy = message(MessageKind::kCopy, 1);
+    copy.is_exact = true;
+    copy.number = {Epoch(1), 12};
+    copy.range = {2, 1};
+    const uint32_t slot = slot_of(core.apply(copy));
+    copy.range = {6, 1};
+    EXPECT_EQ(answer(core.apply(copy)), Errc::kNoMemory);
+    EXPECT_EQ(answer(core.stored(slot, Errc::kOk)), Errc::kOk);
+    EXPECT_EQ(core.state().window.entries().size(), 25U);
+}
+
 TEST(Window, CutLeavesWhatIsOnBothSides) {
     Window window(8);
     window.add({{Epoch(1), 1}, {0, 10}});
@@ -191,6 +216,9 @@ TEST(Settings, RefusesQuorumsThatCanNotBe) {
     EXPECT_FALSE(settings.validate());
     settings = kSettings;
     settings.blocks = 0;
+    EXPECT_FALSE(settings.validate());
+    settings = kSettings;
+    settings.chunk_blocks = kRangeBoundaryBlocks + 1;  // Parts of requests would cross it.
     EXPECT_FALSE(settings.validate());
 }
 
