@@ -223,10 +223,14 @@ void HeadCore::link_down(uint32_t replica) {
 void HeadCore::tick() {
     switch (state_) {
         case State::kIdle: return;
-        case State::kRecovering: consider_deciding(); return;
+        case State::kRecovering:
+            consider_deciding();
+            retry_failed();
+            return;
         case State::kAgreeing:
             settle_replicas();
             consider_opening();
+            retry_failed();
             return;
         case State::kOpening: return;
         case State::kOpen: break;
@@ -234,6 +238,7 @@ void HeadCore::tick() {
     time_out_reads();
     check_held();
     consider_members();
+    retry_failed();
     copy_for_join();
     place_all();
     spread_watermark();

@@ -171,6 +171,7 @@ class HeadCore {
     void consider_members();
     void consider_joining();
     [[nodiscard]] bool is_silent(const Peer& peer) const;
+    void retry_failed();
     [[nodiscard]] ReplicaSet failed_members();
     void consider_drop();
     void consider_join();

@@ -54,6 +54,16 @@ ReplicaSet HeadCore::failed_members() {
     return failed;
 }
 
+/// One that failed and that can't be dropped, since too few would stay, begins anew on another
+/// connection: its store may have been mended or opened again. Links don't come back at once.
+void HeadCore::retry_failed() {
+    for (uint32_t i = 0; i < settings_.replicas && !has_pending_; ++i) {
+        if (set_.has(i) && peers_[i].has_failed) {
+            reset_link(i);
+        }
+    }
+}
+
 /// The model's HELD: what was acknowledged is with a quorum of those that stay.
 bool HeadCore::is_held_by(ReplicaSet stay) const {
     for (uint32_t i = 0; i < ops_.size() && !mistakes_.drops_early; ++i) {

@@ -96,6 +96,8 @@ void HeadCore::place(Read& read) {
         finish_read(read, Errc::kDataCorrupt);
         return;
     }
+    // Those that were to be compared may have left the set.
+    read.wanted = std::clamp((live_ & set_).count(), 1U, read.wanted);
     // Nobody is left to ask now: those that were only slow or gone may be asked again later.
     for (uint32_t i = 0; i < settings_.replicas; ++i) {
         if (!read.answers[i].is_there && !read.bad.has(i)) {
@@ -107,6 +109,9 @@ void HeadCore::place(Read& read) {
 void HeadCore::place_all() {
     for (Read& read : reads_) {
         place(read);
+        if (read.state == Read::State::kAsking) {
+            compare(read);
+        }
     }
 }
 

@@ -4,6 +4,21 @@
 
 namespace basalt::replication {
 
+namespace {
+
+/// Whether all that a replica says it has is of epochs before `epoch`, as it must be: what is not
+/// would pass for newer than everything that this head writes.
+bool is_of_before(const Reply& reply, Epoch epoch) {
+    const bool are_entries =
+        std::all_of(reply.window.begin(), reply.window.end(), [epoch](const WindowEntry& entry) {
+            return entry.number.epoch < epoch;
+        });
+    return are_entries && reply.agreed < epoch && reply.watermark.epoch < epoch &&
+           reply.generation.epoch < epoch;
+}
+
+}  // namespace
+
 /// The model's GRANT, then FENCE for each of the set.
 void HeadCore::begin(const HeadEvent& event) {
     if (event.epoch <= epoch_) {
@@ -32,6 +47,10 @@ void HeadCore::on_fenced(uint32_t replica, const Reply& reply) {
     if (state_ != State::kRecovering || !set_.has(replica) || reply.is_blank ||
         reply.dirty == nullptr || reply.dirty->blocks() != settings_.blocks ||
         reply.window.size() > peer.window.entries_max()) {
+        return;
+    }
+    if (!is_of_before(reply, epoch_)) {
+        peer.has_failed = true;
         return;
     }
     peer.is_heard = true;

@@ -12,7 +12,8 @@ constexpr uint64_t kLeaseUs = 1'000'000;
 /// A head of three replicas that are answered for by hand.
 class HeadCoreTest : public ::testing::Test {
   protected:
-    HeadCoreTest() : core_({.blocks = 128, .window_ops = 4, .reads = 2}) {
+    explicit HeadCoreTest(const Settings& settings = {.blocks = 128, .window_ops = 4, .reads = 2})
+        : core_(settings) {
         for (uint32_t i = 0; i < 3; ++i) {
             give({.kind = HeadEvent::Kind::kLinkUp, .replica = i});
         }
@@ -212,6 +213,86 @@ TEST_F(HeadCoreTest, LetsTheWritesAfterALineWaitForThoseBeforeIt) {
     const auto after = take(MessageKind::kWrite);
     ASSERT_EQ(after.size(), 1U);
     EXPECT_EQ(after[0].message.generation, line[0].message.number);
+}
+
+TEST_F(HeadCoreTest, DoesNotBelieveAReplicaThatKnowsTheFuture) {
+    for (uint64_t epoch = 5; epoch < 9; ++epoch) {
+        give({.kind = HeadEvent::Kind::kGranted, .epoch = Epoch(epoch), .set = ReplicaSet::all(3)});
+        const auto sent = take(MessageKind::kFence);
+        ASSERT_EQ(sent.size(), 3U);
+        answer(sent[1]);
+        answer(sent[2]);
+        const BlockBitmap dirty(128);
+        const WindowEntry entry{{Epoch(epoch), 1}, {0, 1}};
+        Reply reply{.kind = MessageKind::kFence,
+                    .epoch = Epoch(epoch),
+                    .session = sent[0].message.session,
+                    .id = sent[0].message.id,
+                    .dirty = &dirty};
+        switch (epoch) {
+            case 5: reply.window = std::span(&entry, 1); break;
+            case 6: reply.watermark = entry.number; break;
+            case 7: reply.generation = entry.number; break;
+            case 8: reply.agreed = Epoch(epoch); break;
+        }
+        give({.kind = HeadEvent::Kind::kReply, .replica = 0, .reply = &reply});
+        EXPECT_EQ(core_.state(), HeadCore::State::kRecovering);
+        now_us_ += kTakeoverWaitUs;
+        give({.kind = HeadEvent::Kind::kTick});
+        EXPECT_EQ(take(MessageKind::kSettle).size(), 2U) << epoch;
+        give({.kind = HeadEvent::Kind::kLinkUp, .replica = 0});
+    }
+}
+
+TEST_F(HeadCoreTest, BeginsAnewWithAReplicaThatFailedAndThatItNeeds) {
+    give({.kind = HeadEvent::Kind::kLinkDown, .replica = 2});
+    now_us_ = kDropTimeoutUs;
+    give({.kind = HeadEvent::Kind::kTick});
+    give({.kind = HeadEvent::Kind::kSetAnswer, .is_granted = true});
+    for (const HeadAction& one : take(MessageKind::kCarryOn)) {
+        answer(one);
+    }
+    write(1, {0, 1});
+    const auto sent = take(MessageKind::kWrite);
+    ASSERT_EQ(sent.size(), 2U);
+    answer(sent[1]);
+    answer(sent[0], Errc::kNotFound);
+    give({.kind = HeadEvent::Kind::kTick});
+    EXPECT_EQ(count(HeadAction::Kind::kResetLink), 1U);
+    give({.kind = HeadEvent::Kind::kLinkUp, .replica = 0});
+    answer(take(MessageKind::kCarryOn).at(0));
+    const auto again = take(MessageKind::kWrite);
+    ASSERT_EQ(again.size(), 1U);
+    answer(again[0]);
+    EXPECT_EQ(count(HeadAction::Kind::kAnswer), 1U);
+    give({.kind = HeadEvent::Kind::kTick});
+    EXPECT_EQ(count(HeadAction::Kind::kResetLink), 0U);
+}
+
+class ComparingHeadCoreTest : public HeadCoreTest {
+  protected:
+    ComparingHeadCoreTest()
+        : HeadCoreTest({.write_quorum = 1, .read_quorum = 2, .blocks = 128, .reads = 2}) {}
+};
+
+TEST_F(ComparingHeadCoreTest, AReadDoesNotWaitForReplicasThatWereDropped) {
+    give({.kind = HeadEvent::Kind::kRead, .tag = 1, .range = {4, 2}});
+    const auto sent = take(MessageKind::kRead);
+    ASSERT_EQ(sent.size(), 2U);
+    answer(sent[0]);
+    for (uint32_t i = 0; i < 3; ++i) {
+        if (i != sent[0].replica) {
+            give({.kind = HeadEvent::Kind::kLinkDown, .replica = i});
+        }
+    }
+    now_us_ = kDropTimeoutUs;
+    give({.kind = HeadEvent::Kind::kLease, .lease_until_us = 2 * kDropTimeoutUs});
+    give({.kind = HeadEvent::Kind::kTick});
+    give({.kind = HeadEvent::Kind::kSetAnswer, .is_granted = true});
+    EXPECT_EQ(core_.set().count(), 1U);
+    answer(take(MessageKind::kCarryOn).at(0));
+    EXPECT_EQ(count(HeadAction::Kind::kAnswer), 1U);
+    EXPECT_EQ(core_.reads(), 0U);
 }
 
 TEST_F(HeadCoreTest, RefusesRangesThatHostsMustNotAskFor) {
