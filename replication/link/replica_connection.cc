@@ -150,6 +150,9 @@ FramePlace ReplicaConnection::place_request(const wire::Header& header,
     }
     const Attached* to = refusal_ == Errc::kOk ? attach(fields.volume) : nullptr;
     if (to == nullptr) {
+        // Also when the replica went away while this waited, and comes back before all of it is
+        // here: it has no place.
+        refusal_ = refusal_ == Errc::kOk ? Errc::kNotFound : refusal_;
         granted_.reset();
         return {};
     }

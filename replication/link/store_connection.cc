@@ -72,10 +72,13 @@ void StoreConnection::connect() {
 
 void StoreConnection::wait() {
     state_ = State::kWaiting;
-    const uint32_t doublings = std::min(failures_++, 16U);
+    reactor_.start_timer(timer_, pause_ns(failures_++));
+}
+
+uint64_t StoreConnection::pause_ns(uint32_t failures) {
     const uint64_t longest =
-        std::min(options_.reconnect_max_ns, options_.reconnect_min_ns << doublings);
-    reactor_.start_timer(timer_, longest / 2 + reactor_.random().below(longest / 2 + 1));
+        std::min(options_.reconnect_max_ns, options_.reconnect_min_ns << std::min(failures, 16U));
+    return longest / 2 + reactor_.random().below(longest / 2 + 1);
 }
 
 void StoreConnection::connected() {

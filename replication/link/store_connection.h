@@ -107,6 +107,8 @@ class StoreConnection final : private FrameHandler {
 
     void connect();
     void wait();
+    /// How long to wait before the next attempt, after so many that failed.
+    [[nodiscard]] uint64_t pause_ns(uint32_t failures);
     void hello_answered(const InFrame& frame);
     void pump();
     void release(Slot& slot);

@@ -22,6 +22,7 @@ TcpLink::TcpLink(StoreConnection& connection, const TcpLinkOptions& options)
       lists_out_(options.window_entries_max, options.blocks),
       lists_in_(options.window_entries_max, options.blocks),
       page_(std::make_unique_for_overwrite<std::byte[]>(wire::kListBytesMax)) {
+    pause_.set([](Timer&, void* self) { static_cast<TcpLink*>(self)->report(); }, this);
     for (uint32_t i = 0; i < options.messages_max; ++i) {
         free_.push_back(items_[i]);
     }
@@ -45,13 +46,20 @@ void TcpLink::stop() {
     user_ = nullptr;
     cut();
     is_told_up_ = is_cut_ = false;
+    connection_.reactor_.stop_timer(pause_);
 }
 
 void TcpLink::reset() {
-    if (is_told_up_ && !is_cut_) {
-        cut();
-        report_later();
+    if (!is_told_up_ || is_cut_) {
+        return;
     }
+    Reactor& reactor = connection_.reactor_;
+    if (reactor.now_ns() - up_since_ns_ >= connection_.options_.reconnect_max_ns) {
+        resets_ = 0;
+    }
+    reactor.start_timer(pause_, connection_.pause_ns(resets_++));
+    cut();
+    report_later();
 }
 
 /// Forgets all that is under way.
@@ -90,8 +98,9 @@ void TcpLink::report() {
         is_told_up_ = is_cut_ = false;
         user_->link_down(replica_);
     }
-    if (user_ != nullptr && !is_told_up_ && connection_.is_up()) {
+    if (user_ != nullptr && !is_told_up_ && connection_.is_up() && !pause_.is_running()) {
         is_told_up_ = true;
+        up_since_ns_ = connection_.reactor_.now_ns();
         user_->link_up(replica_);
     }
 }

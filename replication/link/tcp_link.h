@@ -20,6 +20,9 @@ struct TcpLinkOptions {
 /// The way to one replica on another machine: one volume's view of a StoreConnection. Takes memory
 /// when it is made: for its messages, two windows and two dirty bitmaps.
 ///
+/// When it is reset it comes back after a while, as a connection does, so that a replica that can't
+/// be gone on with costs little.
+///
 /// Owner: the head's shell. Core: the connection's.
 class TcpLink final : public ReplicaLink {
   public:
@@ -72,6 +75,9 @@ class TcpLink final : public ReplicaLink {
     uint32_t replica_ = 0;
     bool is_told_up_ = false;
     bool is_cut_ = false;  ///< Since the user was last told.
+    uint64_t up_since_ns_ = 0;
+    uint32_t resets_ = 0;  ///< Since it was last up for long.
+    Timer pause_;          ///< Until it may be up again after a reset.
     LinkTurn turn_{.owner = this};
 
     std::unique_ptr<Item[]> items_;

@@ -306,6 +306,57 @@ TEST_F(ReplicaServerTest, TellsWhenAReplicaGoesAway) {
     EXPECT_EQ(bench_.users_[1].downs, 0);
 }
 
+TEST_F(ReplicaServerTest, TellsWhichOfTwoReplicasGoesAway) {
+    ASSERT_TRUE(bench_.start_and_wait());
+    for (uint32_t i = 0; i < 2; ++i) {
+        bench_.ports_[i]->is_holding = true;
+        bench_.send_write(i, bench_.write(1, 1));
+    }
+    ASSERT_TRUE(bench_.world_.run_until(
+        [&] { return bench_.ports_[0]->waiting() + bench_.ports_[1]->waiting() == 2; },
+        kNsPerSecond));
+    // Both call this connection by the same name.
+    EXPECT_EQ(bench_.ports_[0]->taken[0].value.connection,
+              bench_.ports_[1]->taken[0].value.connection);
+    bench_.directory_.ports.erase(2);
+    bench_.ports_[1]->leave();
+    ASSERT_TRUE(bench_.world_.run_until([&] { return bench_.users_[1].replies.size() == 1; },
+                                        kNsPerSecond));
+    EXPECT_EQ(bench_.users_[1].replies[0].value.status, Errc::kNotFound);
+    EXPECT_TRUE(bench_.users_[0].replies.empty());
+    bench_.ports_[0]->release();
+    ASSERT_TRUE(bench_.world_.run_until([&] { return bench_.users_[0].replies.size() == 1; },
+                                        kNsPerSecond));
+    EXPECT_EQ(bench_.users_[0].replies[0].value.status, Errc::kOk);
+}
+
+TEST_F(ReplicaServerTest, StoresNoWriteWhoseDataHadNoPlace) {
+    RawPeer peer(bench_.head_);
+    greet(peer);
+    std::vector<BlockRef> taken;
+    for (BlockRef one = bench_.store_pool_.buffers.try_take(1); one.is_valid();
+         one = bench_.store_pool_.buffers.try_take(1)) {
+        taken.push_back(std::move(one));
+    }
+    const ByteVector frame = write_frame(1, {1, 1});
+    const auto middle = frame.begin() + 1000;
+    peer.send(ByteVector(frame.begin(), middle));
+    bench_.world_.run_for(10 * kNsPerMs);
+    // It goes away while the write waits for memory, and is back before all of it has come.
+    bench_.directory_.ports.erase(1);
+    bench_.ports_[0]->leave();
+    bench_.world_.run_for(10 * kNsPerMs);
+    bench_.directory_.ports[1] = bench_.ports_[0].get();
+    taken.clear();
+    peer.send(ByteVector(middle, frame.end()));
+    const auto answer = next(peer);
+    ASSERT_TRUE(answer.has_value());
+    EXPECT_EQ(answer->header.status, Errc::kNotFound);
+    EXPECT_TRUE(bench_.ports_[0]->taken.empty());
+    peer.close();
+    bench_.world_.run_for(kNsPerMs);
+}
+
 TEST_F(ReplicaServerTest, PartsOfAnOlderHeadDoNotMixWithThoseOfANewer) {
     RawPeer peer(bench_.head_);
     greet(peer);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "test/replication/link/bench.h"
+#include "test/replication/link/raw_peer.h"
 #include "test/sim/seeds.h"
 
 namespace basalt::replication::testing {
@@ -228,6 +229,26 @@ TEST(TcpLink, AResetDisturbsNoOtherVolumeAndLateAnswersAreDropped) {
     EXPECT_EQ(bench.connection_->outstanding(), 0U);
 }
 
+TEST(TcpLink, ComesBackAfterAWhileThatGrows) {
+    Bench bench;
+    ASSERT_TRUE(bench.start_and_wait());
+    const uint64_t end_ns = bench.world_.now_ns() + 10 * kNsPerSecond;
+    while (bench.world_.now_ns() < end_ns) {
+        bench.links_[0]->reset();
+        ASSERT_TRUE(bench.world_.run_until([&] { return !bench.users_[0].is_up; }, kNsPerMs));
+        ASSERT_TRUE(bench.world_.run_until([&] { return bench.users_[0].is_up; },
+                                           kReconnectMaxNs + kNsPerMs));
+    }
+    EXPECT_GT(bench.users_[0].downs, 5);
+    EXPECT_LT(bench.users_[0].downs, 25);
+    EXPECT_EQ(bench.users_[1].downs, 0);
+    // One that was good for long begins anew.
+    bench.world_.run_for(kReconnectMaxNs);
+    bench.links_[0]->reset();
+    bench.world_.run_for(kReconnectMinNs + kNsPerMs);
+    EXPECT_TRUE(bench.users_[0].is_up);
+}
+
 TEST(TcpLink, WaitsForCreditsAndLosesNone) {
     Bench::Options options{.volumes = 2};
     options.server.credits = 3;
@@ -254,11 +275,20 @@ TEST(TcpLink, WaitsForCreditsAndLosesNone) {
         kNsPerSecond));
     EXPECT_EQ(bench.users_[0].downs, 0);
     // What is taken back before it is sent gives its credit back.
-    for (int i = 0; i < 10; ++i) {
-        bench.send_write(0, bench.write(1, 1));
+    const auto is_up = [&] { return bench.users_[0].is_up; };
+    for (int i = 0; i < 4; ++i) {
+        ASSERT_TRUE(bench.world_.run_until(is_up, 5 * kNsPerSecond));
+        // While the first is on its way the second one is in line at the connection.
+        for (uint32_t count = 1; count <= 2; ++count) {
+            bench.send_write(0, bench.write(1, count == 1 ? 64 : 1));
+            ASSERT_TRUE(bench.world_.run_until(
+                [&] { return bench.connection_->outstanding() == count; }, kNsPerMs));
+        }
         bench.links_[0]->reset();
+        EXPECT_EQ(bench.connection_->outstanding(), 1U);
         bench.world_.run_for(10 * kNsPerMs);
     }
+    ASSERT_TRUE(bench.world_.run_until(is_up, 5 * kNsPerSecond));
     bench.send_write(0, bench.write(1, 1));
     EXPECT_TRUE(
         bench.world_.run_until([&] { return bench.users_[0].replies.size() == 21; }, kNsPerSecond));
@@ -311,6 +341,52 @@ TEST(TcpLink, RottenDataIsNotHandedUp) {
     EXPECT_EQ(bench.users_[0].replies[0].value.status, Errc::kDataCorrupt);
     EXPECT_TRUE(bench.users_[0].replies[0].bytes.empty());
     EXPECT_EQ(bench.users_[0].downs, 0);
+}
+
+/// Sums that are damaged on the way say nothing of what is on the drive.
+TEST(TcpLink, DamagedSumsEndTheConnection) {
+    sim::World world(1);
+    const sim::NodeId store = world.add_node();
+    Reactor& peer_reactor = world.add_reactor(store);
+    Reactor& head = world.add_reactor(world.add_node());
+    Pool pool({.small = 4, .large = 1});
+    RawPeer peer(peer_reactor);
+    peer.listen(sim::World::address(store, 4500));
+    StoreConnection connection(
+        head, pool.buffers, {.address = sim::World::address(store, 4500), .cluster = {}});
+    FakeUser user;
+    {
+        TcpLink link(connection, {.volume = 1, .blocks = 64});
+        connection.start();
+        link.start(user, 0);
+        std::optional<RawPeer::Received> asked;
+        const auto has_asked = [&] {
+            asked = asked ? std::move(asked) : peer.take_frame();
+            return asked.has_value();
+        };
+        ASSERT_TRUE(world.run_until(has_asked, kNsPerSecond));
+        asked.reset();
+        peer.send(frame_of({.opcode = wire::Opcode::kHello, .is_answer = true, .credits = 4},
+                           wire::Hello{.version_min = wire::kVersionMax}));
+        ASSERT_TRUE(world.run_until([&] { return user.is_up; }, kNsPerSecond));
+        user.send(link, {.kind = MessageKind::kRead, .id = 5, .range = {3, 1}});
+        ASSERT_TRUE(world.run_until(has_asked, kNsPerSecond));
+        ByteVector answer = data_frame_of(
+            {.opcode = wire::Opcode::kRead, .is_answer = true, .id = asked->header.id},
+            wire::AnswerFields{},
+            ByteVector(kBlockBytes));
+        answer[wire::kHeaderBytes + wire::kAnswerBytes] ^= std::byte{1};
+        peer.send(answer);
+        EXPECT_TRUE(world.run_until([&] { return !user.is_up; }, kNsPerSecond));
+        EXPECT_TRUE(user.replies.empty());
+        link.stop();
+    }
+    bool is_stopped = false;
+    connection.stop([](void* flag) { *static_cast<bool*>(flag) = true; }, &is_stopped);
+    EXPECT_TRUE(world.run_until([&] { return is_stopped; }, kNsPerSecond));
+    peer.close();
+    peer.stop_listening();
+    world.run_for(kNsPerSecond);
 }
 
 TEST(TcpLink, IsResetWhenFarTooMuchWaits) {
