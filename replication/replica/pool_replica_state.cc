@@ -205,6 +205,10 @@ Task<Result<std::unique_ptr<ReplicaState>>> PoolReplicaStore::load_state() {
     if (!read) {
         co_return read.error();
     }
+    const Result<StateRecord> again = decode_state(memory_.all(), parts_.drive, parts_.volume);
+    if (!again || again->sequence != sequence_) {
+        co_return Errc::kDataCorrupt;
+    }
     state->window = decode_state_window(memory_.all(), *record);
     const Status loaded = co_await load_dirty(state->dirty);
     if (!loaded) {

@@ -21,8 +21,6 @@ bool brings_data(const Message& message) {
 
 }  // namespace
 
-PoolReplicaStore::Operation::Operation() : waiter(granted, this) {}
-
 PoolReplicaStore::OverEvent::OverEvent(PoolReplicaStore& owner)
     : Event([](Event& event, Reactor&) {
           PoolReplicaStore& self = static_cast<OverEvent&>(event).store;
@@ -53,9 +51,6 @@ PoolReplicaStore::~PoolReplicaStore() {
         loads_.clear();
         stores_.clear();
         over_.clear();
-    }
-    for (uint32_t i = 0; i < kOperations; ++i) {
-        buffers_.cancel(operations_[i].waiter);
     }
     // Before the requests, should they be under way for ever.
     parts_.data.reset();
@@ -158,21 +153,44 @@ void PoolReplicaStore::begin_store(Operation& operation) {
         write(operation);
         return;
     }
-    // A later write has been in the middle. One transaction has one range, so what is there is read
-    // and written again; whoever overlaps waits.
-    BlockRef whole = buffers_.try_take(operation.count);
-    if (whole.is_valid()) {
-        Operation::granted(&operation, std::move(whole));
+    find_room(operation);
+}
+
+/// A later write has been in the middle. One transaction has one range, so what is there is read
+/// and written again; whoever overlaps waits. Waiting for a buffer could last for ever: those who
+/// have them may be these.
+void PoolReplicaStore::find_room(Operation& operation) {
+    operation.whole = buffers_.try_take(operation.count);
+    if (operation.whole.is_valid()) {
+        operation.memory = operation.whole.bytes().data();
+        transfer(operation, Operation::Step::kPutTogether);
+    } else if (spare_user_ == nullptr) {
+        use_spare(operation);
     } else {
-        buffers_.wait(operation.waiter, operation.count);
+        operation.next = nullptr;
+        *spare_last_ = &operation;
+        spare_last_ = &operation.next;
     }
 }
 
-void PoolReplicaStore::Operation::granted(void* self, BlockRef buffer) {
-    auto& operation = *static_cast<Operation*>(self);
-    operation.whole = std::move(buffer);
-    operation.memory = operation.whole.bytes().data();
-    operation.store->transfer(operation, Step::kPutTogether);
+void PoolReplicaStore::use_spare(Operation& operation) {
+    spare_user_ = &operation;
+    operation.memory = spare_.all().data();
+    transfer(operation, Operation::Step::kPutTogether);
+}
+
+void PoolReplicaStore::end_spare(const Operation& operation) {
+    if (spare_user_ != &operation) {
+        return;
+    }
+    spare_user_ = nullptr;
+    if (Operation* next = spare_first_) {
+        spare_first_ = next->next;
+        if (spare_first_ == nullptr) {
+            spare_last_ = &spare_first_;
+        }
+        use_spare(*next);
+    }
 }
 
 void PoolReplicaStore::put_together(Operation& operation) {
@@ -306,6 +324,7 @@ void PoolReplicaStore::end(Operation& operation, Errc status) {
     }
     const bool is_early = operation.sequence == 0 && operation.count == 0;
     operation.whole.reset();
+    end_spare(operation);
     operation.job = nullptr;
     operation.next = std::exchange(free_, &operation);
     if (is_early) {

@@ -99,9 +99,6 @@ class PoolReplicaStore final : public ReplicaStore {
     struct Operation {
         enum class Step : uint8_t { kLoad, kPutTogether, kPlainWrite };
 
-        Operation();
-        static void granted(void* self, BlockRef buffer);
-
         PoolReplicaStore* store = nullptr;
         Operation* next = nullptr;
         StoreJob* job = nullptr;
@@ -112,8 +109,7 @@ class PoolReplicaStore final : public ReplicaStore {
         std::byte* memory = nullptr;  ///< For them.
         uint64_t sequence = 0;        ///< Of its note; 0: it has none.
         bool has_retried = false;
-        BlockRef whole{};  ///< Where what stays and what is written are put together.
-        BlockWaiter waiter;
+        BlockRef whole{};  ///< Where what stays and what is written are put together, or spare_.
         iovec piece{};
         std::array<std::byte, sizeof(NoteBody)> note{};
         bdev::WholeIoRequest io;
@@ -130,6 +126,9 @@ class PoolReplicaStore final : public ReplicaStore {
     void run_lines();
     void fail_stores(Errc status);
     void begin_store(Operation& operation);
+    void find_room(Operation& operation);
+    void use_spare(Operation& operation);
+    void end_spare(const Operation& operation);
     void put_together(Operation& operation);
     void write(Operation& operation);
     void transfer(Operation& operation, Operation::Step step);
@@ -168,6 +167,11 @@ class PoolReplicaStore final : public ReplicaStore {
     NoteRing notes_{kNotesMax};
     AsyncMutex turn_;  // Of who writes the state.
     bdev::store::BlockMemory memory_{kStateBlocksMax};
+    // For one operation, when all buffers are taken: perhaps by those that wait for it.
+    bdev::store::BlockMemory spare_{kRangeBlocksMax};
+    Operation* spare_user_ = nullptr;
+    Operation* spare_first_ = nullptr;  // In line for it, by Operation::next.
+    Operation** spare_last_ = &spare_first_;
     std::unique_ptr<Operation[]> operations_;
     Operation* free_ = nullptr;
     Jobs loads_;   // In line.

@@ -429,6 +429,63 @@ TEST_F(PoolReplicaTest, PutsTogetherWhatALaterWriteLeftOpen) {
     replica_.check();
 }
 
+TEST_F(PoolReplicaTest, PutsTogetherWhenAllMemoryIsTaken) {
+    std::vector<Message> early;
+    std::vector<BlockRef> memory;
+    for (uint64_t first = 0; first < 12; first += 4) {
+        early.push_back(replica_.prepare_write({first, 3}));
+        memory.push_back(replica_.filled(3, replica_.writes.at(early.back().number).value));
+        write(first + 1);
+    }
+    std::vector<BlockRef> rest;
+    for (BlockRef one = replica_.buffers.try_take(1); one.is_valid();
+         one = replica_.buffers.try_take(1)) {
+        rest.push_back(std::move(one));
+    }
+    for (size_t i = 0; i < early.size(); ++i) {
+        replica_.send(early[i], std::move(memory[i]));
+    }
+    EXPECT_TRUE(replica_.node.world.run_until([this] { return replica_.outstanding == 0; },
+                                              kNsPerSecond * 10));
+    replica_.check();
+}
+
+TEST_F(PoolReplicaTest, KeepsWhatIsDirtyUntilWhatReplacesItIsWhole) {
+    BlockBitmap before(kBlocks);
+    before.set(3);
+    before.set(ReplicaNode::kNearPage + 12);
+    BlockBitmap after(kBlocks);
+    after.set(5);
+    uint32_t replaced = 0;
+    for (uint64_t steps = 0; replaced < 2; ++steps) {
+        ASSERT_LT(steps, 1000U);
+        replica_.begin(before);
+        // Now it is in the state, and in no note.
+        EXPECT_EQ(replica_.code(replica_.replicas->close(replica_.key())), Errc::kOk);
+        EXPECT_EQ(open(), Errc::kOk);
+        replica_.connect();
+        replica_.tenure = replica_.epoch = Epoch(replica_.epoch.raw() + 1);
+        EXPECT_EQ(replica_.answer(replica_.message(MessageKind::kFence)), Errc::kOk);
+        replica_.fence = replica_.epoch;
+        Message settle = replica_.message(MessageKind::kSettle);
+        settle.dirty = &after;
+        replica_.send(settle);
+        for (uint64_t i = 0; i < steps; ++i) {
+            replica_.node.world.step();
+        }
+        ASSERT_EQ(replica_.cut_power(), Errc::kOk);
+        const ReplicaState& state = replica_.port->state();
+        const bool is_replaced = state.agreed == replica_.tenure;
+        replaced += uint32_t{is_replaced};
+        const BlockBitmap& wanted = is_replaced ? after : before;
+        EXPECT_EQ(state.dirty.count(), wanted.count()) << steps;
+        for (uint64_t block = wanted.next(0); block < kBlocks; block = wanted.next(block + 1)) {
+            EXPECT_TRUE(state.dirty.has(block)) << steps << ", " << block;
+        }
+        ASSERT_FALSE(HasFailure());
+    }
+}
+
 TEST_F(PoolReplicaTest, DrawsALineOnce) {
     write(0);
     Message barrier = replica_.prepare_write({}, WriteKind::kBarrier);
