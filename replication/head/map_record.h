@@ -19,7 +19,8 @@ struct MapRecord {
     bool operator==(const MapRecord&) const = default;
 };
 
-/// Two slots make the file; the record of epoch n is in slot n mod 2.
+/// Two slots make the file; the record of epoch n is written into slot n mod 2 first, then into the
+/// other.
 inline constexpr size_t kMapSlotBytes = 4096;
 inline constexpr size_t kMapFileBytes = 2 * kMapSlotBytes;
 

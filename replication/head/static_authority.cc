@@ -57,6 +57,7 @@ class StaticAuthority::Port final : public MapAuthority {
 
     Ask* parked_grant = nullptr;  ///< Until its turn comes.
     Ask* waiting_open = nullptr;  ///< Until the lease is free.
+    bool has_left = false;
 
   private:
     friend class StaticAuthority;
@@ -186,10 +187,11 @@ Task<Status> StaticAuthority::load() {
         FileCall read(control_.storage(), FileRequest::Op::kRead, file_);
         read.set_memory(number * kMapSlotBytes, slot_.bytes);
         const Status outcome = co_await read;
-        if (!outcome) {
+        if (!outcome && outcome.error().code != Errc::kMediaError) {
             co_return outcome;
         }
-        const Result<MapRecord> record = decode_map_record(slot_.bytes);
+        const Result<MapRecord> record =
+            outcome ? decode_map_record(slot_.bytes) : Errc::kDataCorrupt;
         if (!record) {
             torn += record.error().code == Errc::kDataCorrupt ? 1U : 0U;
         } else if (!newest || newest->epoch < record->epoch) {
@@ -308,7 +310,7 @@ void StaticAuthority::consider_grants() {
 Task<void> StaticAuthority::grant(Ask& ask) {
     co_await mutex_.acquire();
     const AsyncMutex::Turn turn(mutex_);
-    if (is_closed_) {
+    if (is_closed_ || ask.port->has_left) {
         co_return;
     }
     if (chosen_ != ask.port) {
@@ -344,15 +346,17 @@ Task<void> StaticAuthority::change_set(Ask& ask) {
     answer(ask);
 }
 
-/// Until it is durable: nobody may be told otherwise, and what a failed write left is not known.
+/// Until it is durable, in one slot and then in the other: nobody may be told otherwise, and what a
+/// failed write left is not known.
 Task<void> StaticAuthority::save(MapRecord record) {
     encode_map_record(record, slot_.bytes);
-    while (!is_closed_) {
+    for (uint64_t copies = 0; copies < 2 && !is_closed_;) {
         FileCall write(control_.storage(), FileRequest::Op::kWriteDurable, file_);
-        write.set_memory(record.epoch.raw() % 2 * kMapSlotBytes, slot_.bytes);
+        write.set_memory((record.epoch.raw() + copies) % 2 * kMapSlotBytes, slot_.bytes);
         const Status outcome = co_await write;
         if (outcome) {
-            break;
+            ++copies;
+            continue;
         }
         BASALT_LOG(kError,
                    "replication",
@@ -397,6 +401,7 @@ void StaticAuthority::free_lease(const Port& port) {
 }
 
 void StaticAuthority::leave(Port& port) {
+    port.has_left = true;
     port.parked_grant = nullptr;
     port.waiting_open = nullptr;
     free_lease(port);

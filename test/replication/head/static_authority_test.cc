@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "reactor/file_call.h"
 #include "reactor/sim/world.h"
 #include "test/reactor/may_leak.h"
 
@@ -203,6 +204,57 @@ TEST(StaticAuthority, WaitsForTheLeaseOfAHeadThatDiedWithItsProcess) {
     EXPECT_TRUE(of.users[1].opens.front());
     EXPECT_GT(of.world.now_ns() - start_ns, 90 * kNsPerMs);
     of.close();
+}
+
+TEST(StaticAuthority, ChoosesNoHeadThatHasLeft) {
+    AuthorityWorld of;
+    of.ports[0]->ask_grant(Claim::kIfFree);
+    of.settle();
+    // Its grant waits while the set is saved; then it leaves.
+    of.ports[0]->ask_set(Epoch(1), ReplicaSet(3));
+    of.ports[0]->ask_grant(Claim::kIfFree);
+    of.ports[0]->stop();
+    of.settle();
+    of.ports[1]->ask_grant(Claim::kIfFree);
+    of.settle();
+    EXPECT_EQ(of.users[1].grants, 1U);
+    EXPECT_FALSE(of.users[1].is_other);
+    of.close();
+}
+
+Task<Status> write_slot(Reactor& on, FileSystem& files, uint64_t slot, Slot& bytes) {
+    const Result<FileInfo> info = files.open("/map", {});
+    if (!info) {
+        co_return info.error();
+    }
+    FileCall write(on.storage(), FileRequest::Op::kWriteDurable, info->handle);
+    write.set_memory(slot * kMapSlotBytes, bytes);
+    const Status written = co_await write;
+    files.close(info->handle);
+    co_return written;
+}
+
+TEST(StaticAuthority, LosesNothingWhenOneSlotRots) {
+    for (uint64_t slot = 0; slot < 2; ++slot) {
+        AuthorityWorld of;
+        for (uint64_t i = 1; i <= 3; ++i) {
+            of.ports[0]->ask_grant(Claim::kIfFree);
+            of.settle();
+        }
+        of.ports[0]->ask_set(Epoch(3), ReplicaSet(3));
+        of.settle();
+        of.close();
+        alignas(4096) Slot rotten{};
+        rotten[5] = std::byte{1};
+        auto writing = write_slot(*of.cores[2], of.world.file_system(of.node), slot, rotten);
+        EXPECT_TRUE(of.world.run_until([&] { return writing.is_done(); }, kNsPerSecond));
+        ASSERT_TRUE(writing.result());
+        ASSERT_TRUE(of.open());
+        EXPECT_EQ(of.authority->epoch(), Epoch(4)) << slot;
+        EXPECT_EQ(of.authority->set(), ReplicaSet(3)) << slot;
+        of.ports = {&of.authority->add_port(*of.cores[0]), &of.authority->add_port(*of.cores[1])};
+        of.close();
+    }
 }
 
 TEST(StaticAuthority, RefusesFilesOfOthers) {
