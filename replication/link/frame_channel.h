@@ -124,6 +124,10 @@ class FrameChannel final : private SocketHandler {
     /// Begins to close; ended(reason) follows. Does nothing when closing or idle.
     void close(Error reason);
 
+    /// Takes back all that is queued: frames that go before the channel, in a machine that has lost
+    /// its power.
+    void forget_queue();
+
     /// The peer may send so many requests more: it is told with the next frame.
     void give_credits(uint16_t count);
     /// What the peer has given and is not spent.
@@ -161,7 +165,6 @@ class FrameChannel final : private SocketHandler {
     void add(OutFrame& frame);
     void add_piece(const void* data, size_t bytes);
     [[nodiscard]] size_t encode(const OutFrame& frame, std::span<std::byte> out);
-    void forget_queue();
 
     void take_head(Bytes& input);
     [[nodiscard]] Status decode_head();

@@ -35,6 +35,7 @@ ReplicaConnection::ReplicaConnection(ReplicaServer& server)
 
 ReplicaConnection::~ReplicaConnection() {
     stop_waiting();
+    channel_.forget_queue();
 }
 
 // --- The connection --------------------------------------------------------------------------

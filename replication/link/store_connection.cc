@@ -32,6 +32,7 @@ StoreConnection::StoreConnection(Reactor& reactor,
 StoreConnection::~StoreConnection() {
     BASALT_ASSERT(state_ == State::kStopped || reactor_.is_abandoned());
     BASALT_ASSERT(links_.empty());
+    channel_.forget_queue();
 }
 
 // --- Connecting ------------------------------------------------------------------------------
