@@ -27,13 +27,14 @@ Head::Head(Reactor& here,
            const Settings& settings,
            HeadMemory& memory,
            MapAuthority& authority,
-           Links links)
+           Links links,
+           const Mistakes& mistakes)
     : here_(here),
       settings_(settings),
       memory_(memory),
       authority_(authority),
       links_(std::move(links)),
-      core_(settings),
+      core_(settings, mistakes),
       tick_us_(tick_of(settings)),
       read_(replies_max(settings)) {
     BASALT_ASSERT(links_.size() == settings.replicas);

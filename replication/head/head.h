@@ -39,11 +39,13 @@ class Head final : private LinkUser, private MapUser {
 
     /// All that is passed outlives the head. `links`: one for each replica, in their order, whose
     /// memory for what comes in is `memory`.reads() or the replica's own. `settings` are valid.
+    /// `mistakes`: of tests only.
     Head(Reactor& here,
          const Settings& settings,
          HeadMemory& memory,
          MapAuthority& authority,
-         Links links);
+         Links links,
+         const Mistakes& mistakes = {});
     Head(const Head&) = delete;
     Head& operator=(const Head&) = delete;
     ~Head() override;

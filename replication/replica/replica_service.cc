@@ -36,7 +36,7 @@ class [[nodiscard]] ReplicaService::Idle {
 };
 
 Task<Result<std::unique_ptr<ReplicaService>>> ReplicaService::open(
-    Reactor& here, BlockBuffers& buffers, std::unique_ptr<ReplicaStore> store) {
+    Reactor& here, BlockBuffers& buffers, std::unique_ptr<ReplicaStore> store, Mistakes mistakes) {
     Result<std::unique_ptr<ReplicaState>> state = co_await store->load_state();
     if (!state) {
         const Status stopped = co_await store->stop();
@@ -44,17 +44,18 @@ Task<Result<std::unique_ptr<ReplicaService>>> ReplicaService::open(
         co_return state.error();
     }
     co_return std::unique_ptr<ReplicaService>(
-        new ReplicaService(here, buffers, std::move(store), **state));
+        new ReplicaService(here, buffers, std::move(store), **state, mistakes));
 }
 
 ReplicaService::ReplicaService(Reactor& here,
                                BlockBuffers& buffers,
                                std::unique_ptr<ReplicaStore> store,
-                               const ReplicaState& state)
+                               const ReplicaState& state,
+                               const Mistakes& mistakes)
     : here_(here),
       buffers_(buffers),
       store_(std::move(store)),
-      core_(store_->settings(), state),
+      core_(store_->settings(), state, mistakes),
       lists_(store_->settings()),
       jobs_(std::make_unique<Job[]>(core_.slots())),
       data_(core_.slots() + 1) {

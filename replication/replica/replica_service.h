@@ -35,10 +35,13 @@ struct ReplicaCounters {
 /// answered kNoMemory. Destroyed after stop(), or when its (simulated) machine has lost its power.
 class ReplicaService final : public ReplicaPort {
   public:
-    /// Loads what `store` has, which nobody used yet. `buffers` outlives the replica. Errors: those
-    /// of ReplicaStore::load_state().
+    /// Loads what `store` has, which nobody used yet. `buffers` outlives the replica. `mistakes`:
+    /// of tests only. Errors: those of ReplicaStore::load_state().
     [[nodiscard]] static Task<Result<std::unique_ptr<ReplicaService>>> open(
-        Reactor& here, BlockBuffers& buffers, std::unique_ptr<ReplicaStore> store);
+        Reactor& here,
+        BlockBuffers& buffers,
+        std::unique_ptr<ReplicaStore> store,
+        Mistakes mistakes = {});
 
     ReplicaService(const ReplicaService&) = delete;
     ReplicaService& operator=(const ReplicaService&) = delete;
@@ -95,7 +98,8 @@ class ReplicaService final : public ReplicaPort {
     ReplicaService(Reactor& here,
                    BlockBuffers& buffers,
                    std::unique_ptr<ReplicaStore> store,
-                   const ReplicaState& state);
+                   const ReplicaState& state,
+                   const Mistakes& mistakes);
 
     [[nodiscard]] uint64_t keep(BlockRef data);
     void forget(uint64_t name);

@@ -4,8 +4,8 @@
 
 namespace basalt::replication {
 
-Replicas::Replicas(Reactor& here, BlockBuffers& buffers)
-    : here_(here), buffers_(buffers), changes_(here) {}
+Replicas::Replicas(Reactor& here, BlockBuffers& buffers, const Mistakes& mistakes)
+    : here_(here), buffers_(buffers), mistakes_(mistakes), changes_(here) {}
 
 Replicas::~Replicas() {
     BASALT_ASSERT(here_.is_abandoned() || open_.empty());
@@ -81,7 +81,7 @@ Task<Status> Replicas::open_now(ReplicaKey key) {
         co_return store.error();
     }
     Task<Result<std::unique_ptr<ReplicaService>>> opening =
-        ReplicaService::open(here_, buffers_, std::move(*store));
+        ReplicaService::open(here_, buffers_, std::move(*store), mistakes_);
     Result<std::unique_ptr<ReplicaService>> service = co_await opening;
     if (!service) {
         co_return service.error();

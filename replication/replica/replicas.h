@@ -66,8 +66,9 @@ struct ReplicaReport {
 /// (simulated) machine has lost its power.
 class Replicas final : public ReplicaDirectory {
   public:
-    /// `buffers` is memory for the data of all of them, and outlives this.
-    Replicas(Reactor& here, BlockBuffers& buffers);
+    /// `buffers` is memory for the data of all of them, and outlives this. `mistakes`: of tests
+    /// only.
+    Replicas(Reactor& here, BlockBuffers& buffers, const Mistakes& mistakes = {});
     Replicas(const Replicas&) = delete;
     Replicas& operator=(const Replicas&) = delete;
     ~Replicas() override;
@@ -104,6 +105,7 @@ class Replicas final : public ReplicaDirectory {
 
     Reactor& here_;
     BlockBuffers& buffers_;
+    const Mistakes mistakes_;
     AsyncMutex changes_;
     std::map<bdev::Uuid, ReplicaDrive*> drives_;
     std::map<ReplicaKey, std::unique_ptr<ReplicaService>> open_;
