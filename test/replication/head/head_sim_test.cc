@@ -11,100 +11,13 @@
 #include <gtest/gtest.h>
 
 #include "test/replication/head/cluster.h"
+#include "test/replication/head/history.h"
 #include "test/sim/seeds.h"
 
 namespace basalt::replication::test {
 namespace {
 
 constexpr uint64_t kBlocks = 280;
-constexpr uint64_t kNever = ~uint64_t{0};
-
-/// What hosts did with each block, and whether what they were told could be.
-class History {
-  public:
-    uint64_t begin_write(uint64_t first, uint64_t count, uint64_t now, bool is_zero) {
-        writes_.push_back({now, kNever});
-        const uint64_t value = writes_.size();  // 0 is what was there before.
-        for (uint64_t block = first; block < first + count; ++block) {
-            blocks_[block].writes.push_back(value);
-        }
-        is_zero_.push_back(is_zero);
-        return value;
-    }
-    /// One that failed may come into effect at any time.
-    void end_write(uint64_t value, uint64_t now) { writes_[value - 1].end = now; }
-
-    [[nodiscard]] std::string check_read(uint64_t block,
-                                         uint64_t seen,
-                                         uint64_t begin,
-                                         uint64_t end) {
-        Block& of = blocks_[block];
-        // Zeroes may be of the beginning or of any write of zeroes: the first that fits.
-        std::vector<uint64_t> candidates;
-        if (seen == 0) {
-            candidates.push_back(0);
-            for (const uint64_t value : of.writes) {
-                if (is_zero_[value - 1]) {
-                    candidates.push_back(value);
-                }
-            }
-        } else if (std::find(of.writes.begin(), of.writes.end(), seen) != of.writes.end()) {
-            candidates.push_back(seen);
-        }
-        std::string why = fmt::format("block {} has {}, which nobody wrote there", block, seen);
-        for (const uint64_t value : candidates) {
-            why = judge(of, value, begin, end);
-            if (why.empty()) {
-                if (seen != 0) {
-                    of.reads.push_back({value, end});
-                }
-                return {};
-            }
-        }
-        return fmt::format("block {}: {}", block, why);
-    }
-
-  private:
-    struct Span {
-        uint64_t begin = 0;
-        uint64_t end = 0;
-    };
-    struct Seen {
-        uint64_t value = 0;
-        uint64_t end = 0;
-    };
-    struct Block {
-        std::vector<uint64_t> writes;
-        std::vector<Seen> reads;
-    };
-
-    [[nodiscard]] Span span_of(uint64_t value) const {
-        return value == 0 ? Span{0, 0} : writes_[value - 1];
-    }
-    [[nodiscard]] std::string judge(const Block& of,
-                                    uint64_t value,
-                                    uint64_t begin,
-                                    uint64_t end) const {
-        if (span_of(value).begin > end) {
-            return fmt::format("{} was read before it was written", value);
-        }
-        for (const uint64_t other : of.writes) {
-            if (span_of(other).begin > span_of(value).end && span_of(other).end < begin) {
-                return fmt::format("{} was read after {} had replaced it", value, other);
-            }
-        }
-        for (const Seen& other : of.reads) {
-            if (other.end < begin && span_of(value).end < span_of(other.value).begin) {
-                return fmt::format("{} was read after {} had been", value, other.value);
-            }
-        }
-        return {};
-    }
-
-    std::vector<Span> writes_;
-    std::vector<bool> is_zero_;
-    std::array<Block, kBlocks> blocks_;
-};
 
 struct Run {
     Run(uint64_t seed, uint32_t replicas, uint32_t write_quorum)
@@ -269,6 +182,9 @@ struct Run {
         if (open != 1 && problem.empty()) {
             problem = fmt::format("{} heads are open", open);
         }
+        if (problem.empty()) {
+            problem = history.check_all();
+        }
         if (problem.empty() && !cluster.are_disks_alike()) {
             problem = "the replicas are not the same";
         }
@@ -276,7 +192,7 @@ struct Run {
 
     Random random;
     Cluster cluster;
-    History history;
+    History history{kBlocks};
     std::array<Host, 12> hosts;
     std::string problem;
     uint64_t done = 0;
