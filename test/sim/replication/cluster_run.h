@@ -1,0 +1,137 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "reactor/sim/world.h"
+#include "test/reactor/may_leak.h"
+#include "test/replication/head/history.h"
+#include "test/replication/head/host_io.h"
+#include "test/sim/replication/head_machine.h"
+#include "test/sim/replication/sim_authority.h"
+#include "test/sim/replication/store_machine.h"
+
+namespace basalt::replication::test {
+
+/// What goes wrong in a run while hosts read and write. Each run has about half of them.
+enum class Fault : uint8_t {
+    kStorePower,      ///< A store loses its power, and what no flush covered.
+    kStoreProcess,    ///< A store's process dies.
+    kBlackout,        ///< All stores lose their power at once.
+    kHeadPower,       ///< A head's machine dies.
+    kHeadProcess,     ///< A head's process dies.
+    kTakeOver,        ///< A head pushes the one away that is there.
+    kAuthorityAway,   ///< A head and the authority don't hear each other.
+    kOneWay,          ///< What one machine sends another does not arrive.
+    kBothWays,        ///< Two machines don't hear each other.
+    kConnectionsCut,  ///< All connections of a machine end.
+};
+inline constexpr uint32_t kFaultKinds = 10;
+
+struct ClusterRunOptions {
+    uint64_t seed = 0;
+    uint32_t replicas = 3;
+    uint32_t write_quorum = 2;
+    uint32_t heads = 2;
+    uint32_t steps = 250;
+    Mistakes mistakes{};
+    StoreMistakes store_mistakes{};
+};
+
+/// What happened in a run, so that a test can tell that something did.
+struct ClusterRunResult {
+    std::string problem;  ///< Empty: every promise was kept.
+    uint64_t trace = 0;
+    uint64_t requests = 0;  ///< Done, with success.
+    uint64_t stale = 0;     ///< Refused: there was another head.
+    uint64_t lost = 0;      ///< With the head that had them.
+    uint64_t crashes = 0;   ///< Of stores.
+    uint64_t openings = 0;  ///< Of heads that lived to the end; likewise drops and returns.
+    uint64_t drops = 0;
+    uint64_t returns = 0;
+
+    void add(const ClusterRunResult& other);
+};
+
+/// One seed: stores that each keep a replica in a pool on a drive, machines that can be the head,
+/// a network between all of them, and hosts that read, write, zero and draw lines at random while
+/// machines die and come back and don't hear each other. Then the faults end, and what was promised
+/// must be true: each request was answered, each block was a register, one head is open, all
+/// replicas came back and are the same, also after a loss of power, and the pools are sound.
+class ClusterRun {
+  public:
+    static constexpr uint64_t kBlocks = 280;
+
+    explicit ClusterRun(const ClusterRunOptions& options);
+    ClusterRun(const ClusterRun&) = delete;
+    ClusterRun& operator=(const ClusterRun&) = delete;
+    ~ClusterRun();
+
+    [[nodiscard]] ClusterRunResult run();
+
+  private:
+    /// A request after the other, to whatever head.
+    struct Host {
+        std::unique_ptr<HostIo> io;
+        uint32_t head = 0;
+        uint64_t begin_ns = 0;
+        uint64_t value = 0;
+        ClusterRun* run = nullptr;
+    };
+    /// A snapshot that a host was told of.
+    struct Line {
+        OpNumber number;
+        uint64_t begin_ns = 0;
+        uint64_t end_ns = 0;
+    };
+
+    [[nodiscard]] static Settings settings_of(const ClusterRunOptions& options);
+    void set_up();
+    void live();
+    void go_on();
+    [[nodiscard]] bool wait(bool (ClusterRun::*is_so)(), uint64_t limit_ns, const char* why);
+    void fail(const std::string& why);
+
+    // Hosts.
+    void submit(Host& host);
+    void prepare(Host& host);
+    void ended(Host& host);
+    void forget_requests_of(uint32_t head);
+
+    // Faults.
+    void fault();
+    void do_fault(Fault kind);
+    void heal_some();
+    void stop_faults();
+    [[nodiscard]] sim::NodeId any_store();
+    [[nodiscard]] sim::NodeId any_head();
+    void crash_store(StoreMachine& store, sim::Crash how);
+    void crash_head(uint32_t head, sim::Crash how);
+
+    // The end.
+    void finish();
+    [[nodiscard]] bool are_all_serving();
+    [[nodiscard]] bool are_all_answered();
+    [[nodiscard]] bool has_settled();
+    void read_all();
+    void look_at_stores();
+    void add_statistics(uint32_t head);
+
+    const ClusterRunOptions options_;
+    const Settings settings_;
+    const basalt::test::MayLeak may_leak_{};  // What is under way when power is lost never ends.
+    Random random_;
+    sim::World world_;
+    SimAuthority authority_;
+    std::vector<std::unique_ptr<StoreMachine>> stores_;
+    std::vector<std::unique_ptr<HeadMachine>> heads_;
+    std::vector<Host> hosts_;
+    std::vector<Fault> faults_;
+    History history_;
+    std::vector<Line> lines_;
+    std::vector<uint64_t> final_;  // What a host read in the end.
+    ClusterRunResult result_;
+};
+
+}  // namespace basalt::replication::test
