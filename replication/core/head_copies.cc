@@ -50,6 +50,7 @@ ReplicaSet HeadCore::at_epoch() const {
 
 void HeadCore::start_copy(Copy& copy) {
     const auto slot = static_cast<uint32_t>(&copy - copies_.data()) | kCopySlots;
+    ++copies_under_way_;
     copy.as_of = ops_.empty() ? std::max(watermark_, OpNumber{epoch_, count_})
                               : ops_[ops_.size() - 1].number;
     copy.id = send(copy.source, {.kind = MessageKind::kCopyRead, .range = copy.range}, slot);
@@ -132,6 +133,7 @@ void HeadCore::end_copy(Copy& copy) {
         forget_read(copy.data);
     }
     copy = Copy{};
+    --copies_under_way_;
 }
 
 void HeadCore::end_copies_of(uint32_t replica) {
@@ -151,9 +153,9 @@ void HeadCore::end_copies_of(uint32_t replica) {
 }
 
 void HeadCore::overtake_copies(BlockRange range) {
-    for (Copy& copy : copies_) {
-        if (copy.purpose != Copy::Purpose::kNone && copy.range.overlaps(range)) {
-            copy.is_overtaken = true;
+    for (size_t i = 0; i < copies_.size() && copies_under_way_ > 0; ++i) {
+        if (copies_[i].purpose != Copy::Purpose::kNone && copies_[i].range.overlaps(range)) {
+            copies_[i].is_overtaken = true;
         }
     }
 }
@@ -188,7 +190,7 @@ bool HeadCore::is_quiet(uint64_t block, uint32_t source, ReplicaSet target) cons
     if (mistakes_.lets_resync_race) {
         return true;
     }
-    for (uint32_t i = 0; i < ops_.size(); ++i) {
+    for (uint32_t i = 0; i < ops_.size() && ops_.may_touch({block, 1}); ++i) {
         const Op& op = ops_[i];
         // A replica that counts must have it, so that no line is drawn through a copy.
         const ReplicaSet awaited = target & (live_ | op.sent);

@@ -9,25 +9,39 @@ namespace {
 // The low bits of a message's id say who waits for its answer.
 constexpr uint32_t kSlotBits = 16;
 
+/// What one call may lead to at most: each write goes to each replica, is answered and forgotten;
+/// each read is asked for, twice in turn, everywhere, answered, and what came of it forgotten; each
+/// copy likewise. And control messages, questions to the authority and the like.
+size_t actions_max(const Settings& settings) {
+    const size_t replicas = settings.replicas;
+    const size_t copies = settings.resync_copies + 2 * kReplicasMax;
+    return settings.window_ops * (replicas + 2) + settings.reads * (4 * replicas + 4) +
+           copies * (2 * replicas + 4) + 64;
+}
+
 }  // namespace
 
 HeadCore::HeadCore(const Settings& settings, const Mistakes& mistakes)
     : settings_(settings),
       mistakes_(mistakes),
-      ops_(settings.window_ops * kWindowEntriesPerOp * 2),
+      ops_(settings.window_ops * kWindowEntriesPerOp),
       dirty_(settings.blocks),
       todo_(settings.blocks),
       reads_(settings.reads),
       copies_(settings.resync_copies + 2 * kReplicasMax) {
     BASALT_ASSERT(settings.validate().has_value());
     const uint32_t entries = settings.window_ops * kWindowEntriesPerOp;
-    for (Peer& peer : peers_) {
-        peer.window = Window(entries);
+    for (uint32_t i = 0; i < settings.replicas; ++i) {
+        peers_[i].window = Window(entries);
     }
-    known_.reserve(size_t{entries} * kReplicasMax);
-    work_.reserve(size_t{entries} * kReplicasMax * 2);
-    // At most once each in one call: every op to every replica, every read again, every copy.
-    actions_.reserve((size_t{entries} * 2 + settings.reads + 64) * (settings.replicas + 2));
+    known_.reserve(size_t{entries} * settings.replicas);
+    work_.reserve(size_t{entries} * settings.replicas * 2);
+    active_reads_.reserve(settings.reads);
+    free_reads_.reserve(settings.reads);
+    for (uint32_t i = settings.reads; i > 0; --i) {
+        free_reads_.push_back(i - 1);
+    }
+    actions_.reserve(actions_max(settings));
 }
 
 HeadCore::Actions HeadCore::apply(const HeadEvent& event) {
@@ -62,22 +76,19 @@ HeadCore::Actions HeadCore::apply(const HeadEvent& event) {
             break;
         case HeadEvent::Kind::kStop: stop(false); break;
     }
-    if (wants_room_ && state_ == State::kOpen && ops_.size() < settings_.window_ops) {
-        const bool has_read = std::any_of(reads_.begin(), reads_.end(), [](const Read& read) {
-            return read.state == Read::State::kFree;
-        });
-        if (has_read) {
-            wants_room_ = false;
-            act(HeadAction::Kind::kRoom);
-        }
+    if (wants_room_ && state_ == State::kOpen && ops_.size() < settings_.window_ops &&
+        !free_reads_.empty()) {
+        wants_room_ = false;
+        act(HeadAction::Kind::kRoom);
     }
     return actions_;
 }
 
 HeadAction& HeadCore::act(HeadAction::Kind kind) {
     BASALT_ASSERT(actions_.size() < actions_.capacity());
-    actions_.push_back({.kind = kind});
-    return actions_.back();
+    HeadAction& action = actions_.emplace_back();
+    action.kind = kind;
+    return action;
 }
 
 ReplicaSet HeadCore::linked() const {
@@ -106,14 +117,9 @@ Errc HeadCore::check_range(BlockRange range) const {
                : Errc::kOutOfRange;
 }
 
-uint64_t HeadCore::send(uint32_t replica, Message message, uint32_t slot) {
+uint64_t HeadCore::send(uint32_t replica, const Message& message, uint32_t slot) {
     Peer& peer = peers_[replica];
     BASALT_ASSERT(peer.is_linked);
-    message.epoch = epoch_;
-    message.tenure = tenure_;
-    message.session = peer.session;
-    message.id = (++ids_ << kSlotBits) | slot;
-    message.watermark = watermark_;
     peer.told_watermark = watermark_;
     if (message.kind != MessageKind::kTrim) {
         if (peer.unanswered == 0) {
@@ -123,8 +129,14 @@ uint64_t HeadCore::send(uint32_t replica, Message message, uint32_t slot) {
     }
     HeadAction& action = act(HeadAction::Kind::kSend);
     action.replica = replica;
-    action.message = message;
-    return message.id;
+    Message& sent = action.message;
+    sent = message;
+    sent.epoch = epoch_;
+    sent.tenure = tenure_;
+    sent.session = peer.session;
+    sent.id = (++ids_ << kSlotBits) | slot;
+    sent.watermark = watermark_;
+    return sent.id;
 }
 
 void HeadCore::send_control(uint32_t replica, const Message& message) {
@@ -249,13 +261,8 @@ bool HeadCore::is_at_rest() const {
         return true;
     }
     if (state_ != State::kOpen || has_pending_ || live_ != set_ || !join_.empty() ||
-        !ops_.empty() || reads_under_way_ > 0) {
+        !ops_.empty() || !active_reads_.empty() || copies_under_way_ > 0) {
         return false;
-    }
-    for (const Copy& copy : copies_) {
-        if (copy.purpose != Copy::Purpose::kNone) {
-            return false;
-        }
     }
     for (uint32_t i = 0; i < settings_.replicas; ++i) {
         const Peer& peer = peers_[i];
@@ -358,11 +365,7 @@ void HeadCore::stop(bool is_superseded) {
         }
     }
     ops_.clear();
-    for (Read& read : reads_) {
-        if (read.state != Read::State::kFree) {
-            finish_read(read, Errc::kStaleEpoch);
-        }
-    }
+    for_each_read([this](Read& read) { finish_read(read, Errc::kStaleEpoch); });
     for (Copy& copy : copies_) {
         end_copy(copy);
     }

@@ -46,7 +46,7 @@ class HeadCore {
     [[nodiscard]] OpNumber watermark() const { return watermark_; }
     [[nodiscard]] OpNumber generation() const { return generation_; }
     [[nodiscard]] uint32_t ops() const { return ops_.size(); }
-    [[nodiscard]] uint32_t reads() const { return reads_under_way_; }
+    [[nodiscard]] uint32_t reads() const { return static_cast<uint32_t>(active_reads_.size()); }
     /// Nothing will come of time alone: kTick may be left out until there is another event.
     [[nodiscard]] bool is_at_rest() const;
     /// Blocks that the joining replica still lacks.
@@ -100,6 +100,7 @@ class HeadCore {
         uint32_t wanted = 1;
         bool is_quiet = true;  ///< No write to the range has been under way since it began.
         uint32_t chosen = 0;
+        uint32_t place = 0;  ///< In active_reads_.
         uint64_t asked_us = 0;
         std::array<ReadAnswer, kReplicasMax> answers{};
     };
@@ -128,7 +129,7 @@ class HeadCore {
     void tick();
     void on_reply(uint32_t replica, const Reply& reply);
     void on_control_reply(uint32_t replica, const Reply& reply);
-    uint64_t send(uint32_t replica, Message message, uint32_t slot);
+    uint64_t send(uint32_t replica, const Message& message, uint32_t slot);
     void send_control(uint32_t replica, const Message& message);
     void answer(uint64_t tag, Errc status, uint64_t data = 0, OpNumber number = {});
     void forget_read(uint64_t id);
@@ -163,6 +164,8 @@ class HeadCore {
     void settle(Read& read);
     void finish_read(Read& read, Errc status);
     void check_held();
+    template <typename Function>
+    void for_each_read(Function&& function);
     void place_all();
     void time_out_reads();
     void lose_reads_of(uint32_t replica);
@@ -247,9 +250,12 @@ class HeadCore {
     uint64_t todo_cursor_ = 0;
     ReplicaSet unreadable_;  ///< Could not read what shall be copied.
     std::vector<Read> reads_;
-    uint32_t reads_under_way_ = 0;
+    std::vector<uint32_t> active_reads_;  ///< Slots of those that are not free, in any order.
+    std::vector<uint32_t> free_reads_;
+    uint32_t held_reads_ = 0;
     uint32_t read_turn_ = 0;
     std::vector<Copy> copies_;
+    uint32_t copies_under_way_ = 0;
 
     // Of a beginning.
     uint64_t began_us_ = 0;
@@ -262,5 +268,14 @@ class HeadCore {
 
     std::vector<HeadAction> actions_;
 };
+
+/// `function` may end the read that it is given, and no other.
+template <typename Function>
+void HeadCore::for_each_read(Function&& function) {
+    // Backwards: when one ends, the last, which has had its turn, takes its place.
+    for (size_t i = active_reads_.size(); i > 0; --i) {
+        function(reads_[active_reads_[i - 1]]);
+    }
+}
 
 }  // namespace basalt::replication

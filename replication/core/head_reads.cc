@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "replication/core/head_core.h"
 
@@ -10,30 +11,32 @@ void HeadCore::host_read(const HeadEvent& event) {
         answer(event.tag, status != Errc::kOk ? status : Errc::kStaleEpoch);
         return;
     }
-    const auto free = std::find_if(reads_.begin(), reads_.end(), [](const Read& read) {
-        return read.state == Read::State::kFree;
-    });
-    if (state_ != State::kOpen || free == reads_.end()) {
+    if (state_ != State::kOpen || free_reads_.empty()) {
         wants_room_ = true;
         act(HeadAction::Kind::kLater).tag = event.tag;
         return;
     }
-    *free = Read{.state = Read::State::kAsking, .tag = event.tag, .range = event.range};
-    ++reads_under_way_;
+    Read& read = reads_[free_reads_.back()];
+    read = Read{.state = Read::State::kAsking,
+                .tag = event.tag,
+                .range = event.range,
+                .place = static_cast<uint32_t>(active_reads_.size())};
+    active_reads_.push_back(free_reads_.back());
+    free_reads_.pop_back();
     host_us_ = now_us_;
-    free->wanted = std::min(settings_.read_quorum, (live_ & set_).count());
-    for (uint32_t i = 0; i < ops_.size(); ++i) {
+    read.wanted = std::min(settings_.read_quorum, (live_ & set_).count());
+    for (uint32_t i = 0; i < ops_.size() && ops_.may_touch(event.range); ++i) {
         const Op& op = ops_[i];
         if (op.range.overlaps(event.range) && !op.acked.contains(live_)) {
-            free->is_quiet = false;
+            read.is_quiet = false;
         }
     }
-    place(*free);
+    place(read);
 }
 
 /// The model's CURRENT: it has everything of the range that a host was told of.
 bool HeadCore::has_all_acknowledged(uint32_t replica, BlockRange range) const {
-    for (uint32_t i = 0; i < ops_.size(); ++i) {
+    for (uint32_t i = 0; i < ops_.size() && ops_.may_touch(range); ++i) {
         const Op& op = ops_[i];
         if (op.range.overlaps(range) && op.is_answered && !op.acked.has(replica)) {
             return false;
@@ -107,12 +110,12 @@ void HeadCore::place(Read& read) {
 }
 
 void HeadCore::place_all() {
-    for (Read& read : reads_) {
+    for_each_read([this](Read& read) {
         place(read);
         if (read.state == Read::State::kAsking) {
             compare(read);
         }
-    }
+    });
 }
 
 void HeadCore::on_read_reply(uint32_t replica, const Reply& reply) {
@@ -182,6 +185,7 @@ void HeadCore::compare(Read& read) {
     }
     read.chosen = best;
     read.state = Read::State::kHeld;
+    ++held_reads_;
     settle(read);
 }
 
@@ -192,7 +196,8 @@ void HeadCore::settle(Read& read) {
         return;
     }
     const OpNumber newest = read.answers[read.chosen].newest;
-    for (uint32_t i = 0; i < ops_.size() && !mistakes_.reads_unacknowledged; ++i) {
+    const bool is_touched = ops_.may_touch(read.range) && !mistakes_.reads_unacknowledged;
+    for (uint32_t i = 0; i < ops_.size() && is_touched; ++i) {
         const Op& op = ops_[i];
         if (!op.is_answered && op.number <= newest && op.range.overlaps(read.range)) {
             return;
@@ -215,34 +220,41 @@ void HeadCore::finish_read(Read& read, Errc status) {
         }
     }
     answer(read.tag, status, chosen);
+    held_reads_ -= uint32_t{read.state == Read::State::kHeld};
     read.state = Read::State::kFree;
-    --reads_under_way_;
+    const uint32_t last = active_reads_.back();
+    free_reads_.push_back(std::exchange(active_reads_[read.place], last));
+    reads_[last].place = read.place;
+    active_reads_.pop_back();
 }
 
 void HeadCore::check_held() {
-    for (Read& read : reads_) {
+    if (held_reads_ == 0) {
+        return;
+    }
+    for_each_read([this](Read& read) {
         if (read.state == Read::State::kHeld) {
             settle(read);
         }
-    }
+    });
 }
 
 void HeadCore::time_out_reads() {
-    for (Read& read : reads_) {
+    for_each_read([this](Read& read) {
         if (read.state != Read::State::kAsking || read.asked.empty() ||
             now_us_ - read.asked_us < settings_.read_timeout_us) {
-            continue;
+            return;
         }
         read.asked = ReplicaSet();  // Their late answers are not waited for.
         place(read);
         if (read.state == Read::State::kAsking) {
             compare(read);
         }
-    }
+    });
 }
 
 void HeadCore::lose_reads_of(uint32_t replica) {
-    for (Read& read : reads_) {
+    for_each_read([this, replica](Read& read) {
         if (read.state == Read::State::kAsking && read.asked.has(replica)) {
             read.asked.remove(replica);
             place(read);
@@ -250,7 +262,7 @@ void HeadCore::lose_reads_of(uint32_t replica) {
                 compare(read);
             }
         }
-    }
+    });
 }
 
 }  // namespace basalt::replication

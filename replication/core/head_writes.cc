@@ -35,11 +35,8 @@ void HeadCore::issue(const Op& taken) {
     Op& op = ops_.push_back(taken);
     if (op.write != WriteKind::kBarrier) {
         overtake_copies(op.range);
-        for (Read& read : reads_) {
-            if (read.state != Read::State::kFree && read.range.overlaps(op.range)) {
-                read.is_quiet = false;
-            }
-        }
+        for_each_read(
+            [&op](Read& read) { read.is_quiet = read.is_quiet && !read.range.overlaps(op.range); });
         if (live_ != all() && !mistakes_.loses_dirty) {
             dirty_.set(op.range);
         }
@@ -182,8 +179,8 @@ void HeadCore::advance_watermark() {
             return;
         }
         // The replica that a copy goes to must still know which writes came after it was read.
-        for (const Copy& copy : copies_) {
-            if (copy.purpose != Copy::Purpose::kNone && copy.as_of < op.number) {
+        for (size_t i = 0; i < copies_.size() && copies_under_way_ > 0; ++i) {
+            if (copies_[i].purpose != Copy::Purpose::kNone && copies_[i].as_of < op.number) {
                 return;
             }
         }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -29,7 +31,7 @@ struct Op {
 /// The ops of a head, the lowest number first: a ring of fixed size. One owner, one core.
 class OpTable {
   public:
-    explicit OpTable(uint32_t ops_max) : ops_(ops_max) {}
+    explicit OpTable(uint32_t ops_max) : ops_(std::bit_ceil(ops_max)) {}
 
     [[nodiscard]] uint32_t size() const { return size_; }
     [[nodiscard]] bool empty() const { return size_ == 0; }
@@ -40,15 +42,26 @@ class OpTable {
     Op& push_back(const Op& op) {
         BASALT_ASSERT(room() > 0);
         BASALT_ASSERT(empty() || (*this)[size_ - 1].number <= op.number);
+        count(op.range, 1);
         ++size_;
         return (*this)[size_ - 1] = op;
     }
     void pop_front() {
         BASALT_ASSERT(!empty());
+        count((*this)[0].range, -1);
         first_ = place(1);
         --size_;
     }
-    void clear() { size_ = 0; }
+    void clear() {
+        size_ = 0;
+        touched_.fill(0);
+    }
+
+    /// Whether there may be ops that touch blocks of `range`: mostly no, so that nobody has to look
+    /// at all of them. `range` is of one block or more.
+    [[nodiscard]] bool may_touch(BlockRange range) const {
+        return (touched_[region(range.first)] | touched_[region(range.end() - 1)]) != 0;
+    }
 
     /// The first op with that number, or null.
     [[nodiscard]] Op* find(OpNumber number) {
@@ -66,12 +79,29 @@ class OpTable {
     }
 
   private:
+    static constexpr size_t kRegions = 4096;
+
     [[nodiscard]] uint32_t place(uint32_t index) const {
-        const uint64_t raw = uint64_t{first_} + index;
-        return static_cast<uint32_t>(raw % ops_.size());
+        return (first_ + index) & static_cast<uint32_t>(ops_.size() - 1);
+    }
+    [[nodiscard]] static size_t region(uint64_t block) {
+        return block / kRangeBoundaryBlocks % kRegions;
+    }
+    /// A range has less than kRangeBoundaryBlocks: it is in one region, or in two.
+    void count(BlockRange range, int change) {
+        if (range.count == 0) {
+            return;
+        }
+        const size_t first = region(range.first);
+        const size_t last = region(range.end() - 1);
+        touched_[first] = static_cast<uint16_t>(touched_[first] + change);
+        if (last != first) {
+            touched_[last] = static_cast<uint16_t>(touched_[last] + change);
+        }
     }
 
     std::vector<Op> ops_;
+    std::array<uint16_t, kRegions> touched_{};  ///< Ops in each 1 MiB, modulo 4 GiB.
     uint32_t first_ = 0;
     uint32_t size_ = 0;
 };

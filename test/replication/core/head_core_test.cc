@@ -295,6 +295,39 @@ TEST_F(ComparingHeadCoreTest, AReadDoesNotWaitForReplicasThatWereDropped) {
     EXPECT_EQ(core_.reads(), 0U);
 }
 
+TEST(OpTable, KnowsWhatMayBeTouched) {
+    OpTable ops(4);
+    const BlockRange across{kRangeBoundaryBlocks - 1, 2};
+    ops.push_back({.number = {Epoch(1), 1}, .range = across});
+    ops.push_back({.number = {Epoch(1), 2}, .range = {1000, 8}});
+    ops.push_back({.number = {Epoch(1), 3}, .write = WriteKind::kBarrier});
+    EXPECT_TRUE(ops.may_touch({kRangeBoundaryBlocks - 1, 1}));
+    EXPECT_TRUE(ops.may_touch({kRangeBoundaryBlocks, 1}));
+    EXPECT_TRUE(ops.may_touch({1007, 1}));
+    EXPECT_FALSE(ops.may_touch({kRangeBoundaryBlocks * 2, 64}));
+    ops.pop_front();
+    EXPECT_FALSE(ops.may_touch(across));
+    EXPECT_TRUE(ops.may_touch({1000, 1}));
+    ops.clear();
+    EXPECT_FALSE(ops.may_touch({1000, 1}));
+}
+
+TEST_F(HeadCoreTest, ReadsComeAndGoInAnyOrder) {
+    for (uint32_t round = 0; round < 5; ++round) {
+        give({.kind = HeadEvent::Kind::kRead, .tag = 1, .range = {0, 1}});
+        give({.kind = HeadEvent::Kind::kRead, .tag = 2, .range = {8, 1}});
+        give({.kind = HeadEvent::Kind::kRead, .tag = 3, .range = {16, 1}});
+        EXPECT_EQ(count(HeadAction::Kind::kLater), 1U);
+        const auto sent = take(MessageKind::kRead);
+        ASSERT_EQ(sent.size(), 2U);
+        answer(sent[round % 2]);
+        EXPECT_EQ(count(HeadAction::Kind::kRoom), 1U);
+        answer(sent[1 - round % 2]);
+        EXPECT_EQ(count(HeadAction::Kind::kAnswer), 1U);
+        EXPECT_EQ(core_.reads(), 0U);
+    }
+}
+
 TEST_F(HeadCoreTest, RefusesRangesThatHostsMustNotAskFor) {
     write(1, {127, 2});
     EXPECT_EQ(last_[0].status, Errc::kOutOfRange);
