@@ -40,11 +40,16 @@ struct WorldResult {
     uint64_t trace = 0;  ///< The same for the same run.
 };
 
+/// For what violations, and loud runs, say.
+[[nodiscard]] std::string text_of(OpNumber number);
+[[nodiscard]] std::string text_of(const Message& message);
+
 /// A whole volume in one thread and from one seed: replicas with drives, two machines that may both
 /// believe that they are its head, an authority, a network that delays, reorders, cuts and says
 /// things again on a connection that is over, and hosts. It checks what a host may expect, by the
 /// rule of the model: what anybody is told has a higher number than all that anybody had been told
-/// before it was asked for.
+/// before it was asked for. world.cc runs it; the rest is in world_network.cc, world_replicas.cc,
+/// world_heads.cc, world_authority.cc and world_faults.cc.
 class World {
   public:
     explicit World(const WorldOptions& options);
