@@ -6,18 +6,23 @@
 namespace basalt {
 
 /// The seeds of a simulation: 0 to count - 1, or, where BASALT_FIRST_SEED says another first one,
-/// those from there on. scripts/soak sets it, so that each round tries others.
+/// those from there on, and as many as BASALT_SEEDS says. scripts/soak sets the first, so that each
+/// round tries others.
 class Seeds {
   public:
     explicit Seeds(uint64_t count) : count_(count) {
         if (const char* first = std::getenv("BASALT_FIRST_SEED")) {
             first_ = std::strtoull(first, nullptr, 10);
         }
+        if (const char* count_wanted = std::getenv("BASALT_SEEDS")) {
+            count_ = std::strtoull(count_wanted, nullptr, 10);
+            is_count_usual_ = false;
+        }
     }
 
     /// Whether they are those that the tests were written with: how often something happened is
     /// only judged then.
-    [[nodiscard]] bool are_usual() const { return first_ == 0; }
+    [[nodiscard]] bool are_usual() const { return first_ == 0 && is_count_usual_; }
 
     class Iterator {
       public:
@@ -38,6 +43,7 @@ class Seeds {
   private:
     uint64_t first_ = 0;
     uint64_t count_;
+    bool is_count_usual_ = true;
 };
 
 }  // namespace basalt
