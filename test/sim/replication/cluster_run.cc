@@ -47,6 +47,9 @@ void ClusterRunResult::add(const ClusterRunResult& other) {
     openings += other.openings;
     drops += other.drops;
     returns += other.returns;
+    lines += other.lines;
+    rotten += other.rotten;
+    repairs += other.repairs;
 }
 
 Settings ClusterRun::settings_of(const ClusterRunOptions& options) {
@@ -71,6 +74,8 @@ ClusterRun::ClusterRun(const ClusterRunOptions& options)
       world_(options.seed, background(options.seed)),
       authority_(world_, options.replicas, kLeaseUs, 300 * kNsPerUs),
       hosts_(kHosts),
+      faults_(options.faults),
+      rotten_store_(static_cast<uint32_t>(options.seed % options.replicas)),
       history_(kBlocks) {
     for (uint32_t i = 0; i < options.replicas; ++i) {
         stores_.push_back(std::make_unique<StoreMachine>(
@@ -90,7 +95,7 @@ ClusterRun::ClusterRun(const ClusterRunOptions& options)
             HeadMachineOptions{
                 .settings = settings_, .silence_ns = kSilenceNs, .mistakes = options.mistakes}));
     }
-    for (uint32_t i = 0; i < kFaultKinds; ++i) {
+    for (uint32_t i = 0; i < kFaultKinds && options.faults.empty(); ++i) {
         if (random_.chance(1, 2)) {
             faults_.push_back(static_cast<Fault>(i));
         }
@@ -142,7 +147,7 @@ void ClusterRun::live() {
                 submit(host);
             }
         }
-        if (random_.chance(1, 10)) {
+        if (random_.chance(options_.faults_in_thousand, 1000)) {
             fault();
         }
         go_on();
@@ -164,7 +169,7 @@ bool ClusterRun::wait(bool (ClusterRun::*is_so)(), uint64_t limit_ns, const char
     const uint64_t end_ns = world_.now_ns() + limit_ns;
     while (!(this->*is_so)() && result_.problem.empty()) {
         if (world_.now_ns() >= end_ns) {
-            fail(why);
+            fail(fmt::format("{}{}", why, describe_heads()));
             break;
         }
         world_.run_for(kNsPerMs / 2);
@@ -219,7 +224,11 @@ void ClusterRun::ended(Host& host) {
     const uint64_t now_ns = world_.now_ns();
     if (!request.status) {
         ++result_.stale;
-        if (request.status != Errc::kStaleEpoch) {
+        // What rots on the only replica that can be reached is not there to be read.
+        const bool may_be =
+            request.status == Errc::kStaleEpoch ||
+            (has_rot_ && request.op == HeadOp::kRead && request.status == Errc::kDataCorrupt);
+        if (!may_be) {
             fail(fmt::format("a host gets {}", describe(request.status.error().code)));
         }
         return;
@@ -318,6 +327,64 @@ void ClusterRun::do_fault(Fault kind) {
         case Fault::kConnectionsCut:
             network.cut_connections(random_.chance(1, 2) ? any_head() : any_store());
             return;
+        case Fault::kHeadAndStore: crash_head_and_store(store); return;
+        case Fault::kOldHead: make_old_head(store); return;
+        case Fault::kSlowDrive:
+            store.slow_down(random_.chance(1, 2) ? 1 + random_.below(20'000) : 0);
+            return;
+        case Fault::kRot: rot(); return;
+    }
+}
+
+/// One of those that are open; as many as there are heads: none is.
+uint32_t ClusterRun::open_head() const {
+    uint32_t head = 0;
+    while (head < heads_.size() && !heads_[head]->is_open()) {
+        ++head;
+    }
+    return head;
+}
+
+void ClusterRun::take_over_from(uint32_t head) {
+    for (uint32_t i = 1; i < heads_.size(); ++i) {
+        HeadMachine& other = *heads_[(head + i) % heads_.size()];
+        if (other.is_on()) {
+            other.head().take_over();
+            return;
+        }
+    }
+}
+
+void ClusterRun::crash_head_and_store(StoreMachine& store) {
+    const uint32_t head = open_head();
+    if (head < heads_.size()) {
+        crash_store(store, sim::Crash::kPowerLoss);
+        crash_head(head, sim::Crash::kPowerLoss);
+        take_over_from(head);
+        authority_.notice_death();
+    }
+}
+
+void ClusterRun::make_old_head(StoreMachine& store) {
+    const uint32_t head = open_head();
+    if (head < heads_.size()) {
+        heads_[head]->set_away(true);
+        take_over_from(head);
+        // The new one does not reach every replica that the old one does.
+        if (heads_.size() > 1 && random_.chance(1, 2)) {
+            world_.partition_both_ways(heads_[(head + 1) % heads_.size()]->node, store.node);
+        }
+    }
+}
+
+/// While the others have all that this one has.
+void ClusterRun::rot() {
+    const uint32_t head = open_head();
+    if (head < heads_.size() && authority_.set() == ReplicaSet::all(settings_.replicas) &&
+        heads_[head]->head().statistics().live == authority_.set() &&
+        stores_[rotten_store_]->rot(random_)) {
+        has_rot_ = true;
+        ++result_.rotten;
     }
 }
 
@@ -349,6 +416,8 @@ void ClusterRun::stop_faults() {
     for (const auto& store : stores_) {
         if (store->state() == StoreMachine::State::kOff) {
             store->boot();
+        } else if (store->state() == StoreMachine::State::kServing) {
+            store->slow_down(0);
         }
     }
     for (const auto& head : heads_) {
@@ -389,6 +458,28 @@ bool ClusterRun::has_settled() {
     return open == 1;
 }
 
+std::string ClusterRun::describe_heads() const {
+    std::string all;
+    for (const auto& head : heads_) {
+        if (head->is_on()) {
+            const HeadStatistics now = head->head().statistics();
+            all += fmt::format(
+                "; state {}, epoch {}, other {}, live {:#x}, joining {:#x}, {} "
+                "requests, {} ops, {} blocks to copy, {} dirty",
+                static_cast<int>(now.state),
+                now.epoch.raw(),
+                now.is_other_chosen,
+                now.live.bits(),
+                now.joining.bits(),
+                now.requests_waiting,
+                now.ops,
+                now.blocks_to_copy,
+                now.blocks_dirty);
+        }
+    }
+    return all;
+}
+
 void ClusterRun::finish() {
     const bool is_well =
         wait(&ClusterRun::are_all_serving, kLongestNs, "a store never comes back") &&
@@ -410,6 +501,12 @@ void ClusterRun::finish() {
     }
     if (result_.problem.empty()) {
         look_at_stores();
+    }
+    if (result_.problem.empty()) {
+        look_at_lines();
+    }
+    if (result_.problem.empty()) {
+        fail(history_.check_all());
     }
     for (uint32_t i = 0; i < heads_.size(); ++i) {
         add_statistics(i);
@@ -445,7 +542,11 @@ void ClusterRun::look_at_stores() {
             fail(fmt::format("store {} can't be read", store->node.raw()));
             return;
         }
+        const bool is_rotten = has_rot_ && store == stores_[rotten_store_];
         for (uint64_t block = 0; block < kBlocks; ++block) {
+            if (is_rotten && (*contents)[block] == StoreMachine::kUnreadable) {
+                continue;  // Nobody read it there.
+            }
             if ((*contents)[block] != final_[block]) {
                 fail(fmt::format("store {}: block {} has {}, a host read {}",
                                  store->node.raw(),
@@ -461,12 +562,47 @@ void ClusterRun::look_at_stores() {
     }
 }
 
+/// Each line that a host was told of is a cut, the same at all stores that were there when it was
+/// drawn.
+void ClusterRun::look_at_lines() {
+    for (const Line& line : lines_) {
+        std::optional<std::vector<uint64_t>> first;
+        for (const auto& store : stores_) {
+            if (line.number <= store->replica_state().history_after) {
+                continue;
+            }
+            const std::optional<std::vector<uint64_t>> contents = store->contents(line.number);
+            if (!contents) {
+                fail(fmt::format("store {} has no line {}.{}",
+                                 store->node.raw(),
+                                 line.number.epoch.raw(),
+                                 line.number.count));
+                return;
+            }
+            if (has_rot_ && store == stores_[rotten_store_]) {
+                continue;
+            }
+            if (!first) {
+                first = contents;
+                fail(history_.check_cut(*first, line.begin_ns, line.end_ns));
+            }
+            if (*contents != *first) {
+                fail(fmt::format("line {}.{} is not the same everywhere",
+                                 line.number.epoch.raw(),
+                                 line.number.count));
+            }
+            ++result_.lines;
+        }
+    }
+}
+
 void ClusterRun::add_statistics(uint32_t head) {
     if (heads_[head]->is_on()) {
         const HeadStatistics now = heads_[head]->head().statistics();
         result_.openings += now.openings;
         result_.drops += now.drops;
         result_.returns += now.returns;
+        result_.repairs += now.repairs;
     }
 }
 

@@ -26,8 +26,12 @@ enum class Fault : uint8_t {
     kOneWay,          ///< What one machine sends another does not arrive.
     kBothWays,        ///< Two machines don't hear each other.
     kConnectionsCut,  ///< All connections of a machine end.
+    kHeadAndStore,    ///< The head and a store die together, and another head begins.
+    kOldHead,         ///< The head is cut off from the authority, which chooses another one.
+    kSlowDrive,       ///< A store's drive takes long from now on, or not any more.
+    kRot,             ///< A bit of a block turns, always in the same store of a run.
 };
-inline constexpr uint32_t kFaultKinds = 10;
+inline constexpr uint32_t kFaultKinds = 14;
 
 struct ClusterRunOptions {
     uint64_t seed = 0;
@@ -35,6 +39,8 @@ struct ClusterRunOptions {
     uint32_t write_quorum = 2;
     uint32_t heads = 2;
     uint32_t steps = 250;
+    uint32_t faults_in_thousand = 100;  ///< Steps.
+    std::vector<Fault> faults{};        ///< Empty: about half of all kinds, by the seed.
     Mistakes mistakes{};
     StoreMistakes store_mistakes{};
 };
@@ -50,6 +56,9 @@ struct ClusterRunResult {
     uint64_t openings = 0;  ///< Of heads that lived to the end; likewise drops and returns.
     uint64_t drops = 0;
     uint64_t returns = 0;
+    uint64_t lines = 0;    ///< Snapshots that were compared, of each store.
+    uint64_t rotten = 0;   ///< Blocks in which a bit turned.
+    uint64_t repairs = 0;  ///< Of heads that lived to the end.
 
     void add(const ClusterRunResult& other);
 };
@@ -108,14 +117,21 @@ class ClusterRun {
     [[nodiscard]] sim::NodeId any_head();
     void crash_store(StoreMachine& store, sim::Crash how);
     void crash_head(uint32_t head, sim::Crash how);
+    void crash_head_and_store(StoreMachine& store);
+    void make_old_head(StoreMachine& store);
+    void rot();
+    [[nodiscard]] uint32_t open_head() const;
+    void take_over_from(uint32_t head);
 
     // The end.
     void finish();
     [[nodiscard]] bool are_all_serving();
     [[nodiscard]] bool are_all_answered();
     [[nodiscard]] bool has_settled();
+    [[nodiscard]] std::string describe_heads() const;
     void read_all();
     void look_at_stores();
+    void look_at_lines();
     void add_statistics(uint32_t head);
 
     const ClusterRunOptions options_;
@@ -128,6 +144,8 @@ class ClusterRun {
     std::vector<std::unique_ptr<HeadMachine>> heads_;
     std::vector<Host> hosts_;
     std::vector<Fault> faults_;
+    const uint32_t rotten_store_;
+    bool has_rot_ = false;
     History history_;
     std::vector<Line> lines_;
     std::vector<uint64_t> final_;  // What a host read in the end.

@@ -37,6 +37,9 @@ bool SimAuthority::is_last(const Port& port, Epoch epoch) const {
 void SimAuthority::take(Port& port, const Word& word) {
     switch (word.kind) {
         case Word::Kind::kAskGrant:
+            if (word.is_again && !port.wants_grant_) {
+                return;  // The answer is on its way.
+            }
             port.wants_grant_ = true;
             if (word.claim == Claim::kTakeOver) {
                 choose(port.name_);
@@ -206,7 +209,10 @@ void SimAuthority::Port::run() {
 void SimAuthority::Port::hear(const Word& word) {
     const uint64_t lease_us = authority_.lease_us_;
     switch (word.kind) {
-        case Word::Kind::kGranted: user_->granted(word.epoch, word.set); return;
+        case Word::Kind::kGranted:
+            is_asking_ = false;
+            user_->granted(word.epoch, word.set);
+            return;
         case Word::Kind::kOtherChosen:
             user_->other_chosen();
             say({.kind = Word::Kind::kGaveUp});

@@ -52,6 +52,7 @@ class SimAuthority {
         };
         Kind kind = Kind::kAskGrant;
         Claim claim = Claim::kIfFree;
+        bool is_again = false;  ///< No answer has come yet.
         Epoch epoch{};
         ReplicaSet set{};
         bool is_granted = false;
@@ -89,7 +90,10 @@ class SimAuthority::Port final : public MapAuthority {
     void set_away(bool is_away);
 
     void start(MapUser& user) override { user_ = &user; }
-    void ask_grant(Claim claim) override { say({.kind = Word::Kind::kAskGrant, .claim = claim}); }
+    void ask_grant(Claim claim) override {
+        say({.kind = Word::Kind::kAskGrant, .claim = claim, .is_again = is_asking_});
+        is_asking_ = true;
+    }
     void ask_set(Epoch epoch, ReplicaSet set) override {
         say({.kind = Word::Kind::kAskSet, .epoch = epoch, .set = set});
     }
@@ -112,6 +116,7 @@ class SimAuthority::Port final : public MapAuthority {
     MapUser* user_ = nullptr;
     std::deque<Word> words_;
     bool is_away_ = false;
+    bool is_asking_ = false;  ///< To be the head.
     Timer timer_;
     // The authority's.
     bool wants_grant_ = false;

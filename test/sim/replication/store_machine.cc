@@ -1,6 +1,7 @@
 #include "test/sim/replication/store_machine.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -68,9 +69,8 @@ void StoreMachine::begin_life() {
     state_ = State::kOpeningPool;
     world_.restart_node(node);
     life_ = std::make_unique<Life>();
-    std::vector<CoreId> cores;
     for (uint32_t i = 0; i < options_.cores; ++i) {
-        cores.emplace_back(i);
+        life_->cores.emplace_back(i);
     }
     for (uint32_t i = 0; i <= options_.cores; ++i) {
         life_->reactors.push_back(&world_.add_reactor(node));
@@ -81,13 +81,19 @@ void StoreMachine::begin_life() {
     const size_t skipped = (kBlockBytes - address % kBlockBytes) % kBlockBytes;
     life_->buffers =
         std::make_unique<BlockBuffers>(std::span(life_->memory.get() + skipped, bytes), kBuffers);
-    life_->registry = std::make_unique<bdev::BdevRegistry>(cores);
+    life_->registry = std::make_unique<bdev::BdevRegistry>(life_->cores);
     bdev::FileOptions file;
     file.name = "File0";
     file.path = "/d";
     file.uuid.bytes[0] = 1;
-    life_->device = *life_->registry->add(
+    bdev::Device* base = *life_->registry->add(
         std::move(bdev::FileBdev::open(file, world_.file_system(node))).value());
+    bdev::DelayOptions delay;
+    delay.name = "Delay0";
+    delay.uuid.bytes[0] = 2;
+    auto layer = std::move(bdev::DelayBdev::make(delay, *base)).value();
+    life_->delay = layer.get();
+    life_->device = *life_->registry->add(std::move(layer));
 }
 
 void StoreMachine::go_on() {
@@ -155,8 +161,8 @@ void StoreMachine::fail(const std::string& why) {
 void StoreMachine::crash(sim::Crash how) {
     BASALT_ASSERT(state_ != State::kOff);
     world_.crash_node(node, how);
-    if (state_ == State::kOpeningPool || state_ == State::kOpeningReplicas) {
-        // What never ends holds on to all of it.
+    if (state_ == State::kOpeningPool || state_ == State::kOpeningReplicas || life_->was_slow) {
+        // What never ends holds on to all of it, and a slow drive to requests.
         static_cast<void>(life_.release());
     } else {
         Life& life = *life_;
@@ -172,6 +178,31 @@ void StoreMachine::crash(sim::Crash how) {
     state_ = State::kOff;
 }
 
+void StoreMachine::slow_down(uint64_t delay_us) {
+    if (state_ == State::kServing && (delay_us > 0 || life_->was_slow)) {
+        const bdev::DelayLatencies slow{delay_us, delay_us, delay_us, delay_us};
+        life_->was_slow = true;
+        life_->delay->update(*life_->reactors.back(), life_->cores, slow).detach();
+    }
+}
+
+/// Hosts write blocks that have one value all over, which nothing else on the drive has.
+bool StoreMachine::rot(Random& random) {
+    constexpr uint64_t kSectors = kDriveBytes / kBlockBytes;
+    const uint64_t start = random.below(kSectors);
+    std::array<uint64_t, kBlockBytes / sizeof(uint64_t)> sector{};
+    const iovec piece{sector.data(), sizeof(sector)};
+    for (uint64_t i = 0; i < kSectors; ++i) {
+        const uint64_t at = (start + i) % kSectors * kBlockBytes;
+        if (drive.read(at, &piece, kBlockBytes) && sector[0] != 0 &&
+            std::equal(sector.begin() + 1, sector.end(), sector.begin())) {
+            drive.corrupt(at + random.below(kBlockBytes));
+            return true;
+        }
+    }
+    return false;
+}
+
 // ---- looks
 
 std::optional<std::vector<uint64_t>> StoreMachine::contents(std::optional<OpNumber> line) {
@@ -183,24 +214,24 @@ std::optional<std::vector<uint64_t>> StoreMachine::contents(std::optional<OpNumb
     }
     const auto channel = std::move(device->open(*life_->reactors.front())).value();
     std::vector<uint64_t> values;
-    bool is_read = true;
-    for (uint64_t first = 0; is_read && first < options_.settings.blocks;) {
-        const uint64_t count = std::min<uint64_t>(options_.settings.blocks - first, 64);
-        bdev::TestIo io;
-        io.prepare(bdev::IoOp::kRead, first, count, kBlockBytes);
-        io.submit(*channel);
-        is_read = world_.run_until([&io] { return io.is_done(); }, kLongestNs) && io.status();
-        for (uint64_t i = 0; is_read && i < count; ++i) {
-            const std::byte* block = io.data + i * kBlockBytes;
-            uint64_t value = 0;
-            std::memcpy(&value, block, sizeof(value));
-            const bool is_same =
-                std::memcmp(block, block + sizeof(value), kBlockBytes - sizeof(value)) == 0;
-            values.push_back(is_same ? value : ~uint64_t{0});
-        }
-        first += count;
+    for (uint64_t block = 0; block < options_.settings.blocks; ++block) {
+        values.push_back(read_block(*channel, block));
     }
-    return is_read ? std::optional(std::move(values)) : std::nullopt;
+    return values;
+}
+
+uint64_t StoreMachine::read_block(bdev::DeviceChannel& channel, uint64_t block) {
+    bdev::TestIo io;
+    io.prepare(bdev::IoOp::kRead, block, 1, kBlockBytes);
+    io.submit(channel);
+    if (!world_.run_until([&io] { return io.is_done(); }, kLongestNs) || !io.status()) {
+        return kUnreadable;
+    }
+    uint64_t value = 0;
+    std::memcpy(&value, io.data, sizeof(value));
+    const bool is_same =
+        std::memcmp(io.data, io.data + sizeof(value), kBlockBytes - sizeof(value)) == 0;
+    return is_same ? value : ~uint64_t{0};
 }
 
 std::string StoreMachine::check_pool() {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bdev/core/registry.h"
+#include "bdev/layer/delay_bdev.h"
 #include "bdev/store/pool/pool.h"
 #include "reactor/sim/world.h"
 #include "replication/link/replica_server.h"
@@ -33,6 +34,7 @@ class StoreMachine {
   public:
     static constexpr uint16_t kPort = 4500;
     static constexpr uint64_t kVolume = 1;
+    static constexpr uint64_t kUnreadable = ~uint64_t{1};
     static constexpr uint64_t kDriveBytes = uint64_t{32} << 20U;
 
     enum class State : uint8_t {
@@ -55,6 +57,10 @@ class StoreMachine {
     /// Between two runs of the world: does the next step, if the one before is done.
     void go_on();
     void crash(sim::Crash how);
+    /// Each request of the drive takes so much longer from now on, if it is serving.
+    void slow_down(uint64_t delay_us);
+    /// Turns a bit of a block of data, any. False: there is none.
+    [[nodiscard]] bool rot(Random& random);
 
     [[nodiscard]] State state() const { return state_; }
     [[nodiscard]] const std::string& problem() const { return problem_; }
@@ -67,7 +73,7 @@ class StoreMachine {
     // While it is serving, and nobody else uses the world.
 
     /// What all blocks of the volume, or of one of its lines, have: the value that a block has all
-    /// over, or ~0. Nothing: there is no such line, or it can't be read.
+    /// over, ~0, or kUnreadable. Nothing: there is no such line.
     [[nodiscard]] std::optional<std::vector<uint64_t>> contents(
         std::optional<OpNumber> line = std::nullopt);
     /// Recomputes what is in use in the pool. What is wrong with it.
@@ -80,10 +86,13 @@ class StoreMachine {
     /// All that a loss of power ends.
     struct Life {
         std::vector<Reactor*> reactors;  // The last one is the control thread's.
+        std::vector<CoreId> cores;       // The others'.
         std::unique_ptr<std::byte[]> memory;
         std::unique_ptr<BlockBuffers> buffers;
         std::unique_ptr<bdev::BdevRegistry> registry;
         bdev::Device* device = nullptr;
+        bdev::DelayBdev* delay = nullptr;
+        bool was_slow = false;
         std::string problem;
         std::optional<Task<Result<std::unique_ptr<bdev::store::Pool>>>> opening_pool;
         std::unique_ptr<bdev::store::Pool> pool;
@@ -97,6 +106,7 @@ class StoreMachine {
     void begin_life();
     void open_replicas();
     void serve();
+    [[nodiscard]] uint64_t read_block(bdev::DeviceChannel& channel, uint64_t block);
     void fail(const std::string& why);
 
     sim::World& world_;
