@@ -165,9 +165,6 @@ bool ConnectionRequests::backlog_granted(Request& request) {
 void ConnectionRequests::give_back(Request& request) {
     BASALT_ASSERT(request.owner == &connection_);
     BASALT_ASSERT(used_count_ > 0);
-    if (next_visited_ == &request) {
-        next_visited_ = used_.next(request);
-    }
     used_.remove(request);
     --used_count_;
     request.owner = nullptr;

@@ -82,13 +82,15 @@ class ConnectionRequests {
     [[nodiscard]] Request* front() const { return used_.front(); }
     [[nodiscard]] Request* next(const Request& request) const { return used_.next(request); }
 
-    /// Calls visit(Request&) for each. It may give back that one and others. Not within itself.
+    /// Calls visit(Request&) for each. It may give back that one, and no other: what another then
+    /// gets it gets in a later turn.
     template <typename Visit>
     void visit(Visit visit) {
-        BASALT_ASSERT(next_visited_ == nullptr);
-        for (Request* at = used_.front(); at != nullptr; at = next_visited_) {
-            next_visited_ = used_.next(*at);
+        for (Request* at = used_.front(); at != nullptr;) {
+            BASALT_ASSERT(at->owner == &connection_);
+            Request* next = used_.next(*at);
             visit(*at);
+            at = next;
         }
     }
 
@@ -110,7 +112,6 @@ class ConnectionRequests {
     uint32_t commands_max_ = kRequestsBeforeConnect;
     IntrusiveList<Request, &Request::owner_link> used_;
     uint32_t used_count_ = 0;
-    Request* next_visited_ = nullptr;
     Request* claimed_ = nullptr;  // By the capsule at the head of the stream.
     RequestWaiter claim_waiter_;
     Backlog backlog_;

@@ -231,6 +231,27 @@ TEST_F(TargetRequests, AQueueThatEndsGivesBackWhatItHad) {
     expect_answers(io, 60);
 }
 
+TEST_F(TargetRequests, AQueueThatHasGotOneOfThoseThatAreBackGetsMoreOfThem) {
+    // `io` waits with nothing that could end and let it look again: only what it is given counts.
+    LateBdev& elsewhere = LateBdev::add(world, "Elsewhere");
+    ScriptedHost holder(world);
+    connect(holder, QueueId(2));
+    Bytes burst;
+    for (uint16_t i = 0; i < kHostShare + kOwn; ++i) {
+        append(burst, holder.capsule(transfer(nvme_cmd_read, i, elsewhere.nsid)));
+    }
+    holder.send(burst);
+    world.world.run_for(kNsPerMs);
+    EXPECT_EQ(elsewhere.held_count(), kHostShare + kOwn);
+    send_reads(io, 60);
+    EXPECT_EQ(late.held_count(), kOwn);
+    elsewhere.release();
+    expect_answers(holder, kHostShare + kOwn);
+    EXPECT_EQ(late.held_count(), kHostShare + kOwn);
+    late.release();
+    expect_answers(io, 60);
+}
+
 TEST_F(TargetRequests, AFusedPairNeedsNoneOfWhatOthersHold) {
     ScriptedHost second(world);
     connect(second, QueueId(2));
