@@ -45,6 +45,10 @@ bool NvmeDevice::range_of(const PassthroughRequest& request, Range& range) const
     return first < block_count() && count <= block_count() - first;
 }
 
+bool NvmeDevice::is_flush(const PassthroughRequest& request) {
+    return !request.is_admin && (request.command[0] & 0xFFU) == nvme_cmd_flush;
+}
+
 void NvmeDevice::execute(PassthroughRequest& request) {
     request.status = kOk;
     request.result = 0;

@@ -33,6 +33,8 @@ class NvmeDevice {
     [[nodiscard]] Drive& drive() { return drive_; }
     [[nodiscard]] const NvmeOptions& options() const { return options_; }
 
+    [[nodiscard]] static bool is_flush(const PassthroughRequest& request);
+
     /// Executes at this instant: sets status, nvme_status and result.
     void execute(PassthroughRequest& request);
 

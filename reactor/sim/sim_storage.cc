@@ -76,9 +76,9 @@ void SimStorage::start(const Slot& slot, FileHandle handle) {
     if (timeline_.roll(timeline_.faults.storage_stall_ppm)) {
         delay_ns += timeline_.faults.storage_stall_ns;
     }
-    if (slot.file != nullptr && slot.file->op == FileRequest::Op::kFlush) {
+    if (is_flush(slot)) {
         // No flush promises anything about what is written while it is under way.
-        slot.file->status = execute(*slot.file, *medium);
+        execute(slot, *medium);
     }
     timeline_.after(delay_ns, *this, 0, index, 0);
 }
@@ -91,8 +91,8 @@ void SimStorage::occur(uint32_t /*what*/, uint64_t a, uint64_t /*b*/) {
     free_slots_.push_back(a);
     if (slot.file != nullptr) {
         SimFileSystem::Medium& medium = *find(slot.file->file);
-        if (slot.file->op != FileRequest::Op::kFlush) {
-            slot.file->status = execute(*slot.file, medium);
+        if (!is_flush(slot)) {
+            execute(slot, medium);
         }
         timeline_.trace(slot.file->offset_bytes ^ static_cast<uint64_t>(slot.file->op));
         timeline_.trace(static_cast<uint64_t>(slot.file->status.error().code));
@@ -107,14 +107,27 @@ void SimStorage::occur(uint32_t /*what*/, uint64_t a, uint64_t /*b*/) {
         return;
     }
     SimFileSystem::Medium& medium = *find(slot.passthrough->device);
-    if (medium.nvme == nullptr) {
-        slot.passthrough->status = Error(Errc::kNotSupported);
-    } else {
-        medium.nvme->execute(*slot.passthrough);
+    if (!is_flush(slot)) {
+        execute(slot, medium);
     }
     timeline_.trace(slot.passthrough->nvme_status);
     --medium.in_flight;
     ready_.push_back(&slot.passthrough->done);
+}
+
+bool SimStorage::is_flush(const Slot& slot) {
+    return slot.file != nullptr ? slot.file->op == FileRequest::Op::kFlush
+                                : NvmeDevice::is_flush(*slot.passthrough);
+}
+
+void SimStorage::execute(const Slot& slot, SimFileSystem::Medium& medium) {
+    if (slot.file != nullptr) {
+        slot.file->status = execute(*slot.file, medium);
+    } else if (medium.nvme == nullptr) {
+        slot.passthrough->status = Error(Errc::kNotSupported);
+    } else {
+        medium.nvme->execute(*slot.passthrough);
+    }
 }
 
 Status SimStorage::execute(const FileRequest& request, SimFileSystem::Medium& medium) {

@@ -50,6 +50,9 @@ class SimStorage final : public Storage, public TimelineTarget {
     void start(const Slot& slot, FileHandle handle);
     /// The medium behind a handle, which may be registered here.
     [[nodiscard]] SimFileSystem::Medium* find(FileHandle handle);
+    /// It acts when it begins, all else when it ends.
+    [[nodiscard]] static bool is_flush(const Slot& slot);
+    void execute(const Slot& slot, SimFileSystem::Medium& medium);
     [[nodiscard]] Status execute(const FileRequest& request, SimFileSystem::Medium& medium);
     void abandon(const Slot& slot, bool tear);
 

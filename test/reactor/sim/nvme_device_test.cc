@@ -46,13 +46,19 @@ class NvmeDeviceTest : public testing::Test {
         reactor_ = &world_.add_reactor(node_);
         handle_ = world_.file_system(node_).open("/dev/ng0n1", {}).value().handle;
     }
-    /// The NVMe status.
-    uint16_t run(const Command& command) {
-        struct Request : PassthroughRequest {
-        } request;
-        static bool is_done;
-        is_done = false;
-        iovec piece{command.data.data(), command.data.size()};
+    /// A command under way.
+    struct Request : PassthroughRequest {
+        Request() {
+            done.set_run([](Event& event, Reactor&) {
+                static_cast<Request&>(DoneEvent<PassthroughRequest>::request_of(event)).is_done =
+                    true;
+            });
+        }
+        iovec piece{};
+        bool is_done = false;
+    };
+    void submit(Request& request, const Command& command) {
+        request.piece = {command.data.data(), command.data.size()};
         request.device = handle_;
         request.is_admin = command.is_admin;
         request.command[0] = command.opcode;
@@ -60,12 +66,16 @@ class NvmeDeviceTest : public testing::Test {
         request.command[10] = command.cdw10;
         request.command[11] = command.cdw11;
         request.command[12] = command.cdw12;
-        request.pieces = &piece;
+        request.pieces = &request.piece;
         request.piece_count = command.data.empty() ? 0 : 1;
         request.length_bytes = static_cast<uint32_t>(command.data.size());
-        request.done.set_run([](Event&, Reactor&) { is_done = true; });
         reactor_->storage().submit(request);
-        EXPECT_TRUE(world_.run_until([] { return is_done; }, kNsPerSecond));
+    }
+    /// The NVMe status.
+    uint16_t run(const Command& command) {
+        Request request;
+        submit(request, command);
+        EXPECT_TRUE(world_.run_until([&] { return request.is_done; }, kNsPerSecond));
         EXPECT_TRUE(request.status);
         result_ = request.result;
         return request.nvme_status;
@@ -189,6 +199,22 @@ TEST_F(NvmeDeviceTest, FlushAndForcedUnitAccessOutliveAPowerLoss) {
     EXPECT_EQ(byte_at(1), 0x11);
     EXPECT_EQ(byte_at(2), 0x11);
     EXPECT_EQ(byte_at(3), 0);
+}
+
+TEST_F(NvmeDeviceTest, AFlushSavesOnlyWhatHadEndedWhenItBegan) {
+    world_.faults().crash_loss_ppm = 1'000'000;
+    auto data = blocks(1, 0x11);
+    Request write;
+    Request flush;
+    submit(write, {.opcode = nvme_cmd_write, .cdw10 = 1, .data = data});
+    submit(flush, {.opcode = nvme_cmd_flush});
+    EXPECT_TRUE(world_.run_until([&] { return write.is_done && flush.is_done; }, kNsPerSecond));
+    EXPECT_EQ(flush.nvme_status, 0);
+    EXPECT_EQ(byte_at(1), 0x11);
+    world_.crash_node(node_);
+    world_.restart_node(node_);
+    start();
+    EXPECT_EQ(byte_at(1), 0);
 }
 
 TEST_F(NvmeDeviceTest, MediaErrorsAndTheCacheFeatureAreReported) {
