@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "control/config/endpoint.h"
+#include "control/handlers/replication_convert.h"
 #include "control/replay.h"
 #include "control/version.h"
 #include "reactor/base/log.h"
@@ -22,6 +23,9 @@ constexpr uint64_t kMib = uint64_t{1} << 20;
 constexpr uint64_t kOrdinaryBytesBase = 64 * kMib;
 constexpr uint64_t kOrdinaryBytesPerReactor = 64 * kMib;
 constexpr uint64_t kDrainPollNs = kNsPerMs;
+// At the end hosts' I/O is finished. What a replicated volume without enough replicas holds would
+// never be: another head is to have it then. As long as a replica may be silent by default.
+constexpr uint64_t kHeadsPatienceNs = 5 * kNsPerSecond;
 
 std::vector<CoreId> cores_of(const ReactorThreads& threads) {
     std::vector<CoreId> cores;
@@ -100,6 +104,7 @@ Daemon::Daemon(Config config,
       pools_({threads_->control(), devices_}),
       transfers_(threads_->control()),
       replica_host_(threads_->control()),
+      replicated_({threads_->control(), devices_, files_, replica_host_}),
       context_{.threads = *threads_,
                .devices = devices_,
                .groups = groups_,
@@ -109,6 +114,7 @@ Daemon::Daemon(Config config,
                .pools = pools_,
                .transfers = transfers_,
                .replica_host = replica_host_,
+               .replicated = replicated_,
                .files = files_,
                .stream_files = stream_files_,
                .device_memory = device_memory_,
@@ -133,6 +139,7 @@ Daemon::Daemon(Config config,
       nvmf_info_handlers_(context_),
       nvmf_qos_handlers_(context_),
       replication_handlers_(context_),
+      bdev_replicated_handlers_(context_),
       config_handlers_(context_, table_) {
     app_handlers_.add_to(table_);
     bdev_device_handlers_.add_to(table_);
@@ -151,6 +158,7 @@ Daemon::Daemon(Config config,
     nvmf_info_handlers_.add_to(table_);
     nvmf_qos_handlers_.add_to(table_);
     replication_handlers_.add_to(table_);
+    bdev_replicated_handlers_.add_to(table_);
     config_handlers_.add_to(table_);
     target_.set_balancing(true);
 }
@@ -267,6 +275,24 @@ Task<void> Daemon::drain_calls() {
     }
 }
 
+/// They need the heads for it, which need the replicas, which are in pools.
+Task<void> Daemon::close_pools_above_heads() {
+    for (size_t i = pools_.all().size(); i-- > 0;) {
+        bdev::store::Pool& pool = *pools_.all()[i];
+        if (stands_on_replicated(context_, pool)) {
+            const std::string name = pool.identity().name;
+            const Status closed = co_await pools_.close(pool);
+            if (!closed) {
+                BASALT_LOG(kError,
+                           "control",
+                           "pool {}: not closed: {}",
+                           name,
+                           describe(closed.error().code));
+            }
+        }
+    }
+}
+
 Task<void> Daemon::end() {
     // This may be inside the call that asked for the end: its server must not go under it.
     co_await sleep_for(threads_->control(), 0);
@@ -284,6 +310,10 @@ Task<void> Daemon::end() {
     grpc_server_.reset();
     auto draining_rest = drain_calls();
     co_await draining_rest;
+    heads_patience_.set(
+        [](Timer&, void* self) { static_cast<Daemon*>(self)->replicated_.give_up().detach(); },
+        this);
+    threads_->control().start_timer(heads_patience_, kHeadsPatienceNs);
     auto closing = target_.shut_down();
     co_await closing;
     // Nobody has a device open any more. Their limits have claims on the reactors.
@@ -303,6 +333,11 @@ Task<void> Daemon::end() {
     }
     auto stopping_transfers = transfers_.stop_all();
     co_await stopping_transfers;
+    auto closing_upper_pools = close_pools_above_heads();
+    co_await closing_upper_pools;
+    threads_->control().stop_timer(heads_patience_);
+    auto closing_heads = replicated_.shut_down();
+    co_await closing_heads;
     // Replicas are in pools.
     auto closing_replicas = replica_host_.shut_down();
     co_await closing_replicas;

@@ -16,6 +16,7 @@
 #include "control/handlers/bdev_lvol_handlers.h"
 #include "control/handlers/bdev_nvme_handlers.h"
 #include "control/handlers/bdev_qos_handlers.h"
+#include "control/handlers/bdev_replicated_handlers.h"
 #include "control/handlers/bdev_store_care_handlers.h"
 #include "control/handlers/bdev_store_handlers.h"
 #include "control/handlers/bdev_store_transfer_handlers.h"
@@ -35,7 +36,7 @@
 #include "reactor/memory.h"
 #include "reactor/threads.h"
 #include "reactor/uring_services.h"
-#include "replication/node/replica_host.h"
+#include "replication/node/replicated_volumes.h"
 #include "rpc/server/grpc_server.h"
 #include "rpc/server/introspection.h"
 #include "rpc/server/json_rpc_server.h"
@@ -104,6 +105,7 @@ class Daemon final : private Stopper {
     void request_stop() override;
     Task<void> begin();
     Task<void> end();
+    Task<void> close_pools_above_heads();
     void log_ready();
 
     const Config config_;
@@ -124,6 +126,7 @@ class Daemon final : private Stopper {
     bdev::store::Pools pools_;
     bdev::store::Transfers transfers_;
     replication::ReplicaHost replica_host_;
+    replication::ReplicatedVolumes replicated_;
     Context context_;
 
     rpc::MethodTable table_;
@@ -145,6 +148,7 @@ class Daemon final : private Stopper {
     NvmfInfoHandlers nvmf_info_handlers_;
     NvmfQosHandlers nvmf_qos_handlers_;
     ReplicationHandlers replication_handlers_;
+    BdevReplicatedHandlers bdev_replicated_handlers_;
     ConfigHandlers config_handlers_;
 
     std::unique_ptr<rpc::JsonRpcServer> json_server_;
@@ -152,6 +156,7 @@ class Daemon final : private Stopper {
     std::optional<ServerWatcher<rpc::JsonRpcServer>> json_watcher_;
     std::optional<ServerWatcher<rpc::GrpcServer>> grpc_watcher_;
     std::optional<SignalWatcher> signal_watcher_;
+    Timer heads_patience_;    // Runs while the end waits for hosts' I/O.
     bool has_begun_ = false;  // The calls of the configuration are made.
     int exit_status_ = 0;
 };

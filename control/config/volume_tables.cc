@@ -6,7 +6,9 @@
 
 #include <fmt/format.h>
 
+#include "control/config/call_params.h"
 #include "control/config/endpoint.h"
+#include "control/config/replication_tables.h"
 
 namespace basalt::control {
 
@@ -16,34 +18,6 @@ using Json = nlohmann::json;
 
 constexpr uint64_t kBlockBytesMax = 65536;
 constexpr uint16_t kDiscoveryPort = 8009;  // Of referrals that name no port.
-
-// Copies a key of the file into a parameter of the same or another name.
-template <typename Value>
-void put(Json& params, const char* name, const std::optional<Value>& value) {
-    if (value) {
-        params[name] = *value;
-    }
-}
-
-std::string required_text(TableReader& table, std::string_view key) {
-    std::optional<std::string> value = table.text(key);
-    if (!value || value->empty()) {
-        table.fail(key, "is missing");
-    }
-    return std::move(*value);
-}
-
-// A size that is a whole number of blocks, in blocks.
-uint64_t blocks_of(TableReader& table, uint64_t block_bytes) {
-    const std::optional<uint64_t> bytes = table.size_bytes("size");
-    if (!bytes) {
-        table.fail("size", "is missing");
-    }
-    if (*bytes % block_bytes != 0) {
-        table.fail("size", "must be a multiple of " + std::to_string(block_bytes) + " bytes");
-    }
-    return *bytes / block_bytes;
-}
 
 uint64_t block_bytes_of(TableReader& table) {
     const uint64_t bytes = table.number("block_size", 512, kBlockBytesMax).value_or(4096);
@@ -86,16 +60,6 @@ void read_nvme_bdev(TableReader& table, StartupCall& call) {
     }
 }
 
-void add_call(std::vector<StartupCall>& calls,
-              const std::string& origin,
-              const char* method,
-              Json params) {
-    calls.push_back({.method = method,
-                     .params = std::move(params),
-                     .origin = origin,
-                     .new_file = std::nullopt});
-}
-
 constexpr uint64_t kIosMax = 1'000'000'000;
 constexpr uint64_t kMbytesMax = uint64_t{1} << 20U;
 
@@ -123,15 +87,21 @@ Json read_qos(TableReader& table) {
     return params;
 }
 
-StartupCall read_bdev(TableReader table, std::vector<StartupCall>& limits) {
-    constexpr std::array<std::string_view, 4> kTypes{"null", "malloc", "file", "nvme"};
-    constexpr std::array<const char*, 4> kMethods{"bdev_null_create",
+StartupCall read_bdev(TableReader table,
+                      const std::string& cluster,
+                      std::vector<StartupCall>& limits) {
+    constexpr std::array<std::string_view, 5> kTypes{
+        "null", "malloc", "file", "nvme", "replicated"};
+    constexpr std::array<const char*, 5> kMethods{"bdev_null_create",
                                                   "bdev_malloc_create",
                                                   "bdev_aio_create",
-                                                  "bdev_nvme_attach_passthrough"};
+                                                  "bdev_nvme_attach_passthrough",
+                                                  "bdev_replicated_create"};
     const std::optional<size_t> type = table.choice("type", kTypes);
     if (!type) {
-        table.fail("type", "is missing; it is one of \"null\", \"malloc\", \"file\", \"nvme\"");
+        table.fail("type",
+                   "is missing; it is one of \"null\", \"malloc\", \"file\", \"nvme\", "
+                   "\"replicated\"");
     }
     StartupCall call{.method = kMethods[*type],
                      .params = {{"name", required_text(table, "name")}},
@@ -141,8 +111,10 @@ StartupCall read_bdev(TableReader table, std::vector<StartupCall>& limits) {
         read_memory_bdev(table, call);
     } else if (*type == 2) {
         read_file_bdev(table, call);
-    } else {
+    } else if (*type == 3) {
         read_nvme_bdev(table, call);
+    } else {
+        read_replicated_bdev(table, cluster, call.params);
     }
     Json qos = read_qos(table);
     put(qos, "qos_group", table.text("qos_group"));
@@ -186,6 +158,7 @@ void read_pool(TableReader table, std::vector<StartupCall>& calls) {
         }
         each.finish();
     }
+    read_replicas(table, name, calls);
     table.finish();
 }
 
@@ -396,9 +369,10 @@ std::vector<StartupCall> read_volume_tables(TableReader& top, uint16_t nvme_tcp_
         add_call(calls, each.origin(), "bdev_qos_group_create", std::move(params));
         each.finish();
     }
+    const std::string cluster = read_replication(top, calls);
     for (const TableReader& each : top.tables("bdev")) {
         std::vector<StartupCall> limits;
-        calls.push_back(read_bdev(each, limits));
+        calls.push_back(read_bdev(each, cluster, limits));
         calls.insert(calls.end(), limits.begin(), limits.end());
     }
     for (const TableReader& each : top.tables("pool")) {

@@ -15,7 +15,7 @@
 #include "reactor/io/storage.h"
 #include "reactor/io/stream_files.h"
 #include "reactor/threads.h"
-#include "replication/node/replica_host.h"
+#include "replication/node/replicated_volumes.h"
 
 namespace basalt::control {
 
@@ -31,6 +31,7 @@ struct Context {
     bdev::store::Pools& pools;
     bdev::store::Transfers& transfers;
     replication::ReplicaHost& replica_host;
+    replication::ReplicatedVolumes& replicated;
     FileSystem& files;
     StreamFiles& stream_files;
     bdev::MemorySource& device_memory;

@@ -6,6 +6,7 @@
 #include "control/handlers/convert.h"
 #include "control/handlers/nvmf_auth_handlers.h"
 #include "control/handlers/qos_convert.h"
+#include "control/handlers/replication_convert.h"
 #include "control/handlers/transport_words.h"
 #include "nvmf/target/io/write_protection.h"
 #include "nvmf/wire/nqn.h"
@@ -214,23 +215,14 @@ void add_limits(const Context& context, const bdev::Device& device, std::vector<
     }
 }
 
-/// The server alone: its drives come when their pools are there.
-void add_replica_server(const Context& context, std::vector<SavedCall>& calls) {
-    if (context.replica_host.is_running()) {
-        const replication::ReplicaHostOptions& options = context.replica_host.options();
-        calls.push_back({.method = "replication_start_server",
-                         .params = {{"address", options.address.to_string()},
-                                    {"cluster", options.cluster.to_string()},
-                                    {"core", options.core.raw()}}});
-    }
-}
-
 }  // namespace
 
 std::vector<SavedCall> bdev_calls(const Context& context) {
     // First, since layers may stand on these devices.
     std::vector<SavedCall> calls = remote_calls(context.remote);
-    add_replica_server(context, calls);
+    for (SavedCall& call : replication_calls(context)) {
+        calls.push_back(std::move(call));
+    }
     for (const auto& device : context.devices.devices()) {
         const bdev::BdevConfig config = device->describe();
         if (!config.method.empty()) {
@@ -252,9 +244,8 @@ std::vector<SavedCall> bdev_calls(const Context& context) {
                                         {"percent", pool->low_space_percent()}}});
         }
     }
-    for (const auto& [uuid, pool] : context.replica_host.drives()) {
-        calls.push_back(
-            {.method = "replication_add_drive", .params = {{"lvs_name", pool->identity().name}}});
+    for (SavedCall& call : replica_drive_calls(context)) {
+        calls.push_back(std::move(call));
     }
     return calls;
 }

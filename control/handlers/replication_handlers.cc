@@ -4,6 +4,7 @@
 #include <string>
 
 #include "control/config/endpoint.h"
+#include "control/handlers/replication_convert.h"
 
 namespace basalt::control {
 
@@ -113,6 +114,11 @@ Task<void> add_drive(Context& context,
                      Reply<v1::ReplicationAddDriveResponse> reply) {
     Pool* pool = find_pool(context, request, reply);
     if (pool == nullptr) {
+        co_return;
+    }
+    if (stands_on_replicated(context, *pool)) {
+        reply.fail(Error(Errc::kNotSupported),
+                   pool_words(*pool) + ", which is on a replicated volume itself");
         co_return;
     }
     const Status added = co_await context.replica_host.add_drive(*pool);

@@ -96,6 +96,28 @@ void Head::take_over() {
     }
 }
 
+void Head::give_up() {
+    BASALT_ASSERT(is_started_ && !is_applying_ && !is_going_on_);
+    is_other_chosen_ = true;
+    apply({.kind = HeadEvent::Kind::kStop});
+    authority_.stop();
+    fail_waiting();
+    go_on();
+}
+
+std::unique_ptr<ReplicaLink> Head::replace_link(uint32_t replica,
+                                                std::unique_ptr<ReplicaLink> link) {
+    BASALT_ASSERT(is_started_ && !is_applying_ && !is_going_on_);
+    BASALT_ASSERT(replica < settings_.replicas && !core_.live().has(replica));
+    links_[replica]->stop();
+    if (linked_.has(replica)) {
+        link_down(replica);
+    }
+    std::swap(links_[replica], link);
+    links_[replica]->start(*this, replica);
+    return link;
+}
+
 void Head::stop() {
     BASALT_ASSERT(is_started_ && !is_applying_ && !is_going_on_);
     apply({.kind = HeadEvent::Kind::kStop});
@@ -175,12 +197,22 @@ void Head::send(const HeadAction& action) {
         data = read_.get(message.data);
         BASALT_ASSERT(data.is_valid());
         if (!core_.joining().empty()) {
-            statistics_.copied_blocks += message.range.count;
+            count_copied(message.range.count);
         } else if (message.number.is_none()) {
             ++statistics_.repairs;
         }
     }
     links_[action.replica]->send(message, std::move(data));
+}
+
+void Head::count_copied(uint32_t blocks) {
+    statistics_.copied_blocks += blocks;
+    if (core_.joining() != resync_of_) {
+        resync_of_ = core_.joining();
+        resync_began_us_ = here_.now_ns() / kNsPerUs;
+        statistics_.resync_blocks = 0;
+    }
+    statistics_.resync_blocks += blocks;
 }
 
 // ---- replicas
@@ -194,6 +226,7 @@ void Head::link_up(uint32_t replica) {
 
 void Head::link_down(uint32_t replica) {
     linked_.remove(replica);
+    resync_of_.remove(replica);
     ++statistics_.replicas[replica].lost_links;
     apply({.kind = HeadEvent::Kind::kLinkDown, .replica = replica});
     go_on();
@@ -263,6 +296,7 @@ void Head::set_answered(Epoch asked, bool is_granted) {
         return;
     }
     if (is_granted) {
+        resync_of_ = ReplicaSet();  // It has joined, or is to begin anew.
         const bool is_smaller = core_.set().contains(asked_set_) && core_.set() != asked_set_;
         ++(is_smaller ? statistics_.drops : statistics_.returns);
         BASALT_LOG(kInfo,
@@ -347,6 +381,11 @@ HeadStatistics Head::statistics() const {
     all.set = core_.set();
     all.live = core_.live();
     all.joining = core_.joining();
+    if (resync_of_.empty() || resync_of_ != core_.joining()) {
+        all.resync_blocks = 0;
+    } else {
+        all.resync_us = here_.now_ns() / kNsPerUs - resync_began_us_;
+    }
     all.blocks_to_copy = core_.blocks_to_copy();
     all.blocks_dirty = core_.blocks_dirty();
     all.watermark = core_.watermark();

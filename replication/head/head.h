@@ -53,8 +53,18 @@ class Head final : private LinkUser, private MapUser {
     void start(Claim claim);
     /// Pushes another head away that has been chosen.
     void take_over();
+    /// Leaves the volume to other heads for good: what is under way, and all that comes until
+    /// stop(), gets kStaleEpoch. For an end that must not wait for replicas. From the poll loop,
+    /// not from inside a completion.
+    void give_up();
     /// Ends all, and gives the volume up. From the poll loop, not from inside a completion.
     void stop();
+
+    /// Replica `replica`, one whose answers don't count now, is somewhere else from now on: where
+    /// `link` leads, which is as the constructor's are. Gives the link that led there before,
+    /// stopped. From the poll loop, not from inside a completion.
+    [[nodiscard]] std::unique_ptr<ReplicaLink> replace_link(uint32_t replica,
+                                                            std::unique_ptr<ReplicaLink> link);
 
     void submit(HeadRequest& request);
 
@@ -113,6 +123,7 @@ class Head final : private LinkUser, private MapUser {
     void apply(HeadEvent event);
     void perform(const HeadAction& action);
     void send(const HeadAction& action);
+    void count_copied(uint32_t blocks);
     void ask_grant(Claim claim);
     void ask_lease_if_needed();
     void lengthen_lease(uint64_t asked_us, uint64_t lease_us);
@@ -144,7 +155,7 @@ class Head final : private LinkUser, private MapUser {
     const Settings settings_;
     HeadMemory& memory_;
     MapAuthority& authority_;
-    const Links links_;
+    Links links_;
     HeadCore core_;
     const uint64_t tick_us_;
     Timer timer_;
@@ -181,6 +192,8 @@ class Head final : private LinkUser, private MapUser {
     ReadTable read_;
 
     ReplicaSet linked_;
+    ReplicaSet resync_of_;  // Whose copies statistics_.resync_blocks counts; since when:
+    uint64_t resync_began_us_ = 0;
     std::array<Sample, kReplicasMax> samples_{};
     HeadStatistics statistics_;
 };

@@ -41,6 +41,8 @@ struct HeadStatistics {
     uint64_t returns = 0;        ///< Times that a larger set was.
     uint64_t repairs = 0;        ///< Copies that replaced what a replica could not read right.
     uint64_t copied_blocks = 0;  ///< To replicas that came back.
+    uint64_t resync_blocks = 0;  ///< Of these, to the joining replica, this time;
+    uint64_t resync_us = 0;      ///< and for how long it has been copied to.
     std::array<ReplicaStatistics, kReplicasMax> replicas{};
 };
 

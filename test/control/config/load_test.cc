@@ -469,6 +469,71 @@ rw_ios_per_sec_min = 100
                     {"rw_ios_per_sec_min", 100}}));
 }
 
+TEST(LoadConfig, ReplicationBecomesCallsInTheOrderInWhichTheyNeedEachOther) {
+    const Config config = parse(R"(
+[replication]
+listen = "10.0.0.1:4500"
+cluster = "c"
+[[bdev]]
+name = "vol1"
+type = "replicated"
+uuid = "u"
+volume = 7
+size = "1GiB"
+replicas = ["10.0.0.1:4500/a", "10.0.0.2:4500/b"]
+map_file = "/m"
+write_quorum = 2
+drop_timeout_ms = 1000
+[[pool]]
+name = "p"
+bdev = "d"
+replicas = true
+[[pool.replica]]
+volume = 7
+size = "1GiB"
+)");
+    ASSERT_EQ(config.calls.size(), 5U);
+    EXPECT_EQ(config.calls[0].method, "replication_start_server");
+    EXPECT_EQ(config.calls[0].params, Json({{"address", "10.0.0.1:4500"}, {"cluster", "c"}}));
+    EXPECT_EQ(config.calls[1].method, "bdev_replicated_create");
+    EXPECT_EQ(config.calls[1].params,
+              Json({{"name", "vol1"},
+                    {"uuid", "u"},
+                    {"volume", 7},
+                    {"size_in_mib", 1024},
+                    {"cluster", "c"},
+                    {"replicas", {"10.0.0.1:4500/a", "10.0.0.2:4500/b"}},
+                    {"map_file", "/m"},
+                    {"write_quorum", 2},
+                    {"drop_timeout_ms", 1000}}));
+    EXPECT_EQ(config.calls[2].method, "bdev_store_open");
+    EXPECT_EQ(config.calls[3].method, "replication_add_drive");
+    EXPECT_EQ(config.calls[3].params, Json({{"lvs_name", "p"}}));
+    EXPECT_EQ(config.calls[4].method, "replication_create_replica");
+    EXPECT_EQ(config.calls[4].params,
+              Json({{"lvs_name", "p"}, {"volume", 7}, {"size_in_mib", 1024}}));
+    EXPECT_TRUE(config.calls[4].may_exist);
+}
+
+TEST(LoadConfig, ReplicationThatCanNotBeIsRefused) {
+    EXPECT_EQ(refusal("[replication]\nlisten = \"10.0.0.1:4500\""),
+              "b.toml:1: replication.cluster: is missing");
+    EXPECT_NE(refusal("[[pool]]\nname = \"p\"\nbdev = \"d\"\n[[pool.replica]]\nvolume = 7")
+                  .find("set replicas = true"),
+              std::string::npos);
+    const std::string head =
+        "[[bdev]]\nname = \"v\"\ntype = \"replicated\"\nuuid = \"u\"\n"
+        "size = \"1GiB\"\n";
+    EXPECT_NE(refusal(head).find("volume: is missing"), std::string::npos);
+    EXPECT_NE(refusal(head + "volume = 7").find("cluster: is missing"), std::string::npos);
+    EXPECT_NE(refusal(head + "volume = 7\ncluster = \"c\"").find("replicas: is missing"),
+              std::string::npos);
+    EXPECT_NE(refusal(head + "volume = 7\nsiez = 1\ncluster = \"c\"\nreplicas = [\"r\"]\n"
+                             "map_file = \"/m\"")
+                  .find("siez"),
+              std::string::npos);
+}
+
 TEST(LoadConfig, TablesOfALaterVersionAreRefusedByName) {
     for (const char* key : {"[[storage]]", "[control_plane]", "[raft]"}) {
         EXPECT_NE(refusal(std::string("\n") + key + "\n").find("does not support yet"),

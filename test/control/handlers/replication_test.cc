@@ -1,6 +1,9 @@
 // The store role by the API, over a restart of the daemon.
+#include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <thread>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -148,6 +151,138 @@ TEST_F(ReplicaCalls, WhatIsWrongIsRefusedWithWords) {
     Json none = replica;
     none["volume"] = 0;
     EXPECT_EQ(code("replication_create_replica", none), -32602);
+}
+
+/// A daemon that has a volume's only replica and its head.
+class HeadCalls : public ReplicaCalls {
+  protected:
+    [[nodiscard]] Json volume() const {
+        return {{"name", "vol1"},
+                {"uuid", kUuid},
+                {"volume", 7},
+                {"size_in_mib", 100},
+                {"cluster", kCluster},
+                {"replicas", {address_ + "/" + drive_.get<std::string>()}},
+                {"map_file", daemon_.path("vol1.map")}};
+    }
+    [[nodiscard]] Json wait_until_open() const {
+        Json now;
+        for (int i = 0; i < 3000 && now["state"] != "open"; ++i) {
+            now = result("bdev_replicated_get", {{"name", "vol1"}})[0];
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+        return now;
+    }
+
+    static constexpr const char* kUuid = "4f1d1f0e-92f5-4e6c-8f4b-52f9f3c01f11";
+};
+
+TEST_F(HeadCalls, AVolumeIsADeviceUntilItIsDeleted) {
+    make_replica();
+    EXPECT_EQ(result("bdev_replicated_create", volume()), "vol1");
+    const Json now = wait_until_open();
+    EXPECT_EQ(now["state"], "open") << now;
+    EXPECT_EQ(now["uuid"], kUuid);
+    EXPECT_EQ(now["num_blocks"], 100 * 256);
+    EXPECT_EQ(now["write_quorum"], 1);
+    EXPECT_EQ(now["epoch"], 1);
+    ASSERT_EQ(now["replicas"].size(), 1U);
+    EXPECT_EQ(now["replicas"][0]["replica"], volume()["replicas"][0]);
+    EXPECT_EQ(now["replicas"][0]["local"], true);
+    EXPECT_EQ(now["replicas"][0]["connected"], true);
+    EXPECT_EQ(now["replicas"][0]["state"], "in_sync");
+    EXPECT_FALSE(now.contains("resync"));
+    const Json device = result("bdev_get_bdevs", {{"name", "vol1"}})[0];
+    EXPECT_EQ(device["uuid"], kUuid);
+    EXPECT_EQ(device["num_blocks"], 100 * 256);
+    EXPECT_EQ(result("replication_get_replicas")[0]["connections"], 1);
+    EXPECT_EQ(result("replication_get_server")["connections"], 0) << "it is not by a socket";
+    EXPECT_EQ(result("replication_remove_drive", kPool), true);
+    EXPECT_EQ(code("replication_stop_server"), -16) << "the head uses it";
+    EXPECT_EQ(result("replication_add_drive", kPool), drive_);
+    EXPECT_EQ(result("bdev_passthru_create", {{"name", "layer"}, {"base_bdev_name", "vol1"}}),
+              "layer");
+    EXPECT_EQ(code("bdev_replicated_delete", {{"name", "vol1"}}), -16);
+    EXPECT_EQ(result("bdev_passthru_delete", {{"name", "layer"}}), true);
+    EXPECT_EQ(result("bdev_replicated_delete", {{"name", "vol1"}}), true);
+    EXPECT_EQ(code("bdev_replicated_delete", {{"name", "vol1"}}), -19);
+    EXPECT_EQ(code("bdev_replicated_get", {{"name", "vol1"}}), -19);
+    EXPECT_EQ(result("bdev_replicated_get"), Json::array());
+    EXPECT_EQ(result("replication_remove_drive", kPool), true);
+    EXPECT_EQ(result("replication_stop_server"), true);
+}
+
+TEST_F(HeadCalls, WhatIsOnAVolumeIsThereAfterARestartInAHigherEpoch) {
+    make_replica();
+    Json with_times = volume();
+    with_times["lease_ms"] = 20;
+    with_times["drop_timeout_ms"] = 700;
+    EXPECT_EQ(result("bdev_replicated_create", with_times), "vol1");
+    EXPECT_EQ(wait_until_open()["state"], "open");
+    // A pool, so that the end has to close one above the head before the one below it.
+    EXPECT_TRUE(result("bdev_lvol_create_lvstore", {{"bdev_name", "vol1"}, {"lvs_name", "upper"}})
+                    .is_string());
+    EXPECT_TRUE(
+        result("bdev_lvol_create", {{"lvs_name", "upper"}, {"lvol_name", "v"}, {"size_in_mib", 10}})
+            .is_string());
+    EXPECT_EQ(code("replication_add_drive", {{"lvs_name", "upper"}}), -95);
+    const Json saved = result("save_config");
+    const std::string file = daemon_.write_file("saved.json", saved.dump());
+    daemon_.signal(SIGTERM);
+    EXPECT_EQ(daemon_.wait(), 0) << daemon_.output();
+    daemon_.start({"--json", file});
+    ASSERT_TRUE(daemon_.wait_until_ready()) << daemon_.output();
+    EXPECT_EQ(result("save_config"), saved);
+    EXPECT_EQ(wait_until_open()["epoch"], 2);
+    EXPECT_EQ(result("bdev_examine", {{"name", "vol1"}}), true);
+    EXPECT_EQ(result("bdev_get_bdevs", {{"name", "upper/v"}})[0]["num_blocks"], 10 * 256);
+}
+
+TEST_F(HeadCalls, WhatCanNotBeIsRefusedWithWords) {
+    const auto refused = [this](const char* parameter, const Json& value) {
+        Json params = volume();
+        params[parameter] = value;
+        return code("bdev_replicated_create", params);
+    };
+    const Json place = volume()["replicas"][0];
+    EXPECT_EQ(refused("uuid", "4f1d"), -32602);
+    EXPECT_EQ(refused("volume", 0), -32602);
+    EXPECT_EQ(refused("size_in_mib", 0), -32602);
+    EXPECT_EQ(refused("map_file", ""), -32602);
+    EXPECT_EQ(refused("map_file", "/nonexistent/map"), -2);
+    EXPECT_EQ(refused("replicas", Json::array()), -32602);
+    EXPECT_EQ(refused("replicas", {place, place}), -32602) << "twice the same drive";
+    EXPECT_EQ(refused("replicas", {"10.0.0.1:4500"}), -32602);
+    EXPECT_EQ(refused("replicas", {"store1:4500/" + drive_.get<std::string>()}), -32602);
+    EXPECT_EQ(refused("replicas", Json(std::vector<Json>(6, place))), -32602);
+    EXPECT_EQ(refused("write_quorum", 2), -32602) << "of one replica";
+    EXPECT_EQ(refused("read_quorum", 2), -32602);
+    EXPECT_EQ(refused("core", 9), -32602);
+    EXPECT_EQ(refused("drop_timeout_ms", 10), -32602) << "less than slow_ms";
+    EXPECT_EQ(refused("name", "disk"), -17);
+    EXPECT_EQ(refused("name", "a\nb"), -32602);
+    EXPECT_EQ(result("bdev_replicated_get"), Json::array());
+    EXPECT_EQ(result("bdev_replicated_create", volume()), "vol1");
+    EXPECT_EQ(refused("name", "vol2"), -17) << "the UUID";
+    Json other = volume();
+    other["name"] = "vol2";
+    other["uuid"] = "4f1d1f0e-92f5-4e6c-8f4b-52f9f3c01f12";
+    EXPECT_EQ(code("bdev_replicated_create", other), -16) << "the map is in use";
+    EXPECT_EQ(result("bdev_replicated_delete", {{"name", "vol1"}}), true);
+    const Json none{{"name", "vol1"}, {"drive", drive_}, {"replica", place}};
+    EXPECT_EQ(code("bdev_replicated_replace_replica", none), -19);
+}
+
+TEST_F(HeadCalls, AMapOfAnotherVolumeIsRefused) {
+    make_replica();
+    EXPECT_EQ(result("bdev_replicated_create", volume()), "vol1");
+    EXPECT_EQ(wait_until_open()["state"], "open");
+    EXPECT_EQ(result("bdev_replicated_delete", {{"name", "vol1"}}), true);
+    Json other = volume();
+    other["uuid"] = "4f1d1f0e-92f5-4e6c-8f4b-52f9f3c01f12";
+    EXPECT_EQ(code("bdev_replicated_create", other), -32602);
+    EXPECT_EQ(result("bdev_replicated_create", volume()), "vol1");
+    EXPECT_EQ(wait_until_open()["epoch"], 2);
 }
 
 }  // namespace

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "reactor/async_mutex.h"
+#include "replication/node/replicated_volume.h"
+
+namespace basalt::replication {
+
+/// How a volume stands. A value.
+struct ReplicatedVolumeReport {
+    ReplicatedVolumeOptions options;
+    std::vector<bool> is_local;  ///< Of each replica: reached without a socket.
+    HeadStatistics head{};
+};
+
+/// The replicated volumes that this process is, or would be, the head of, each a device.
+///
+/// Life: changes one after the other, then shut_down() when no device is used any more. Owner:
+/// whoever wires the process. Core: the control thread.
+class ReplicatedVolumes {
+  public:
+    explicit ReplicatedVolumes(ReplicatedHome home) : home_(home), changes_(home.control) {}
+    ReplicatedVolumes(const ReplicatedVolumes&) = delete;
+    ReplicatedVolumes& operator=(const ReplicatedVolumes&) = delete;
+    ~ReplicatedVolumes() { BASALT_ASSERT(volumes_.empty() || home_.control.is_abandoned()); }
+
+    /// Makes the device and begins to be the head. Errors, explained in `problem`: those of
+    /// ReplicatedVolume::open() and BdevRegistry::add().
+    [[nodiscard]] Task<Status> create(ReplicatedVolumeOptions options, std::string& problem);
+
+    /// Removes the device and gives the volume up; its replicas stay. Errors: kNotFound; kBusy: the
+    /// device is used.
+    [[nodiscard]] Task<Status> remove(std::string name);
+
+    /// Replica `index` of that volume is at `place` from now on. Errors: kNotFound; kExists:
+    /// another one is on that drive; those of ReplicatedVolume::replace().
+    [[nodiscard]] Task<Status> replace(std::string name, uint32_t index, ReplicaPlace place);
+
+    /// All, or the one with that name; none if there is none.
+    [[nodiscard]] Task<std::vector<ReplicatedVolumeReport>> report(std::string name);
+
+    /// Before the end of the process: hosts that wait for replicas have waited long enough.
+    [[nodiscard]] Task<void> give_up();
+    /// At the end of the process, when nobody uses a device any more.
+    [[nodiscard]] Task<void> shut_down();
+
+    /// By the device's name; null if there is none.
+    [[nodiscard]] const ReplicatedVolume* find(std::string_view name) const;
+    /// In the order in which they were made.
+    [[nodiscard]] const std::vector<std::unique_ptr<ReplicatedVolume>>& all() const {
+        return volumes_;
+    }
+
+  private:
+    [[nodiscard]] Task<void> close(std::unique_ptr<ReplicatedVolume> volume);
+
+    ReplicatedHome home_;
+    AsyncMutex changes_;
+    std::vector<std::unique_ptr<ReplicatedVolume>> volumes_;
+};
+
+}  // namespace basalt::replication
