@@ -300,6 +300,11 @@ Task<void> Daemon::end() {
     if (grpc_server_) {
         grpc_server_->stop_accepting();
     }
+    // Hosts, and calls, may wait for a volume that has no quorum.
+    heads_patience_.set(
+        [](Timer&, void* self) { static_cast<Daemon*>(self)->replicated_.give_up().detach(); },
+        this);
+    threads_->control().start_timer(heads_patience_, kHeadsPatienceNs);
     // Calls under way are answered before their connections go; those that clients still begin
     // meanwhile are ended after the servers.
     auto draining = drain_calls();
@@ -310,10 +315,6 @@ Task<void> Daemon::end() {
     grpc_server_.reset();
     auto draining_rest = drain_calls();
     co_await draining_rest;
-    heads_patience_.set(
-        [](Timer&, void* self) { static_cast<Daemon*>(self)->replicated_.give_up().detach(); },
-        this);
-    threads_->control().start_timer(heads_patience_, kHeadsPatienceNs);
     auto closing = target_.shut_down();
     co_await closing;
     // Nobody has a device open any more. Their limits have claims on the reactors.

@@ -335,5 +335,23 @@ TEST_F(ReplicatedVolume, ADaemonEndsThoughHostsWaitForAQuorum) {
     host_.signal(SIGKILL);
 }
 
+// Nor for a call of the API, which the end otherwise lets finish.
+TEST_F(ReplicatedVolume, ADaemonEndsThoughACallWaitsForAQuorum) {
+    wait_until_all_are_in_sync();
+    stores_[0].kill();
+    stores_[1].kill();
+    // Whoever makes a layer looks at the device.
+    Json answer;
+    std::thread caller([&] {
+        answer = head_->call("bdev_passthru_create", {{"base_bdev_name", "vol1"}, {"name", "top"}});
+    });
+    std::this_thread::sleep_for(milliseconds(300));
+    head_->signal(SIGTERM);
+    EXPECT_EQ(head_->wait(), 0) << head_->output();
+    caller.join();
+    EXPECT_TRUE(answer.contains("result") || answer.contains("error")) << answer.dump();
+    host_.signal(SIGKILL);
+}
+
 }  // namespace
 }  // namespace basalt::control
