@@ -131,7 +131,7 @@ class Dealer {
         const Row row = all();
         double most = static_cast<double>(stride_) / spread_;
         while (true) {
-            const Deal dealt = row_shares(row, stride_, most);
+            Deal dealt = row_shares(row, stride_, most);
             if (std::accumulate(dealt.begin(), dealt.end(), 0.0) > stride_ - 0.5) {
                 return dealt;
             }

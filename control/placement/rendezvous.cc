@@ -149,6 +149,7 @@ std::vector<double> calibrate(std::span<const double> chances, uint32_t wanted) 
     }
     // At the threshold 1 each is below with its chance, so that `left` are on the average.
     std::vector<double> tried;
+    tried.reserve(open.size());
     for (const uint32_t i : open) {
         tried.push_back(-std::log1p(-chances[i]));
     }

@@ -87,7 +87,7 @@ void talk_to_host(ByteView stream) {
     const DhchapSecret own = secret();
     FixedRandom random;
     HostExchange exchange({.names = names(), .algorithms = kAlgorithms}, own, &own);
-    std::array<std::byte, kAuthMessageBytesMax> out;
+    std::array<std::byte, kAuthMessageBytesMax> out{};
     static_cast<void>(exchange.send(out));
     for_each_message(stream, [&](ByteView message) {
         exchange.apply(message, random);

@@ -25,7 +25,7 @@ using Block = std::array<std::byte, kBlockBytes>;
 constexpr uint8_t kOptionMend = 1U << 0U;
 
 void mend(Block& block, uint64_t sequence, uint32_t previous) {
-    StreamHead head;
+    StreamHead head{};
     std::memcpy(&head, block.data(), sizeof(head));
     head.magic = kStreamMagic;
     head.sequence = sequence;

@@ -41,7 +41,7 @@ TEST(Secret, ComparesWholeContents) {
 }
 
 TEST(Secret, WipeBytesLeavesZeroes) {
-    std::array<std::byte, 8> bytes;
+    std::array<std::byte, 8> bytes{};
     bytes.fill(std::byte{0x5a});
     wipe_bytes(bytes);
     EXPECT_TRUE(std::all_of(

@@ -34,7 +34,7 @@ class QosCalls : public testing::Test {
     Json limits(const std::string& name) const {
         return result("bdev_get_bdevs", {{"name", name}})[0]["assigned_rate_limits"];
     }
-    void set(Json params) const { EXPECT_EQ(result("bdev_set_qos_limit", params), true); }
+    void set(const Json& params) const { EXPECT_EQ(result("bdev_set_qos_limit", params), true); }
 
     DaemonProcess daemon_;
 };

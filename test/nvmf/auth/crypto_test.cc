@@ -18,16 +18,16 @@ ByteView text_bytes(std::string_view text) {
 TEST(AuthCrypto, HmacIsThatOfTheStandard) {
     const std::array<ByteView, 2> pieces{text_bytes("what do ya want "),
                                          text_bytes("for nothing?")};
-    std::array<std::byte, 32> out;
+    std::array<std::byte, 32> out{};
     ASSERT_TRUE(hmac(AuthHash::kSha256, text_bytes("Jefe"), pieces, out));
     EXPECT_EQ(hex(out), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
-    std::array<std::byte, 64> longer;
+    std::array<std::byte, 64> longer{};
     ASSERT_TRUE(hmac(AuthHash::kSha512, text_bytes("Jefe"), pieces, longer));
     EXPECT_EQ(hex(longer).substr(0, 32), "164b7a7bfcf819e2e395fbe73b56e0a3");
 }
 
 TEST(AuthCrypto, DigestIsThatOfTheStandard) {
-    std::array<std::byte, 48> out;
+    std::array<std::byte, 48> out{};
     ASSERT_TRUE(digest(AuthHash::kSha384, text_bytes("abc"), out));
     EXPECT_EQ(hex(out).substr(0, 32), "cb00753f45a35e8bb5a03d699ac65007");
 }

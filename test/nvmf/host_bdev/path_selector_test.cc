@@ -78,6 +78,7 @@ TEST(PathSelector, RoundRobinGivesEachPathItsTurn) {
     PathCursor cursor;
     const PathRules rules{.policy = MultipathPolicy::kActiveActive, .rr_min_io = 2};
     std::vector<int> chosen;
+    chosen.reserve(8);
     for (int i = 0; i < 8; ++i) {
         chosen.push_back(*select_path(views, rules, cursor));
     }

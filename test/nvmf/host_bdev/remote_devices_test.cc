@@ -309,7 +309,7 @@ TEST_F(RemoteDevicesTest, OnePathOrAllAreDetached) {
     at.attach();
     const SocketAddress second = at.add_address(4421);
     ASSERT_TRUE(at.attach(at.options_for(second)));
-    const auto detach = [&](PathFilter filter) {
+    const auto detach = [&](const PathFilter& filter) {
         return at.run(at.remote->detach("Nvme0", filter, at.problem));
     };
     EXPECT_EQ(detach({.port = 5555}).error().code, Errc::kNotFound);

@@ -76,7 +76,7 @@ class RawHost final : public SocketHandler {
                       ControllerId cntlid,
                       bool disable_sq_flow_control = false,
                       uint32_t queue_entries = 32) {
-        nvmf_connect_data data;
+        nvmf_connect_data data{};
         std::memset(&data, 0, sizeof(data));
         data.cntlid = cntlid.raw();
         data.hostid[0] = host_number;

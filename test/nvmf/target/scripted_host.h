@@ -97,7 +97,7 @@ class ScriptedHost : public SocketHandler {
     }
     template <typename T>
     static T as(const Bytes& pdu) {
-        T out;
+        T out{};
         BASALT_ASSERT(pdu.size() >= sizeof(T));
         std::memcpy(&out, pdu.data(), sizeof(T));
         return out;
@@ -170,7 +170,7 @@ class ScriptedHost : public SocketHandler {
                 std::string_view host_nqn = kHostNqn,
                 uint32_t queue_entries = 32,
                 uint32_t keep_alive_ms = 0) {
-        nvmf_connect_data data;
+        nvmf_connect_data data{};
         std::memset(&data, 0, sizeof(data));
         data.cntlid = cntlid.raw();
         data.hostid[0] = host_number;

@@ -289,10 +289,10 @@ TEST_F(TargetAdmin, ListsSubsystemsOnTheDiscoveryPortAndOnTheIoPort) {
         const auto controller = identify<nvme_id_ctrl>(host, NVME_IDENTIFY_CNS_CTRL, 0);
         EXPECT_EQ(controller.cntrltype, 2);
         const Bytes page = log_page(host, NVME_LOG_LID_DISCOVER, 0, 3072);
-        nvmf_discovery_log head;
+        nvmf_discovery_log head{};
         std::memcpy(&head, page.data(), sizeof(head));
         ASSERT_EQ(head.numrec, 2U) << "this service and the subsystem";
-        nvmf_disc_log_entry entry;
+        nvmf_disc_log_entry entry{};
         std::memcpy(&entry, page.data() + 2048, sizeof(entry));
         EXPECT_EQ(std::string(entry.subnqn), TargetWorld::kNqn);
         EXPECT_EQ(std::string(entry.trsvcid), "4420");

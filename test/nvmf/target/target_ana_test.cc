@@ -55,7 +55,7 @@ class TargetAna : public testing::Test {
         std::vector<Group> found(ScriptedHost::as<nvme_ana_log>(page).ngrps);
         size_t at = sizeof(nvme_ana_log);
         for (Group& group : found) {
-            nvme_ana_group_desc head;
+            nvme_ana_group_desc head{};
             std::memcpy(&head, page.data() + at, sizeof(head));
             at += sizeof(head);
             group.id = head.grpid;

@@ -26,7 +26,7 @@ class TargetDiscovery : public testing::Test {
         while (host.completion(&page).cid() != CommandId(30)) {
             ask_for_event(host);  // One came in between.
         }
-        nvmf_discovery_log head;
+        nvmf_discovery_log head{};
         std::memcpy(&head, page.data(), sizeof(head));
         Log log{head.genctr, std::vector<nvmf_disc_log_entry>(head.numrec)};
         std::memcpy(log.entries.data(), page.data() + 1024, head.numrec * 1024);

@@ -92,7 +92,7 @@ class TargetHostile : public testing::Test {
         return out;
     }
     static Bytes connect_capsule(QueueId qid, ControllerId to) {
-        nvmf_connect_data data;
+        nvmf_connect_data data{};
         std::memset(&data, 0, sizeof(data));
         data.cntlid = to.raw();
         data.hostid[0] = 7;
@@ -217,7 +217,7 @@ TEST_F(TargetHostile, TellsTheQueueHeadOfConnect) {
     for (const bool is_disabled : {false, true}) {
         ScriptedHost host(world);
         ASSERT_TRUE(host.handshake());
-        nvmf_connect_data data;
+        nvmf_connect_data data{};
         std::memset(&data, 0, sizeof(data));
         data.cntlid = kControllerIdAny.raw();
         write_nqn_field(data.subsysnqn, TargetWorld::kNqn);
@@ -237,7 +237,7 @@ TEST_F(TargetHostile, OutlivesAHostThatLeavesAtAnyByte) {
     TargetWorld world(7);
     ScriptedHost admin(world);
     cntlid = admin.become_admin();
-    nvmf_connect_data data;
+    nvmf_connect_data data{};
     std::memset(&data, 0, sizeof(data));
     data.cntlid = cntlid.raw();
     data.hostid[0] = 7;
@@ -277,7 +277,7 @@ TEST_F(TargetHostile, LetsAnAdminQueueDieWhileItsIoQueueConnects) {
         ScriptedHost io(world);
         cntlid = admin.become_admin();
         ASSERT_TRUE(io.handshake());
-        nvmf_connect_data data;
+        nvmf_connect_data data{};
         std::memset(&data, 0, sizeof(data));
         data.cntlid = cntlid.raw();
         data.hostid[0] = 7;

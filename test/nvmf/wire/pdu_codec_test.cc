@@ -12,7 +12,6 @@ namespace basalt::nvmf {
 namespace {
 
 using testing::encoded;
-using testing::established;
 using testing::from_hex;
 using testing::to_hex;
 

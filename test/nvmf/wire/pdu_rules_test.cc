@@ -94,7 +94,7 @@ PduRules awaiting_ic(Side side) {
 }
 
 /// A 24-byte or 72-byte header that nothing but a test would write.
-ByteVector raw(std::string common_hex, size_t header_bytes) {
+ByteVector raw(const std::string& common_hex, size_t header_bytes) {
     ByteVector bytes = from_hex(common_hex);
     bytes.resize(header_bytes);
     return bytes;
