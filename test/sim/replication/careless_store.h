@@ -18,7 +18,6 @@ struct StoreMistakes {
     bool acks_before_durable = false;  ///< A write is told to be done when it begins.
     bool forgets_window = false;       ///< When it is opened.
     bool forgets_dirty = false;        ///< Likewise.
-    bool forgets_fence = false;        ///< Likewise.
 };
 
 /// A store in the way to another one, which makes these mistakes. Without any it does nothing.
@@ -39,9 +38,6 @@ class CarelessStore final : public ReplicaStore {
         }
         if (state && mistakes_.forgets_dirty) {
             (*state)->dirty.clear_all();
-        }
-        if (state && mistakes_.forgets_fence) {
-            (*state)->fence = (*state)->agreed;
         }
         co_return std::move(state);
     }
