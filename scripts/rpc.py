@@ -164,6 +164,13 @@ def _help_text(param):
     return text.strip().replace("%", "%%")
 
 
+class _Words(argparse.Action):
+    """One list of several words, each of which may be a list with commas."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, [word for words in values for word in words])
+
+
 def _flag_names(param):
     leaf = param["name"].rpartition(".")[2]
     names = ["--" + leaf.replace("_", "-"), "--" + leaf]
@@ -189,6 +196,11 @@ def _add_flag(parser, param):
         _add_bool(parser, param)
         return
     names = _flag_names(param) + (["-" + param["short"]] if "short" in param else [])
+    if param["repeated"] and param["type"] != "json":
+        parser.add_argument(*names, dest=param["name"], type=_value_type(param), nargs="+",
+                            action=_Words, metavar=param["name"].rpartition(".")[2].upper(),
+                            default=argparse.SUPPRESS, help=_help_text(param))
+        return
     parser.add_argument(*names, dest=param["name"], type=_value_type(param),
                         metavar=param["name"].rpartition(".")[2].upper(),
                         default=argparse.SUPPRESS, help=_help_text(param))

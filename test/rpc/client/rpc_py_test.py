@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """Drives scripts/rpc.py against rpc_fake_daemon. Usage: rpc_py_test.py RPC_PY FAKE_DAEMON"""
 
+import importlib.machinery
+import importlib.util
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -90,6 +93,24 @@ class RpcPyTest(unittest.TestCase):
     def test_splits_a_list_at_commas(self):
         stats = self.ok("bdev_get_iostat", "--names", "a,b")
         self.assertEqual([b["name"] for b in stats["bdevs"]], ["a", "b"])
+
+    def test_takes_a_list_as_several_words(self):
+        stats = self.ok("bdev_get_iostat", "--names", "a", "b,c")
+        self.assertEqual([b["name"] for b in stats["bdevs"]], ["a", "b", "c"])
+
+    def test_understands_every_methods_example(self):
+        loader = importlib.machinery.SourceFileLoader("rpc_py", RPC_PY)
+        spec = importlib.util.spec_from_loader("rpc_py", loader)
+        rpc_py = importlib.util.module_from_spec(spec)
+        loader.exec_module(rpc_py)
+        client = rpc_py.Client(self.socket, 0, PATIENCE_SECONDS, False, 0)
+        for method in client.call("rpc_get_methods", {"include_descriptors": True}):
+            if method["params_from_file"]:
+                continue
+            name, *words = shlex.split(method["example"])
+            self.assertEqual(name, method["name"])
+            params = rpc_py.collect_params(rpc_py.build_parser("rpc.py", method), method, words)
+            self.assertGreaterEqual(len(params), 0 if not words else 1, method["example"])
 
     def test_loads_a_configuration_from_a_file_or_standard_input(self):
         config = '{"subsystems": [{"subsystem": "bdev", "config": [{"method": "x"}]}]}'
