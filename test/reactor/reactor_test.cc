@@ -174,6 +174,7 @@ TEST_F(ReactorTest, PostingToItselfRunsLaterOnTheSameCore) {
 
 TEST_F(ReactorTest, AFullRingHoldsMessagesBackInOrder) {
     std::vector<std::unique_ptr<Note>> notes;
+    notes.reserve(5);
     for (int i = 0; i < 5; ++i) {
         notes.push_back(std::make_unique<Note>("", log_));
     }

@@ -107,7 +107,9 @@ INSTANTIATE_TEST_SUITE_P(Kernels,
 
 TEST_P(UringNetworkTest, EchoesOverIpv4) {
     listen();
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     far->is_echo = true;
     for (const size_t count : {1U, 72U, 4096U, 40000U, 1000000U}) {
         near->send_stream(count);
@@ -119,7 +121,9 @@ TEST_P(UringNetworkTest, EchoesOverIpv4) {
 
 TEST_P(UringNetworkTest, EchoesOverIpv6) {
     listen(true);
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     far->is_echo = true;
     near->send_stream(300000);
     ASSERT_TRUE(poll([&] { return near->received == near->sent; }));
@@ -131,7 +135,9 @@ TEST_P(UringNetworkTest, EchoesOverIpv6) {
 
 TEST_P(UringNetworkTest, SendsManyPiecesInOrder) {
     listen();
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     const auto bytes = test::stream_bytes(0, 3000000);
     std::vector<iovec> pieces;
     size_t position = 0;
@@ -150,8 +156,12 @@ TEST_P(UringNetworkTest, SendsManyPiecesInOrder) {
 
 TEST_P(UringNetworkTest, SlowReaderLosesNothingAndLeavesOthersAlone) {
     listen();
-    auto [slow_near, slow_far] = connect();
-    auto [near, far] = connect();
+    const auto slow_near_and_slow_far = connect();
+    Peer* slow_near = slow_near_and_slow_far.first;
+    Peer* slow_far = slow_near_and_slow_far.second;
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     far->is_echo = true;
     slow_far->allowance = 0;
     constexpr size_t kBytes = 24000000;  // More than both TCP windows.
@@ -181,7 +191,9 @@ TEST_P(UringNetworkTest, SlowReaderLosesNothingAndLeavesOthersAlone) {
 
 TEST_P(UringNetworkTest, KeepsTheOrderOfBytesThatArriveWhileItPauses) {
     listen();
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     far->allowance = 10;
     near->send_stream(100);
     ASSERT_TRUE(poll([&, peer = far] { return peer->received == 10; }));
@@ -204,7 +216,9 @@ TEST_P(UringNetworkTest, KeepsTheOrderOfBytesThatArriveWhileItPauses) {
 
 TEST_P(UringNetworkTest, APausedSocketStopsReading) {
     listen();
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     far->allowance = 10;
     near->send_stream(100);
     ASSERT_TRUE(poll([&, peer = far] { return peer->received == 10; }));
@@ -230,7 +244,9 @@ TEST_P(UringNetworkTest, ManyPausedSocketsDoNotStarveOthers) {
         paused.back().second->allowance = 0;
         paused.back().first->send_stream(2000000);
     }
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     far->is_echo = true;
     for (int i = 0; i < 20; ++i) {
         near->send_stream(50000);
@@ -252,7 +268,9 @@ TEST_P(UringNetworkTest, ManyPausedSocketsDoNotStarveOthers) {
 
 TEST_P(UringNetworkTest, ReportsThePeersCloseAfterItsLastBytes) {
     listen();
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     far->allowance = 10;
     near->send_stream(100);
     ASSERT_TRUE(poll([&] { return near->sends_done == 1 && far->received == 10; }));
@@ -315,7 +333,9 @@ TEST_P(UringNetworkTest, ClosesWhileConnecting) {
 
 TEST_P(UringNetworkTest, ClosesWhileASendIsBlocked) {
     listen();
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     far->allowance = 0;
     near->send_stream(24000000);
     ASSERT_TRUE(poll([&] { return client_->poll() == 0 && server_->poll() == 0; }));
@@ -330,7 +350,9 @@ TEST_P(UringNetworkTest, ClosesWhileASendIsBlocked) {
 
 TEST_P(UringNetworkTest, FailsABlockedSendWhenThePeerResets) {
     listen();
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     far->allowance = 0;
     near->send_stream(24000000);
     ASSERT_TRUE(poll([&] { return client_->poll() == 0 && server_->poll() == 0; }));
@@ -361,7 +383,9 @@ TEST_P(UringNetworkTest, ListensAgainOnThePortOfAListenerThatIsGone) {
     auto again = server_->network().listen(address, tickets_);
     ASSERT_TRUE(again) << describe(again.error().code);
     listener_ = std::move(*again);
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     near->send_stream(10);
     EXPECT_TRUE(poll([&, pair = far] { return pair->received == 10; }));
 }
@@ -420,7 +444,9 @@ TEST_P(UringNetworkTest, TellsTheKernelHowLongAPeerMayBeSilent) {
 
 TEST_P(UringNetworkTest, AReleasedConnectionGoesOnAtItsNextByteOnAnotherCore) {
     listen();
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     std::array<UringDriver*, 2> homes{client_.get(), server_.get()};
     uint64_t allowance = 1000;
     for (size_t move = 0; move < 20; ++move) {
@@ -459,7 +485,9 @@ TEST_P(UringNetworkTest, AReleasedConnectionGoesOnAtItsNextByteOnAnotherCore) {
 
 TEST_P(UringNetworkTest, AConnectionMayBeClosedWhileItIsReleased) {
     listen();
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     ASSERT_TRUE(far->socket->release());
     far->socket->close();
     ASSERT_TRUE(poll([&] { return far->closed.has_value() && near->closed.has_value(); }));
@@ -468,7 +496,9 @@ TEST_P(UringNetworkTest, AConnectionMayBeClosedWhileItIsReleased) {
 
 TEST_P(UringNetworkTest, AnEndThatComesDuringAReleaseIsTheNextOwnersToHear) {
     listen();
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     near->send_stream(100);
     ASSERT_TRUE(poll([&] { return far->received == 100; }));
     ASSERT_TRUE(far->socket->release());
@@ -590,7 +620,9 @@ TEST_P(UringNetworkTest, FloodsDoNotStarveOthers) {
         connect(*flooders.back());
         flooders.back()->send_stream(1000000);
     }
-    auto [near, far] = connect();
+    const auto near_and_far = connect();
+    Peer* near = near_and_far.first;
+    Peer* far = near_and_far.second;
     far->is_echo = true;
     for (int i = 0; i < 300; ++i) {
         near->send_stream(100);
@@ -624,7 +656,7 @@ class QuietPeer : public SocketHandler {
     void on_sent() override {}
     void on_closed(Error /*reason*/) override { is_closed = true; }
 
-    std::unique_ptr<Socket> socket;
+    std::unique_ptr<Socket> socket{};
     uint64_t received = 0;
     bool is_closed = false;
 };

@@ -23,6 +23,8 @@ struct Kernel {
     UringFeatures allowed;
 };
 
+// GoogleTest looks for this name.
+// NOLINTNEXTLINE(readability-identifier-naming)
 inline void PrintTo(const Kernel& kernel, std::ostream* out) {
     *out << kernel.name;
 }

@@ -58,12 +58,11 @@ class GrpcServerTest : public testing::Test {
         grpc::ClientContext context;
         context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
         const grpc::internal::RpcMethod method(path, grpc::internal::RpcMethod::NORMAL_RPC);
-        const grpc::Status status =
-            grpc::internal::BlockingUnaryCall<Request,
-                                              Response,
-                                              google::protobuf::MessageLite,
-                                              google::protobuf::MessageLite>(
-                channel_.get(), method, &context, request, &response);
+        grpc::Status status = grpc::internal::BlockingUnaryCall<Request,
+                                                                Response,
+                                                                google::protobuf::MessageLite,
+                                                                google::protobuf::MessageLite>(
+            channel_.get(), method, &context, request, &response);
         const auto& metadata = context.GetServerTrailingMetadata();
         const auto code = metadata.find("basalt-rpc-code");
         rpc_code_ =
@@ -164,6 +163,7 @@ TEST_F(GrpcServerTest, RefusesMethodsWithoutAHandlerAndMalformedMessages) {
 TEST_F(GrpcServerTest, AnswersLateCallsInAnyOrder) {
     std::atomic<int> answered = 0;
     std::vector<std::thread> clients;
+    clients.reserve(8);
     for (int i = 0; i < 8; ++i) {
         clients.emplace_back([&] {
             grpc::ClientContext context;
