@@ -29,8 +29,9 @@ class WatchUser {
 /// Owner: the process. Core: the control thread's, for everything.
 ///
 /// Errors of all calls: kInvalidArgument: outside of limits.h; kIo, kNoSpace: the store can't
-/// write, and takes nothing more until it is opened anew; kTimedOut: no answer, and the outcome is
-/// not known; kUnreachable: nobody answers, and nothing was done.
+/// write, and takes nothing more until it is opened anew, which shows whether what was being
+/// changed is there; kTimedOut: no answer, and the outcome is not known; kUnreachable: nobody
+/// answers, and nothing was done.
 class MetadataStore {
   public:
     virtual ~MetadataStore() = default;

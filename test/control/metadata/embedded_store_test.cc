@@ -142,6 +142,7 @@ TEST_F(EmbeddedStoreTest, ALeaseEndsByTimeAndNotEarlier) {
     EXPECT_EQ(wait(store_->keep_alive(lease)).error().code, Errc::kNotFound);
     open();
     EXPECT_EQ(get("mine"), "(none)");
+    EXPECT_EQ(wait(store_->keep_alive(lease)).error().code, Errc::kNotFound);
 }
 
 TEST_F(EmbeddedStoreTest, ALeaseIsAsLongAsEverAfterARestart) {
@@ -164,6 +165,7 @@ TEST_F(EmbeddedStoreTest, ARevokedLeaseTakesItsKeysAlong) {
     EXPECT_EQ(wait(store_->revoke(lease)).error().code, Errc::kNotFound);
     open();
     EXPECT_EQ(get("mine"), "(none)");
+    EXPECT_EQ(wait(store_->keep_alive(lease)).error().code, Errc::kNotFound);
 }
 
 TEST_F(EmbeddedStoreTest, AWatchIsToldAllChangesOfItsPrefix) {
