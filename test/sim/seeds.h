@@ -46,4 +46,10 @@ class Seeds {
     bool is_count_usual_ = true;
 };
 
+/// Whether BASALT_FOLLOW_SEED names this one: then what happens in it is told.
+[[nodiscard]] inline bool is_followed(uint64_t seed) {
+    const char* followed = std::getenv("BASALT_FOLLOW_SEED");
+    return followed != nullptr && std::strtoull(followed, nullptr, 10) == seed;
+}
+
 }  // namespace basalt

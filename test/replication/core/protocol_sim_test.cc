@@ -1,7 +1,5 @@
 // The whole protocol of the pure cores, seed by seed: world.h.
 
-#include <cstdlib>
-
 #include <gtest/gtest.h>
 
 #include "test/replication/core/world.h"
@@ -30,8 +28,7 @@ void run_seeds(WorldOptions options, uint64_t count) {
     WorldResult sum;
     for (const uint64_t seed : seeds) {
         options.seed = seed;
-        options.is_loud = std::getenv("BASALT_FOLLOW_SEED") != nullptr &&
-                          std::strtoull(std::getenv("BASALT_FOLLOW_SEED"), nullptr, 10) == seed;
+        options.is_loud = is_followed(seed);
         const WorldResult result = World(options).run();
         ASSERT_EQ(result.violation, "");
         sum.acknowledged += result.acknowledged;
