@@ -118,7 +118,7 @@ Task<void> remove(Context& context,
                   Reply<v1::Done> reply) {
     bdev::Device* device = context.devices.find(request.name());
     const std::string user = device == nullptr ? "" : device->user();
-    const std::string name = request.name();
+    const std::string& name = request.name();
     const Status removed = co_await context.replicated.remove(name);
     if (removed) {
         reply.send();
@@ -151,7 +151,7 @@ Task<void> replace(Context& context,
         reply.fail(Error(Errc::kNotFound), "a replica on drive " + request.drive());
         co_return;
     }
-    const std::string name = request.name();
+    const std::string& name = request.name();
     const ReplicaPlace to = *place;
     const Status replaced = co_await context.replicated.replace(name, index, to);
     if (replaced) {
@@ -247,7 +247,7 @@ void fill(const ReplicatedVolumeReport& report, v1::ReplicatedVolumeInfo& out) {
 Task<void> get(Context& context,
                const v1::BdevReplicatedGetRequest& request,
                Reply<v1::BdevReplicatedGetResponse> reply) {
-    const std::string name = request.name();
+    const std::string& name = request.name();
     const std::vector<ReplicatedVolumeReport> reports = co_await context.replicated.report(name);
     if (reports.empty() && !name.empty()) {
         reply.fail(Error(Errc::kNotFound), "replicated volume '" + name + "'");

@@ -127,6 +127,7 @@ Task<void> compare_with_plain(Lab& lab, ScenarioOptions options) {
     co_await fill(lab, *volume);
 
     std::vector<Row> rows;
+    rows.reserve(kFileCases.size());
     for (const FileCase& one : kFileCases) {
         rows.push_back({one.name, {}, {}});
     }

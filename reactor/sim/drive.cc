@@ -127,7 +127,7 @@ Status Drive::write(uint64_t offset_bytes,
         offset_bytes = somewhere_else(length_bytes);
     }
     PieceCursor cursor(pieces);
-    std::array<std::byte, kUnitBytes> unit;
+    std::array<std::byte, kUnitBytes> unit{};
     for (uint64_t end = offset_bytes + length_bytes; offset_bytes < end;
          offset_bytes += kUnitBytes) {
         cursor.copy_out(unit.data(), kUnitBytes);
@@ -185,7 +185,7 @@ void Drive::tear(uint64_t offset_bytes, const iovec* pieces, uint64_t length_byt
         return;
     }
     PieceCursor cursor(pieces);
-    std::array<std::byte, kUnitBytes> unit;
+    std::array<std::byte, kUnitBytes> unit{};
     for (uint64_t end = offset_bytes + length_bytes; offset_bytes < end;
          offset_bytes += kUnitBytes) {
         cursor.copy_out(unit.data(), kUnitBytes);

@@ -232,6 +232,7 @@ void Head::answered(const HeadAction& action) {
     }
     if (outcome) {
         const BlockRef data = read_.take(action.data);
+        BASALT_ASSERT(data.is_valid());  // link_replied() lets no answer without data through.
         if (data.blocks() == part.range.count) {
             ++statistics_.reads;
             outcome = deliver(part, data);

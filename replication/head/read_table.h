@@ -21,7 +21,7 @@ class ReadTable {
 
     /// `id` is not 0 and not in here.
     void put(uint64_t id, BlockRef data) {
-        BASALT_ASSERT(id != 0 && size_ * 2 < entries_.size());
+        BASALT_ASSERT(id != 0 && size_ < entries_.size() / 2);
         size_t at = place(id);
         while (entries_[at].id != 0) {
             BASALT_ASSERT(entries_[at].id != id);

@@ -11,7 +11,7 @@ namespace basalt::replication {
 namespace {
 
 // Bytes of one send, but for one frame more: what a slow peer makes us hold.
-constexpr size_t kSendBytesMax = 512 * 1024;
+constexpr size_t kSendBytesMax = size_t{512} * 1024;
 
 constexpr uint64_t kTicksPerSilence = 4;
 

@@ -29,7 +29,7 @@ struct Load {
 /// A machine of its own with one controller.
 class LoadHost {
   public:
-    LoadHost(TargetWorld& world, std::string name, Load load, Nsid nsid)
+    LoadHost(TargetWorld& world, const std::string& name, Load load, Nsid nsid)
         : world_(world),
           reactor_(world.world.add_reactor(world.world.add_node())),
           load_(load),

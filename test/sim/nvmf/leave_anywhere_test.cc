@@ -50,9 +50,9 @@ Bytes blocks_of(uint64_t base, uint64_t first, uint32_t count) {
 
 /// Which blocks a command changes, to what.
 struct Change {
-    Cid cid;
-    uint64_t first;
-    uint32_t count;
+    Cid cid{};
+    uint64_t first = 0;
+    uint32_t count = 0;
     bool becomes_zero = false;
     uint64_t value = 0;  ///< 0: kNew plus the block's number.
 };
