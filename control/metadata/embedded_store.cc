@@ -151,14 +151,11 @@ Task<Result<KeyValue>> EmbeddedStore::get(std::string key) {
     co_return state_.get(key);
 }
 
-Task<Result<Page>> EmbeddedStore::list(std::string prefix, std::string after, uint32_t limit) {
+Task<Result<Page>> EmbeddedStore::list(ListRequest request) {
     if (!health_) {
         co_return health_.error();
     }
-    if (limit == 0 || limit > kPageKeysMax) {
-        co_return Errc::kInvalidArgument;
-    }
-    co_return state_.list(prefix, after, limit);
+    co_return state_.list(request);
 }
 
 Task<Result<Outcome>> EmbeddedStore::commit(Transaction transaction) {
@@ -201,6 +198,10 @@ Task<Status> EmbeddedStore::revoke(LeaseId lease) {
     const Durably durably{*this, waiting};
     co_await durably;
     co_return waiting.result ? kOk : Status(waiting.result.error());
+}
+
+Task<Status> EmbeddedStore::forget(Revision until) {
+    co_return health_ ? state_.forget(until) : health_;
 }
 
 void EmbeddedStore::watch(WatchUser& user, std::string prefix, Revision after) {

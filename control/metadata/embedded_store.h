@@ -33,15 +33,14 @@ class EmbeddedStore final : public MetadataStore {
     ~EmbeddedStore() override;
 
     [[nodiscard]] Task<Result<KeyValue>> get(std::string key) override;
-    [[nodiscard]] Task<Result<Page>> list(std::string prefix,
-                                          std::string after,
-                                          uint32_t limit) override;
+    [[nodiscard]] Task<Result<Page>> list(ListRequest request) override;
     [[nodiscard]] Task<Result<Outcome>> commit(Transaction transaction) override;
     [[nodiscard]] Task<Result<LeaseId>> grant(uint64_t ttl_ns) override;
     [[nodiscard]] Task<Status> keep_alive(LeaseId lease) override;
     [[nodiscard]] Task<Status> revoke(LeaseId lease) override;
     void watch(WatchUser& user, std::string prefix, Revision after) override;
     void unwatch(WatchUser& user) override;
+    [[nodiscard]] Task<Status> forget(Revision until) override;
 
   private:
     /// A call that changes something, until it is durable. In its coroutine's frame.

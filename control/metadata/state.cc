@@ -52,14 +52,14 @@ bool MetadataState::holds(const Condition& condition) const {
 
 Result<Outcome> MetadataState::apply(const Transaction& transaction) {
     BASALT_ASSERT(check(transaction));
+    if (!std::ranges::all_of(transaction.conditions,
+                             [this](const Condition& one) { return holds(one); })) {
+        return Outcome{.is_applied = false, .revision = revision_};
+    }
     for (const Change& one : transaction.changes) {
         if (one.lease != LeaseId() && !leases_.contains(one.lease)) {
             return Errc::kNotFound;
         }
-    }
-    if (!std::ranges::all_of(transaction.conditions,
-                             [this](const Condition& one) { return holds(one); })) {
-        return Outcome{.is_applied = false, .revision = revision_};
     }
     const bool has_effect = std::ranges::any_of(transaction.changes, [this](const Change& one) {
         return one.value.has_value() || entries_.contains(one.key);
@@ -130,11 +130,18 @@ Result<KeyValue> MetadataState::get(const std::string& key) const {
     return to_key_value(key, found->second);
 }
 
-Page MetadataState::list(std::string_view prefix, std::string_view after, uint32_t limit) const {
+Result<Page> MetadataState::list(const ListRequest& request) const {
+    if (request.limit == 0 || request.limit > kPageKeysMax) {
+        return Errc::kInvalidArgument;
+    }
+    if (request.at != Revision() && request.at != revision_) {
+        return Errc::kOutOfRange;
+    }
     Page page{.keys = {}, .has_more = false, .revision = revision_};
-    auto at = after < prefix ? entries_.lower_bound(prefix) : entries_.upper_bound(after);
-    for (; at != entries_.end() && at->first.starts_with(prefix); ++at) {
-        if (page.keys.size() == limit) {
+    auto at = request.after < request.prefix ? entries_.lower_bound(request.prefix)
+                                             : entries_.upper_bound(request.after);
+    for (; at != entries_.end() && at->first.starts_with(request.prefix); ++at) {
+        if (page.keys.size() == request.limit) {
             page.has_more = true;
             break;
         }
@@ -160,6 +167,17 @@ Result<std::vector<WatchEvent>> MetadataState::changes(std::string_view prefix,
         }
     }
     return found;
+}
+
+Status MetadataState::forget(Revision until) {
+    if (until > revision_) {
+        return Errc::kOutOfRange;
+    }
+    while (!history_.empty() && history_.front().revision <= until) {
+        history_.pop_front();
+    }
+    forgotten_ = std::max(forgotten_, until);
+    return kOk;
 }
 
 LeaseId MetadataState::grant(uint64_t ttl_ns, uint64_t now_ns) {

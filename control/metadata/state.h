@@ -39,13 +39,17 @@ class MetadataState {
 
     /// Errors: kNotFound.
     [[nodiscard]] Result<KeyValue> get(const std::string& key) const;
-    [[nodiscard]] Page list(std::string_view prefix, std::string_view after, uint32_t limit) const;
+    /// Only what is so now is known: kOutOfRange for another `at`; kInvalidArgument: the limit.
+    [[nodiscard]] Result<Page> list(const ListRequest& request) const;
     [[nodiscard]] Revision revision() const { return revision_; }
 
     /// The events of keys with `prefix` after `after`, of at most some revisions; moves `after` to
     /// the last one that was looked at. Errors: kOutOfRange: they are not remembered any more.
     [[nodiscard]] Result<std::vector<WatchEvent>> changes(std::string_view prefix,
                                                           Revision& after) const;
+
+    /// Errors: kOutOfRange: it is not there yet.
+    [[nodiscard]] Status forget(Revision until);
 
     [[nodiscard]] LeaseId grant(uint64_t ttl_ns, uint64_t now_ns);
     /// Errors: kNotFound.

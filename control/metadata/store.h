@@ -29,9 +29,10 @@ class WatchUser {
 /// Owner: the process. Core: the control thread's, for everything.
 ///
 /// Errors of all calls: kInvalidArgument: outside of limits.h; kIo, kNoSpace: the store can't
-/// write, and takes nothing more until it is opened anew, which shows whether what was being
-/// changed is there; kTimedOut: no answer, and the outcome is not known; kUnreachable: nobody
-/// answers, and nothing was done.
+/// write (an embedded one takes nothing more until it is opened anew, which shows whether what was
+/// being changed is there); kTimedOut: no answer, and the outcome is not known; kUnreachable:
+/// nobody answers, and nothing was done; kTryAgain: it has too much to do; kPermissionDenied: it
+/// does not let us; kDataCorrupt: it says that it is damaged.
 class MetadataStore {
   public:
     virtual ~MetadataStore() = default;
@@ -39,18 +40,16 @@ class MetadataStore {
     /// Errors: kNotFound.
     [[nodiscard]] virtual Task<Result<KeyValue>> get(std::string key) = 0;
 
-    /// The keys with that prefix that are after `after` (empty: from the first), at most `limit`
-    /// (at most kPageKeysMax). Several pages are of several revisions: whoever needs a cut compares
-    /// them, or watches from the first one's.
-    [[nodiscard]] virtual Task<Result<Page>> list(std::string prefix,
-                                                  std::string after,
-                                                  uint32_t limit) = 0;
+    /// Errors: kOutOfRange: what was so at `request.at` is not known (any more): begin anew.
+    [[nodiscard]] virtual Task<Result<Page>> list(ListRequest request) = 0;
 
-    /// Durable when it is answered. Errors: kNotFound: a change names a lease that has ended.
+    /// Durable when it is answered. Errors: kNotFound: the conditions hold, and a change names a
+    /// lease that has ended.
     [[nodiscard]] virtual Task<Result<Outcome>> commit(Transaction transaction) = 0;
 
-    /// A lease that ends `ttl_ns` after it was last kept alive, or a little later, never earlier;
-    /// its keys are deleted then.
+    /// A lease that ends `ttl_ns` after it was last kept alive, or later, never earlier; its keys
+    /// are deleted then. Whoever relies on having it counts from before the call that kept it.
+    /// (etcd counts in whole seconds, and makes short ones longer: 2 s with its own settings.)
     [[nodiscard]] virtual Task<Result<LeaseId>> grant(uint64_t ttl_ns) = 0;
     /// Errors: kNotFound: it has ended.
     [[nodiscard]] virtual Task<Status> keep_alive(LeaseId lease) = 0;
@@ -59,8 +58,13 @@ class MetadataStore {
 
     /// Tells `user` all changes of keys with that prefix whose revision is higher than `after`.
     /// `user` does not watch yet, and lives until unwatch() or lost().
+    /// A store that loses its peer goes on by itself where it was, at another one.
     virtual void watch(WatchUser& user, std::string prefix, Revision after) = 0;
     virtual void unwatch(WatchUser& user) = 0;
+
+    /// Changes up to `until` may be forgotten: watches that begin before it are lost, lists as of
+    /// before it not answered. What is so now stays. Errors: kOutOfRange: it is not there yet.
+    [[nodiscard]] virtual Task<Status> forget(Revision until) = 0;
 };
 
 }  // namespace basalt::metadata

@@ -58,11 +58,19 @@ struct WatchEvent {
     std::optional<KeyValue> now;  ///< None: deleted, or its lease has ended.
 };
 
+/// The keys with `prefix` that are after `after`. A value.
+struct ListRequest {
+    std::string prefix;
+    std::string after;   ///< The last key of the page before; empty: from the first.
+    uint32_t limit = 0;  ///< 1 to kPageKeysMax.
+    Revision at;         ///< As they were then, the page before's for a cut; 0: as they are.
+};
+
 /// Some keys of a prefix, in order. A value.
 struct Page {
     std::vector<KeyValue> keys;
     bool has_more = false;  ///< Ask again after the last of them.
-    Revision revision;      ///< Of the store when it was read.
+    Revision revision;      ///< Of the store for which this is so.
 };
 
 }  // namespace basalt::metadata

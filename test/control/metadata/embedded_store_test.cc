@@ -8,34 +8,59 @@
 #include <sys/resource.h>
 
 #include "reactor/sim/world.h"
+#include "test/control/metadata/conformance.h"
 
 namespace basalt::metadata {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// What a watch was told.
-struct Watcher : WatchUser {
-    void changed(std::span<const WatchEvent> events) override {
-        told.insert(told.end(), events.begin(), events.end());
+/// A folder of its own, removed at the end.
+class Folder {
+  public:
+    Folder() {
+        std::string name = (fs::temp_directory_path() / "metadata.XXXXXX").string();
+        path_ = mkdtemp(name.data());
     }
-    void lost() override { is_lost = true; }
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+    ~Folder() { fs::remove_all(path_); }
 
-    std::vector<WatchEvent> told;
-    bool is_lost = false;
+    [[nodiscard]] fs::path operator/(const char* name) const { return path_ / name; }
+
+  private:
+    fs::path path_;
 };
+
+class EmbeddedUnderTest final : public StoreUnderTest {
+  public:
+    EmbeddedUnderTest() : store_(EmbeddedStore::open(reactor_, folder_ / "db").value()) {}
+    ~EmbeddedUnderTest() override { store_.reset(); }
+
+    [[nodiscard]] MetadataStore& store() override { return *store_; }
+    [[nodiscard]] MetadataStore& other() override { return *store_; }
+    void step() override { world_.run_for(kNsPerMs); }
+    [[nodiscard]] uint64_t now_ns() override { return world_.now_ns(); }
+
+  private:
+    Folder folder_;
+    sim::World world_{1, sim::calm()};
+    Reactor& reactor_{world_.add_reactor(world_.add_node())};
+    std::unique_ptr<EmbeddedStore> store_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Embedded,
+                         MetadataStoreConformance,
+                         testing::Values(StoreKind{.name = "Embedded",
+                                                   .make = []() -> std::unique_ptr<StoreUnderTest> {
+                                                       return std::make_unique<EmbeddedUnderTest>();
+                                                   },
+                                                   .shortest_lease_ns = kLeaseMinNs}),
+                         name_of_kind);
 
 class EmbeddedStoreTest : public testing::Test {
   protected:
-    EmbeddedStoreTest() : reactor_(world_.add_reactor(world_.add_node())) {
-        std::string name = (fs::temp_directory_path() / "metadata.XXXXXX").string();
-        folder_ = mkdtemp(name.data());
-        open();
-    }
-    ~EmbeddedStoreTest() override {
-        store_.reset();
-        fs::remove_all(folder_);
-    }
+    EmbeddedStoreTest() : reactor_(world_.add_reactor(world_.add_node())) { open(); }
 
     void open() {
         store_.reset();
@@ -65,7 +90,7 @@ class EmbeddedStoreTest : public testing::Test {
 
     sim::World world_{1, sim::calm()};
     Reactor& reactor_;
-    fs::path folder_;
+    Folder folder_;
     std::unique_ptr<EmbeddedStore> store_;
 };
 
@@ -99,52 +124,6 @@ TEST_F(EmbeddedStoreTest, WhatWasAnsweredIsInTheFilesOfThatMoment) {
     }
 }
 
-TEST_F(EmbeddedStoreTest, OfManyAtOnceOneOfEachRevisionWins) {
-    EXPECT_TRUE(put("counter", "0"));
-    std::vector<Task<Result<Outcome>>> tasks;
-    for (int i = 0; i < 50; ++i) {
-        Transaction one{.conditions = {{"counter", Revision(1)}},
-                        .changes = {{"counter", std::to_string(i), {}}}};
-        tasks.push_back(store_->commit(std::move(one)));
-    }
-    int applied = 0;
-    for (auto& task : tasks) {
-        applied += wait(std::move(task))->is_applied ? 1 : 0;
-    }
-    EXPECT_EQ(applied, 1);
-    EXPECT_EQ(get("counter"), "0");  // The first one's.
-    EXPECT_EQ(wait(store_->get("counter"))->modified, Revision(2));
-}
-
-TEST_F(EmbeddedStoreTest, ListsAndRefusesLikeTheState) {
-    for (int i = 0; i < 5; ++i) {
-        EXPECT_TRUE(put("k" + std::to_string(i), "v"));
-    }
-    EXPECT_EQ(wait(store_->list("k", "k1", 2))->keys.size(), 2U);
-    EXPECT_EQ(wait(store_->list("k", "", 0)).error().code, Errc::kInvalidArgument);
-    EXPECT_EQ(wait(store_->list("k", "", kPageKeysMax + 1)).error().code, Errc::kInvalidArgument);
-    EXPECT_EQ(put("", "1").error().code, Errc::kInvalidArgument);
-    EXPECT_EQ(put("a", "1", LeaseId(9)).error().code, Errc::kNotFound);
-    EXPECT_EQ(wait(store_->grant(1)).error().code, Errc::kInvalidArgument);
-}
-
-TEST_F(EmbeddedStoreTest, ALeaseEndsByTimeAndNotEarlier) {
-    const LeaseId lease = wait(store_->grant(kNsPerSecond)).value();
-    EXPECT_TRUE(put("mine", "1", lease));
-    for (int i = 0; i < 5; ++i) {
-        world_.run_for(900 * kNsPerMs);
-        EXPECT_TRUE(wait(store_->keep_alive(lease)));
-    }
-    world_.run_for(990 * kNsPerMs);
-    EXPECT_EQ(get("mine"), "1");
-    world_.run_for(20 * kNsPerMs);
-    EXPECT_EQ(get("mine"), "(none)");
-    EXPECT_EQ(wait(store_->keep_alive(lease)).error().code, Errc::kNotFound);
-    open();
-    EXPECT_EQ(get("mine"), "(none)");
-    EXPECT_EQ(wait(store_->keep_alive(lease)).error().code, Errc::kNotFound);
-}
-
 TEST_F(EmbeddedStoreTest, ALeaseIsAsLongAsEverAfterARestart) {
     const LeaseId lease = wait(store_->grant(kNsPerSecond)).value();
     EXPECT_TRUE(put("mine", "1", lease));
@@ -166,31 +145,6 @@ TEST_F(EmbeddedStoreTest, ARevokedLeaseTakesItsKeysAlong) {
     open();
     EXPECT_EQ(get("mine"), "(none)");
     EXPECT_EQ(wait(store_->keep_alive(lease)).error().code, Errc::kNotFound);
-}
-
-TEST_F(EmbeddedStoreTest, AWatchIsToldAllChangesOfItsPrefix) {
-    EXPECT_TRUE(put("a/1", "1"));
-    EXPECT_TRUE(put("a/2", "1"));
-    Watcher all;
-    Watcher late;
-    store_->watch(all, "a/", Revision(1));
-    EXPECT_TRUE(put("b/1", "1"));
-    EXPECT_TRUE(put("a/1", "2"));
-    store_->watch(late, "a/", Revision(4));
-    const LeaseId lease = wait(store_->grant(kNsPerSecond)).value();
-    EXPECT_TRUE(put("a/3", "1", lease));
-    world_.run_for(2 * kNsPerSecond);
-    std::vector<uint64_t> revisions;
-    for (const WatchEvent& one : all.told) {
-        revisions.push_back(one.revision.raw());
-    }
-    EXPECT_EQ(revisions, (std::vector<uint64_t>{2, 4, 5, 6}));
-    EXPECT_FALSE(all.told.back().now.has_value());
-    EXPECT_EQ(late.told.size(), 2U);
-    store_->unwatch(all);
-    store_->unwatch(late);
-    EXPECT_TRUE(put("a/4", "1"));
-    EXPECT_EQ(all.told.size(), 4U);
 }
 
 TEST_F(EmbeddedStoreTest, AWatchFromBeforeARestartIsLost) {

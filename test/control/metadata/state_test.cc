@@ -76,17 +76,23 @@ TEST(MetadataState, ListsAPrefixInPages) {
     for (const char* key : {"a", "b/1", "b/2", "b/3", "c"}) {
         EXPECT_TRUE(state.apply(put(key, key)));
     }
-    const Page first = state.list("b/", "", 2);
+    const Page first = state.list({.prefix = "b/", .after = "", .limit = 2, .at = {}}).value();
     ASSERT_EQ(first.keys.size(), 2U);
     EXPECT_EQ(first.keys[1].key, "b/2");
     EXPECT_TRUE(first.has_more);
-    const Page rest = state.list("b/", "b/2", 2);
+    const Page rest =
+        state.list({.prefix = "b/", .after = "b/2", .limit = 2, .at = first.revision}).value();
     ASSERT_EQ(rest.keys.size(), 1U);
     EXPECT_FALSE(rest.has_more);
     EXPECT_EQ(rest.revision, Revision(5));
-    EXPECT_EQ(state.list("", "", 100).keys.size(), 5U);
-    EXPECT_TRUE(state.list("b/", "b/3", 2).keys.empty());
-    EXPECT_TRUE(state.list("d", "", 2).keys.empty());
+    ListRequest request{.prefix = "", .after = "", .limit = 100, .at = {}};
+    EXPECT_EQ(state.list(request)->keys.size(), 5U);
+    request = {.prefix = "b/", .after = "b/3", .limit = 2, .at = {}};
+    EXPECT_TRUE(state.list(request)->keys.empty());
+    request = {.prefix = "d", .after = "", .limit = 2, .at = {}};
+    EXPECT_TRUE(state.list(request)->keys.empty());
+    request.at = Revision(4);
+    EXPECT_EQ(state.list(request).error().code, Errc::kOutOfRange);
 }
 
 TEST(MetadataState, TellsChangesOfAPrefixInOrder) {
@@ -113,6 +119,13 @@ TEST(MetadataState, SaysThatItHasForgotten) {
     EXPECT_EQ(state.changes("", lost).error().code, Errc::kOutOfRange);
     Revision known(2);
     EXPECT_EQ(state.changes("", known)->size(), 4U);
+    EXPECT_TRUE(state.forget(Revision(5)));
+    EXPECT_EQ(state.forget(Revision(7)).error().code, Errc::kOutOfRange);
+    EXPECT_TRUE(state.forget(Revision(3)));
+    known = Revision(4);
+    EXPECT_EQ(state.changes("", known).error().code, Errc::kOutOfRange);
+    known = Revision(5);
+    EXPECT_EQ(state.changes("", known)->size(), 1U);
 }
 
 TEST(MetadataState, KeysGoWithTheirLease) {
