@@ -99,7 +99,8 @@ int run(PerfOptions options) {
     UringServices services(UringOptions{});
     const ReactorThreadsOptions thread_options{
         .processors = *processors,
-        .mode = options.is_adaptive || options.is_idle ? PollMode::kAdaptive : PollMode::kBusy};
+        .mode = options.is_adaptive || options.is_idle ? PollMode::kAdaptive : PollMode::kBusy,
+        .idle_before_sleep_ns = options.idle_us * kNsPerUs};
     auto threads = ReactorThreads::start(thread_options, **memory, services, problem);
     if (!threads) {
         return fail(problem);

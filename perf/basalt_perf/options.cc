@@ -106,6 +106,9 @@ void declare_process(CLI::App& app, PerfOptions& options, Texts& texts) {
     app.add_option("--cores", texts.cores, "Processors to run on: 1 or 0,2-3 (default: the last)");
     app.add_flag(
         "--adaptive", options.is_adaptive, "Sleep when idle instead of polling all the time");
+    app.add_option("--idle-us", options.idle_us, "How long to poll before that, in microseconds")
+        ->check(CLI::Range(0U, 1'000'000U))
+        ->capture_default_str();
     app.add_flag("--progress", options.shows_progress, "A line each second on standard error");
     app.add_option("--json", options.json_path, "Write the results as JSON to FILE (-: stdout)");
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "nvmf/initiator/options.h"
+#include "reactor/limits.h"
 
 namespace basalt::perf {
 
@@ -26,6 +27,7 @@ struct PerfOptions {
     double warmup_seconds = 1;
     std::vector<uint32_t> cores;  ///< Empty: the last processor there is.
     bool is_adaptive = false;
+    uint32_t idle_us = kIdleBeforeSleepNs / 1000;  ///< With is_adaptive: before it sleeps.
     bool verifies = false;
     bool only_identifies = false;
     bool is_idle = false;
