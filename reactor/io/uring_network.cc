@@ -197,13 +197,14 @@ Result<std::unique_ptr<Socket>> UringNetwork::adopt(AcceptedSocket accepted,
     if (!status || !local || !peer) {
         return Errc::kConnectionClosed;
     }
-    std::unique_ptr<UringSocket> adopted(new UringSocket(*this,
-                                                         fd.release(),
-                                                         handler,
-                                                         *local,
-                                                         *peer,
-                                                         UringSocket::State::kOpen,
-                                                         std::move(accepted.unread)));
+    auto adopted = std::make_unique<UringSocket>(
+        *this,
+        handler,
+        UringSocket::Connection{.fd = fd.release(),
+                                .state = UringSocket::State::kOpen,
+                                .local = *local,
+                                .peer = *peer,
+                                .unread = std::move(accepted.unread)});
     if (adopted->has_brought()) {
         adopted->queue();  // To be offered from the poll loop.
     } else {
@@ -228,8 +229,8 @@ Result<std::unique_ptr<Socket>> UringNetwork::connect(const SocketAddress& addre
         return listen_error(errno);
     }
     BASALT_CHECK(set_stream_options(fd.get(), options));
-    std::unique_ptr<UringSocket> connecting(new UringSocket(
-        *this, fd.release(), handler, SocketAddress(), address, UringSocket::State::kConnecting));
+    auto connecting = std::make_unique<UringSocket>(
+        *this, handler, UringSocket::Connection{.fd = fd.release(), .peer = address});
     connecting->start_connect();
     return std::unique_ptr<Socket>(std::move(connecting));
 }

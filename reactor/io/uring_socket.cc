@@ -32,25 +32,19 @@ bool is_transient(int32_t result) {
 
 }  // namespace
 
-UringSocket::UringSocket(UringNetwork& network,
-                         int fd,
-                         SocketHandler& handler,
-                         const SocketAddress& local,
-                         const SocketAddress& peer,
-                         State state,
-                         std::vector<std::byte> unread)
+UringSocket::UringSocket(UringNetwork& network, SocketHandler& handler, Connection connection)
     : network_(network),
       handler_(handler),
-      fd_(fd),
-      state_(state),
+      fd_(connection.fd),
+      state_(connection.state),
       receive_(&UringSocket::on_receive, *this),
       send_(&UringSocket::on_send, *this),
       connect_(&UringSocket::on_connect, *this),
-      brought_(std::move(unread)),
-      local_(local),
-      peer_(peer) {
-    BASALT_ASSERT(fd >= 0);
-    BASALT_ASSERT(state == State::kConnecting || state == State::kOpen);
+      brought_(std::move(connection.unread)),
+      local_(connection.local),
+      peer_(connection.peer) {
+    BASALT_ASSERT(fd_ >= 0);
+    BASALT_ASSERT(state_ == State::kConnecting || state_ == State::kOpen);
     ++network_.socket_count_;
     network_.buffers_.expect_sockets(network_.socket_count_);
 }

@@ -57,16 +57,16 @@ class UringSocket final : public Socket {
         kClosed,      ///< Final.
     };
 
-    /// Takes over `fd`, a blocking socket (io_uring fails a non-blocking one with EAGAIN instead of
-    /// waiting), to be connected to `peer` or connected already, as `state` says. `unread` was
-    /// received on another core.
-    UringSocket(UringNetwork& network,
-                int fd,
-                SocketHandler& handler,
-                const SocketAddress& local,
-                const SocketAddress& peer,
-                State state,
-                std::vector<std::byte> unread = {});
+    /// A connection as a socket takes it over.
+    struct Connection {
+        int fd = -1;  ///< Blocking: io_uring fails others with EAGAIN instead of waiting.
+        State state = State::kConnecting;  ///< That, or kOpen.
+        SocketAddress local{};             ///< Of one that is open.
+        SocketAddress peer{};
+        std::vector<std::byte> unread{};  ///< Received on another core.
+    };
+
+    UringSocket(UringNetwork& network, SocketHandler& handler, Connection connection);
     UringSocket(const UringSocket&) = delete;
     UringSocket& operator=(const UringSocket&) = delete;
     ~UringSocket() override;

@@ -30,9 +30,9 @@ void ListsOut::begin(const Message& message) {
         BASALT_ASSERT(message.window.size() <= window_.entries_max());
         window_.replace(message.window);
     }
-    if (needs_dirty_) {
-        BASALT_ASSERT(message.dirty->blocks() == dirty_.blocks());
-        dirty_ = *message.dirty;
+    if (const BlockBitmap* dirty = message.dirty) {
+        BASALT_ASSERT(dirty->blocks() == dirty_.blocks());
+        dirty_ = *dirty;
     }
 }
 

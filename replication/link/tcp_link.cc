@@ -146,7 +146,7 @@ bool TcpLink::fill(Slot& slot) {
     if (lists_in_.has_more() && !is_page_out_) {
         slot.frame.list = {};
         slot.pull = pull_;
-        fill_list(slot, Slot::Purpose::kPage, lists_in_.next());
+        fill_list(slot, Slot::Purpose::kPage, lists_in_.next(), asked_);
         return true;
     }
     if (Item* item = reads_.pop_front()) {
@@ -161,7 +161,7 @@ bool TcpLink::fill(Slot& slot) {
             size_t bytes = 0;
             const WireRequest part = lists_out_.next({page_.get(), wire::kListBytesMax}, bytes);
             slot.frame.list = {page_.get(), bytes};
-            fill_list(slot, Slot::Purpose::kPart, part);
+            fill_list(slot, Slot::Purpose::kPart, part, item->message);
             slot.asked = item->message;
             return true;
         }
@@ -199,12 +199,14 @@ void TcpLink::granted(void* context, BlockRef buffer) {
     self.connection_.ready(self);
 }
 
-void TcpLink::fill_list(Slot& slot, Slot::Purpose purpose, const WireRequest& request) {
+void TcpLink::fill_list(Slot& slot,
+                        Slot::Purpose purpose,
+                        const WireRequest& request,
+                        const Message& about) {
     slot.purpose = purpose;
     slot.frame.header = {.opcode = request.opcode};
     wire::RequestFields fields = request.fields;
     fields.volume = options_.volume;
-    const Message& about = purpose == Slot::Purpose::kPage ? asked_ : queue_.front()->message;
     fields.epoch = about.epoch;
     fields.tenure = about.tenure;
     fields.session = about.session;

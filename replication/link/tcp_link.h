@@ -57,7 +57,11 @@ class TcpLink final : public ReplicaLink {
 
     /// Whether `read`, the first in the queue, may go: else it has stepped aside.
     [[nodiscard]] bool find_memory(Item& read);
-    void fill_list(Slot& slot, Slot::Purpose purpose, const WireRequest& request);
+    /// `about`: the message that the list belongs to.
+    void fill_list(Slot& slot,
+                   Slot::Purpose purpose,
+                   const WireRequest& request,
+                   const Message& about);
     void fill_message(Slot& slot, Item& item);
     void message_answered(const Message& asked, InFrame& frame);
     void part_answered(const InFrame& frame);

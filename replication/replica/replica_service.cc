@@ -138,7 +138,8 @@ void ReplicaService::perform(ReplicaCore::Actions actions, BlockRef loaded) {
                 const bool has_data =
                     is_read(action.reply.kind) && action.reply.status == Errc::kOk;
                 forget(action.message.data);
-                replies_.push_back({action.reply, has_data ? std::move(loaded) : BlockRef()});
+                replies_.push_back(
+                    {action.reply, has_data ? std::exchange(loaded, BlockRef()) : BlockRef()});
                 break;
             }
         }
