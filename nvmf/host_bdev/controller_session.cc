@@ -317,17 +317,24 @@ Task<void> ControllerSession::stop() {
     if (state_ == State::kConnecting && controller_) {
         controller_->admin().close(Error(Errc::kCancelled));
     }
+    if (is_live() && resets_ == 0) {
+        // All that can be under way is a refresh. New commands need not meet a controller that may
+        // not answer that, and it gets no longer than a shutdown.
+        co_await drop_queues();
+        control_.start_timer(disable_timer_, kShutdownTimeoutNs);
+    }
     while (running_ > 0 || resets_ > 0) {
         co_await sleep_for(control_, kStopPollNs);
     }
     co_await sequence_.acquire();
     const AsyncMutex::Turn turn(sequence_);
     control_.stop_timer(timer_);
+    control_.stop_timer(disable_timer_);
     if (controller_) {
         co_await drop_queues();
-        const uint64_t silent_ns = silent_at_ns(what_is_known()) + kFenceMarginNs;
+        const uint64_t dropped_ns = control_.now_ns();
         co_await controller_->end();
-        co_await forget_controller(silent_ns);
+        co_await forget_controller(dropped_ns);
     }
     // Other paths go on, with what was lost on this one.
     control_.stop_timer(fence_timer_);

@@ -94,7 +94,9 @@ class ControllerSession final : private HostControllerUser {
     /// HostController::connect(); kNotSupported (fewer I/O queues than cores).
     [[nodiscard]] Task<Status> attach();
 
-    /// Ends everything; a controller that is connected is shut down.
+    /// Ends everything; a controller that is connected is shut down. However silent the controller
+    /// is, this ends: a live one within twice kShutdownTimeoutNs, or one and the time of its fence
+    /// (fence_time.h) if it does not confirm; an attempt or a recovery has its own time-outs.
     [[nodiscard]] Task<void> stop();
 
     /// Ends the association and connects again at once, also where it was given up. Returns when it
@@ -144,9 +146,10 @@ class ControllerSession final : private HostControllerUser {
     /// Ends the association, with the controller disabled if it answers soon enough.
     [[nodiscard]] Task<void> end_association();
     [[nodiscard]] Task<void> drop_queues();
-    [[nodiscard]] SilentAssociation what_is_known() const;
+    /// The I/O queues were dropped at `dropped_ns`.
+    [[nodiscard]] SilentAssociation what_is_known(uint64_t dropped_ns) const;
     /// The rest of the end, when the queues are dropped and all has been asked.
-    [[nodiscard]] Task<void> forget_controller(uint64_t silent_ns);
+    [[nodiscard]] Task<void> forget_controller(uint64_t dropped_ns);
     /// Tells the cores which associations are over, and comes again for those that are not.
     [[nodiscard]] Task<void> lift_fences();
     [[nodiscard]] Task<void> lift_later();
@@ -170,7 +173,8 @@ class ControllerSession final : private HostControllerUser {
     SessionUser& user_;
     ReconnectPolicy policy_;
     Timer timer_;
-    Timer disable_timer_;     // The controller should have said that it is disabled.
+    Timer disable_timer_;     // The controller should have said that it is disabled, or what it is
+                              // asked.
     Timer fence_timer_;       // The next of ended_ is over.
     Timer transition_timer_;  // The first transition should have ended.
     Timer retry_timer_;       // Of a refresh.

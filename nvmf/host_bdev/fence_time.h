@@ -16,8 +16,9 @@ struct SilentAssociation {
         0;  ///< KAS: to what the controller rounds that up. 0: nothing is said.
     /// CTRATT bit 6 (TBKAS): every command keeps the association alive, not Keep Alive alone.
     bool counts_all_commands = false;
-    uint64_t last_answer_ns = 0;  ///< To a Keep Alive, or to what connected it.
-    uint64_t dropped_ns = 0;      ///< No queue has sent a command after that.
+    uint64_t last_answer_ns = 0;    ///< To a Keep Alive, or to what connected it.
+    uint64_t dropped_ns = 0;        ///< No I/O queue has sent a command after that,
+    uint64_t last_property_ns = 0;  ///< nor the admin queue after that.
 };
 
 /// When the controller has certainly given the association up, and executes nothing of it any more.
@@ -31,7 +32,9 @@ struct SilentAssociation {
 [[nodiscard]] constexpr uint64_t silent_at_ns(const SilentAssociation& of) {
     const uint64_t step_ms = std::max<uint64_t>(of.granularity_ms, 1);
     const uint64_t granted_ms = (of.keep_alive_ms + step_ms - 1) / step_ms * step_ms;
-    return (of.counts_all_commands ? of.dropped_ns : of.last_answer_ns) + 2 * granted_ms * kNsPerMs;
+    const uint64_t last_command_ns = std::max(of.dropped_ns, of.last_property_ns);
+    return (of.counts_all_commands ? last_command_ns : of.last_answer_ns) +
+           2 * granted_ms * kNsPerMs;
 }
 
 /// The associations of one path that have ended for us and may still be executing something, in the

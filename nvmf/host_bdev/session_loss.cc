@@ -60,18 +60,20 @@ Task<void> ControllerSession::drop_queues() {
     co_await bdev::visit_cores(control_, cores_, request, &drop_there);
 }
 
-SilentAssociation ControllerSession::what_is_known() const {
+SilentAssociation ControllerSession::what_is_known(uint64_t dropped_ns) const {
     const uint32_t chosen_ms = options_.host.keep_alive_ms;
     return {.keep_alive_ms = chosen_ms != 0 ? chosen_ms : HostOptions{}.keep_alive_ms,
             .granularity_ms = identity_.kas * kKeepAliveUnitMs,
             .counts_all_commands = (identity_.ctratt & kTrafficBasedKeepAlive) != 0,
             .last_answer_ns = controller_->last_answer_ns(),
-            .dropped_ns = control_.now_ns()};
+            .dropped_ns = dropped_ns,
+            .last_property_ns = controller_->last_property_ns()};
 }
 
 Task<void> ControllerSession::end_association() {
     co_await drop_queues();
-    const uint64_t silent_ns = silent_at_ns(what_is_known()) + kFenceMarginNs;
+    const uint64_t dropped_ns = control_.now_ns();
+    const uint64_t silent_ns = silent_at_ns(what_is_known(dropped_ns)) + kFenceMarginNs;
     if (controller_->admin().is_live()) {
         const uint64_t now_ns = control_.now_ns();
         control_.start_timer(disable_timer_, silent_ns > now_ns ? silent_ns - now_ns : 0);
@@ -86,15 +88,16 @@ Task<void> ControllerSession::end_association() {
         }
     }
     co_await controller_->end();
-    co_await forget_controller(silent_ns);
+    co_await forget_controller(dropped_ns);
 }
 
-Task<void> ControllerSession::forget_controller(uint64_t silent_ns) {
+Task<void> ControllerSession::forget_controller(uint64_t dropped_ns) {
     const Errc why = controller_->admin().close_reason().code;
     // All but these are ends that the controller's side has made.
     const bool is_ours =
         why == Errc::kTimedOut || why == Errc::kUnreachable || why == Errc::kCancelled;
     const bool is_over = !has_queues_ || controller_->has_stopped() || !is_ours;
+    const uint64_t silent_ns = silent_at_ns(what_is_known(dropped_ns)) + kFenceMarginNs;
     ended_.add(epoch_, is_over ? control_.now_ns() : silent_ns);
     controller_.reset();
     co_await lift_fences();

@@ -40,6 +40,11 @@ HostController::HostController(Reactor& reactor,
                                HostControllerUser* user)
     : reactor_(reactor), options_(options), user_(user) {
     keep_alive_timer_.set(&HostController::on_keep_alive_timer, this);
+    shutdown_timer_.set(
+        [](Timer&, void* self) {
+            static_cast<HostController*>(self)->admin_->close(Error(Errc::kTimedOut));
+        },
+        this);
     make_admin_queue();
 }
 
@@ -190,7 +195,9 @@ Task<void> HostController::end() {
     is_connected_ = false;
     reactor_.stop_timer(keep_alive_timer_);
     if (was_connected && admin_->is_live()) {
-        // A courtesy: if it fails the controller notices that the connection has ended.
+        // A courtesy: if it fails the controller notices that the connection has ended. Looking at
+        // its status has an end only while it answers, so the timer is for one that does not.
+        reactor_.start_timer(shutdown_timer_, kShutdownTimeoutNs);
         const Status asked =
             co_await set_property(NVME_REG_CC, kCcBase | kCcEnable | kCcShutdownNormal);
         if (asked) {
@@ -205,6 +212,7 @@ Task<void> HostController::end() {
                            describe(done.error().code));
             }
         }
+        reactor_.stop_timer(shutdown_timer_);
     }
     co_await admin_->end();
 }
@@ -223,6 +231,7 @@ void HostController::on_admin_closed(void* self, Error reason) {
 // --- Commands --------------------------------------------------------------------------------
 
 Task<Result<uint64_t>> HostController::get_property(uint32_t offset, bool is_8_bytes) {
+    last_property_ns_ = reactor_.now_ns();
     HostCommand command;
     command.sqe = make_property_get(CommandId(0), offset, is_8_bytes);
     co_await execute(*admin_, command);
@@ -233,6 +242,7 @@ Task<Result<uint64_t>> HostController::get_property(uint32_t offset, bool is_8_b
 }
 
 Task<Status> HostController::set_property(uint32_t offset, uint32_t value) {
+    last_property_ns_ = reactor_.now_ns();
     HostCommand command;
     command.sqe = make_property_set(CommandId(0), offset, value);
     co_await execute(*admin_, command);

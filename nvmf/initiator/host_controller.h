@@ -52,7 +52,8 @@ class HostController {
     /// queue of two entries).
     [[nodiscard]] Task<Status> connect();
 
-    /// Shuts the controller down and closes the admin queue. Safe in every phase.
+    /// Shuts the controller down and closes the admin queue; within kShutdownTimeoutNs, whatever
+    /// the controller does. Safe in every phase.
     [[nodiscard]] Task<void> end();
 
     /// Asks for `wanted` I/O queue pairs; returns how many may be made, at least 1. Errors: those
@@ -104,6 +105,9 @@ class HostController {
     /// When the admin queue last had an answer; what the controller last knew of us is not older.
     [[nodiscard]] uint64_t last_answer_ns() const { return last_answer_ns_; }
 
+    /// When it was last asked for a property or given one: the last commands of an association.
+    [[nodiscard]] uint64_t last_property_ns() const { return last_property_ns_; }
+
     /// How to make I/O queue `qid` (from 1) with up to `entries` entries, as many as the controller
     /// allows.
     [[nodiscard]] HostQueueOptions io_queue_options(QueueId qid, uint32_t entries) const;
@@ -151,10 +155,12 @@ class HostController {
     HostCommand keep_alive_;
     HostCommand event_;
     Timer keep_alive_timer_;
+    Timer shutdown_timer_;  // The controller should have confirmed its shutdown.
     nvme_id_ctrl identity_{};
     ControllerId id_ = kControllerIdAny;
     uint32_t queue_entries_max_ = 0;
     uint64_t last_answer_ns_ = 0;
+    uint64_t last_property_ns_ = 0;
     bool is_keep_alive_out_ = false;
     uint64_t ready_timeout_ns_ = kReadyTimeoutNsMin;
     bool has_stopped_ = false;

@@ -73,9 +73,8 @@ void HostQueue::assign(HostCommand& command) {
     command.sqe.command_id.set(static_cast<uint16_t>((slot.generation << kSlotBits) | index));
 
     // Fabrics and admin commands may carry 8 KiB whatever IOCCSZ says (format.md).
-    const bool is_admin = options_.qid == kAdminQueueId || command.sqe.is_fabrics();
     const uint32_t capsule_bytes_max =
-        is_admin ? kAdminCapsuleDataBytes : options_.capsule_data_bytes;
+        is_administrative(command) ? kAdminCapsuleDataBytes : options_.capsule_data_bytes;
     command.is_in_capsule_ = command.is_to_controller() && command.data_bytes <= capsule_bytes_max;
     if (command.is_in_capsule_) {
         set_in_capsule_data(command.sqe, command.data_bytes);
@@ -86,6 +85,10 @@ void HostQueue::assign(HostCommand& command) {
     command.set_state(HostCommand::State::kQueued);
     output_.queue(command);
     flush_later();
+}
+
+bool HostQueue::is_administrative(const HostCommand& command) const {
+    return options_.qid == kAdminQueueId || command.sqe.is_fabrics();
 }
 
 HostCommand* HostQueue::find(CommandId cid) {
@@ -173,10 +176,13 @@ void HostQueue::fail_all() {
 
 // --- Time ------------------------------------------------------------------------------------
 
-/// All commands have the same time, so the list is in the order of the deadlines, and one timer
-/// that looks at its head is enough.
+/// All commands that have a time have the same, so the list is in the order of the deadlines, and
+/// one timer that looks at its head is enough.
 void HostQueue::watch_age(HostCommand& command) {
-    const uint64_t timeout_ns = options_.host.command_timeout_ns;
+    uint64_t timeout_ns = options_.host.command_timeout_ns;
+    if (timeout_ns == 0 && is_administrative(command)) {
+        timeout_ns = kHostAdminTimeoutNs;
+    }
     if (timeout_ns == 0 || command.never_times_out) {
         return;
     }

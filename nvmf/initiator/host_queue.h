@@ -154,6 +154,8 @@ class HostQueue final : public SocketHandler, private PduHandler {
     void flush_later();
     void flush();
     void wake();
+    /// Of the admin queue, or Connect and its like on any.
+    [[nodiscard]] bool is_administrative(const HostCommand& command) const;
     void watch_age(HostCommand& command);
     void on_age();
     static void on_phase_timer(Timer& timer, void* self);

@@ -52,8 +52,12 @@ inline constexpr uint64_t kReadyPollNs = 10 * kNsPerMs;
 /// The least time that enabling may take, whatever CAP.TO says: some controllers say 0.
 inline constexpr uint64_t kReadyTimeoutNsMin = 5 * kNsPerSecond;
 
-/// A shutdown that takes longer is not waited for: the connection is closed.
+/// A shutdown that takes longer, answers and all, is not waited for: the connection is closed.
 inline constexpr uint64_t kShutdownTimeoutNs = 5 * kNsPerSecond;
+
+/// How long a command of the admin queue, or Connect, may take where commands have no time-out:
+/// what a sequence awaits must end. Linux has as long for them (NVME_ADMIN_TIMEOUT).
+inline constexpr uint64_t kHostAdminTimeoutNs = 60 * kNsPerSecond;
 
 /// Asynchronous Event Requests that we keep with the controller.
 inline constexpr uint32_t kHostAsyncEventRequests = 1;

@@ -24,9 +24,10 @@ struct HostOptions {
     bool disable_sq_flow_control = false;  ///< Lets the controller leave responses of reads out.
     bool wants_discovery_events = false;   ///< Of a discovery controller that is kept connected.
     uint32_t keep_alive_ms = 10'000;       ///< 0: none.
-    uint64_t command_timeout_ns = 30 * kNsPerSecond;  ///< 0: none. The connection ends with it.
-    uint32_t user_timeout_ms = 30'000;                ///< TCP_USER_TIMEOUT.
-    TlsCredential tls{};  ///< Of host and subsystem; without an identity: no TLS.
+    /// The connection ends with it. 0: none, but for what kHostAdminTimeoutNs is for.
+    uint64_t command_timeout_ns = 30 * kNsPerSecond;
+    uint32_t user_timeout_ms = 30'000;  ///< TCP_USER_TIMEOUT.
+    TlsCredential tls{};                ///< Of host and subsystem; without an identity: no TLS.
     /// Proves our queues where the controller wants it or must prove itself; outlives them. Null:
     /// we can't.
     HostAuthenticator* authenticator = nullptr;

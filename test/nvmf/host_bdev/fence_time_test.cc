@@ -20,6 +20,11 @@ TEST(FenceTime, BeginsWithTheLastCommandWhereAllCommandsCount) {
     SilentAssociation lost = kLost;
     lost.counts_all_commands = true;
     EXPECT_EQ(silent_at_ns(lost), 132 * kNsPerSecond);
+    // It was asked for some time whether it has shut down.
+    lost.last_property_ns = 117 * kNsPerSecond;
+    EXPECT_EQ(silent_at_ns(lost), 137 * kNsPerSecond);
+    lost.counts_all_commands = false;
+    EXPECT_EQ(silent_at_ns(lost), 120 * kNsPerSecond);
 }
 
 TEST(FenceTime, RoundsUpAsTheControllerDoes) {

@@ -31,6 +31,8 @@ class AdminScript {
     uint32_t records = 10;
     uint32_t keep_alives = 0;
     bool answers_keep_alives = true;
+    bool answers_in_shutdown = true;
+    bool ends_shutdown = true;
     std::vector<uint32_t> namespaces{1, 7};
     std::optional<uint16_t> event_cid;
 
@@ -38,7 +40,10 @@ class AdminScript {
     void answer(const Sqe& sqe) {
         const uint16_t cid = sqe.command_id.get();
         if (sqe.is_fabrics()) {
-            peer_.respond(cid, status::kSuccess, property(sqe));
+            const uint32_t value = property(sqe);
+            if (!is_shutting_down_ || answers_in_shutdown) {
+                peer_.respond(cid, status::kSuccess, value);
+            }
             return;
         }
         switch (sqe.opcode) {
@@ -70,7 +75,7 @@ class AdminScript {
         if (is_fatal) {
             return 2;
         }
-        const uint32_t shutdown = is_shutting_down_ ? 2U << 2U : 0;
+        const uint32_t shutdown = is_shutting_down_ ? (ends_shutdown ? 2U : 1U) << 2U : 0;
         return (turns_until_ready == 0 || --turns_until_ready == 0 ? 1U : 0U) | shutdown;
     }
     void data(const Sqe& sqe, std::span<const std::byte> bytes) {
@@ -150,6 +155,13 @@ class HostControllerTest : public ::testing::Test, private HostControllerUser {
         Task<Status> connecting = controller_.connect();
         EXPECT_TRUE(wait(connecting));
         return connecting.result();
+    }
+    /// Ends the controller; how long that took.
+    uint64_t end_ns() {
+        const uint64_t began_ns = world_.now_ns();
+        Task<void> ending = controller_.end();
+        EXPECT_TRUE(wait(ending));
+        return world_.now_ns() - began_ns;
     }
     void on_async_event(uint32_t result) override { events_.push_back(result); }
     void on_controller_lost(Error reason) override { losses_.push_back(reason); }
@@ -318,6 +330,24 @@ TEST_F(HostControllerTest, EndsWithoutALossBeingTold) {
     ASSERT_TRUE(connect());
     Task<void> ending = controller_.end();
     ASSERT_TRUE(wait(ending));
+    EXPECT_TRUE(losses_.empty());
+}
+
+TEST_F(HostControllerTest, EndsInTimeIfTheControllerDoesNotConfirmItsShutdown) {
+    script_.ends_shutdown = false;
+    ASSERT_TRUE(connect());
+    const uint64_t began_ns = world_.now_ns();
+    EXPECT_LE(end_ns(), kShutdownTimeoutNs + 100 * kNsPerMs);
+    EXPECT_FALSE(controller_.has_stopped());
+    EXPECT_GT(controller_.last_property_ns(), began_ns + kShutdownTimeoutNs / 2) << "it was asked";
+    EXPECT_TRUE(losses_.empty());
+}
+
+TEST_F(HostControllerTest, EndsInTimeIfTheControllerIsSilent) {
+    script_.answers_in_shutdown = false;
+    ASSERT_TRUE(connect());
+    EXPECT_LE(end_ns(), kShutdownTimeoutNs + 100 * kNsPerMs);
+    EXPECT_FALSE(controller_.has_stopped());
     EXPECT_TRUE(losses_.empty());
 }
 
