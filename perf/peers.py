@@ -35,7 +35,7 @@ class Target:
         log = open(self.work / f"{self.name}.log", "w", encoding="utf-8")
         self.process = subprocess.Popen(self.prefix + self.command(), stdout=log, stderr=log)
         patience = 180 if self.prefix else 30
-        self.wait_for(lambda: os.path.exists(self.sock), patience)
+        self.wait_for(self.takes_calls, patience)
         self.set_up()
         self.wait_for(self.is_listening, patience)
 
@@ -49,6 +49,11 @@ class Target:
     def last_words(self):
         text = (self.work / f"{self.name}.log").read_text(errors="replace")
         return "\n".join(text.splitlines()[-4:])
+
+    def takes_calls(self):
+        # The socket's file is there some time before it is listened on; under valgrind, seconds.
+        with socket.socket(socket.AF_UNIX) as line:
+            return line.connect_ex(self.sock) == 0
 
     def is_listening(self):
         try:
