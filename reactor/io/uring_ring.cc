@@ -60,15 +60,15 @@ void UringRing::enable() {
 io_uring_sqe& UringRing::next_sqe() {
     io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
     if (sqe == nullptr) [[unlikely]] {
-        submit_full_queue();
+        submit_until_room(1);
         sqe = io_uring_get_sqe(&ring_);
     }
     BASALT_ASSERT(sqe != nullptr);
     return *sqe;
 }
 
-void UringRing::submit_full_queue() {
-    for (uint32_t tries = 0; io_uring_sq_space_left(&ring_) == 0; ++tries) {
+void UringRing::submit_until_room(uint32_t count) {
+    for (uint32_t tries = 0; io_uring_sq_space_left(&ring_) < count; ++tries) {
         BASALT_ASSERT(tries < kSubmitTriesMax);
         enter();
     }

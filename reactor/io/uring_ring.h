@@ -46,6 +46,13 @@ class UringRing {
     /// is full, what is in it is submitted first, so there is always one.
     [[nodiscard]] io_uring_sqe& next_sqe();
 
+    /// Makes sure that the next `count` entries will be submitted together, as links must be.
+    void make_room(uint32_t count) {
+        if (io_uring_sq_space_left(&ring_) < count) [[unlikely]] {
+            submit_until_room(count);
+        }
+    }
+
     /// Asks the kernel to cancel the request with that user data, silently if it is gone.
     void cancel(uint64_t user_data);
 
@@ -98,7 +105,7 @@ class UringRing {
     UringRing() = default;
 
     void enable();
-    void submit_full_queue();
+    void submit_until_room(uint32_t count);
 
     io_uring ring_{};
     UringCounters counters_;

@@ -38,6 +38,7 @@ UringSocket::UringSocket(UringNetwork& network, SocketHandler& handler, Connecti
       fd_(connection.fd),
       state_(connection.state),
       receive_(&UringSocket::on_receive, *this),
+      follower_(&UringSocket::on_follower, *this),
       send_(&UringSocket::on_send, *this),
       connect_(&UringSocket::on_connect, *this),
       brought_(std::move(connection.unread)),
@@ -199,21 +200,40 @@ void UringSocket::arm_receive() {
     if (!wants_bytes()) {
         return;
     }
-    io_uring_sqe& sqe = network_.ring_.next_sqe();
-    sqe.user_data = receive_.user_data();
     receive_.is_armed = true;
     has_received_ = false;
     if (is_bulk_) {
         const std::span<std::byte> memory = handler_.receive_memory();
         if (memory.size() >= kDirectBytesMin) {
-            is_direct_ = true;
-            small_count_ = 0;
-            io_uring_prep_recv(&sqe, fd_, memory.data(), memory.size(), MSG_WAITALL);
-            sqe.user_data = receive_.user_data();
+            arm_direct(memory);
             return;
         }
         is_bulk_ = ++small_count_ < kSmallCountMax;
     }
+    arm_buffered(receive_);
+}
+
+/// The rest of a transfer straight to its place, and what follows it into a buffer by a request
+/// that the kernel begins when the first is over: the head of the next transfer is then often here
+/// in the same turn. If the first ends early the second is cancelled.
+void UringSocket::arm_direct(std::span<std::byte> memory) {
+    UringRing& ring = network_.ring_;
+    ring.make_room(2);
+    io_uring_sqe& sqe = ring.next_sqe();
+    io_uring_prep_recv(&sqe, fd_, memory.data(), memory.size(), MSG_WAITALL);
+    sqe.user_data = receive_.user_data();
+    is_direct_ = true;
+    small_count_ = 0;
+    if (!network_.buffers_.is_low()) {
+        sqe.flags |= IOSQE_IO_LINK;
+        follower_.is_armed = true;
+        small_count_ = 1;
+        arm_buffered(follower_);
+    }
+}
+
+void UringSocket::arm_buffered(const Op& op) {
+    io_uring_sqe& sqe = network_.ring_.next_sqe();
     const uint32_t buffer_bytes = network_.buffers_.buffer_bytes();
     if (is_bulk_) {
         io_uring_prep_recv(&sqe, fd_, nullptr, std::min(kBetweenBytes, buffer_bytes), 0);
@@ -224,7 +244,7 @@ void UringSocket::arm_receive() {
     }
     sqe.flags |= IOSQE_BUFFER_SELECT;
     sqe.buf_group = UringBuffers::kGroup;
-    sqe.user_data = receive_.user_data();
+    sqe.user_data = op.user_data();
 }
 
 void UringSocket::on_receive(UringOp& op, UringCompletion completion) {
@@ -233,21 +253,36 @@ void UringSocket::on_receive(UringOp& op, UringCompletion completion) {
     self.receive_.is_armed = !is_last;
     if (self.is_direct_) {
         self.handle_direct(completion.result);
-        return;
+    } else {
+        self.handle_buffered(completion);
     }
+}
+
+void UringSocket::on_follower(UringOp& op, UringCompletion completion) {
+    UringSocket& self = static_cast<Op&>(op).socket;
+    self.follower_.is_armed = false;
+    if (self.is_direct_ && completion.result > 0 && self.state_ == State::kOpen) {
+        // Before its time, as where the kernel has no memory to keep two requests together: these
+        // bytes are out of the middle of the transfer.
+        self.begin_close(Error(Errc::kNoMemory));
+    }
+    self.handle_buffered(completion);
+}
+
+void UringSocket::handle_buffered(UringCompletion completion) {
     if ((completion.flags & IORING_CQE_F_BUFFER) != 0) {
-        const uint32_t buffer = self.network_.buffers_.take(completion.flags);
-        self.has_received_ = true;
-        if (completion.result > 0 && self.state_ == State::kOpen) {
-            self.handle_data(buffer, static_cast<uint32_t>(completion.result));
-        } else if (completion.result > 0 && self.state_ == State::kReleasing) {
-            self.hold(buffer, 0, static_cast<uint32_t>(completion.result));
+        const uint32_t buffer = network_.buffers_.take(completion.flags);
+        has_received_ = true;
+        if (completion.result > 0 && state_ == State::kOpen) {
+            handle_data(buffer, static_cast<uint32_t>(completion.result));
+        } else if (completion.result > 0 && state_ == State::kReleasing) {
+            hold(buffer, 0, static_cast<uint32_t>(completion.result));
         } else {
-            self.network_.buffers_.release(buffer);
+            network_.buffers_.release(buffer);
         }
     }
-    if (is_last) {
-        self.handle_receive_end(completion.result);
+    if ((completion.flags & IORING_CQE_F_MORE) == 0) {
+        handle_receive_end(completion.result);
     }
 }
 
@@ -359,7 +394,7 @@ void UringSocket::begin_close(Error reason) {
     }
     state_ = State::kClosing;
     close_reason_ = reason;
-    for (const Op* op : {&receive_, &send_, &connect_}) {
+    for (const Op* op : {&receive_, &follower_, &send_, &connect_}) {
         if (op->is_armed) {
             network_.ring_.cancel(op->user_data());
         }
@@ -395,6 +430,10 @@ void UringSocket::run_pending() {
     if (state_ == State::kReleasing) {
         if (is_quiet()) {
             finish_release();
+        } else if (follower_.is_armed) {
+            // Again, since a cancellation finds nothing where the kernel has not begun with it.
+            network_.ring_.cancel(follower_.user_data());
+            queue();
         }
         return;
     }

@@ -31,9 +31,9 @@ class UringNetwork;
 /// before anything new.
 ///
 /// Bulk: once the user says where the rest of a large transfer belongs (receive_memory()), the
-/// multishot request gives way to single ones, which take a large rest straight to its place, by
-/// one request, and what is between two transfers in small pieces into a buffer. When no transfer
-/// has come for a while, multishot is back.
+/// multishot request gives way to pairs of linked ones: the first takes a large rest straight to
+/// its place, the second what is between two transfers into a buffer, in small pieces. When no
+/// transfer has come for a while, multishot is back.
 ///
 /// Releasing: the request is cancelled; what it still brings joins the queue, and all that was not
 /// taken leaves with the descriptor. Whoever adopts that is offered it before anything new.
@@ -94,10 +94,12 @@ class UringSocket final : public Socket {
     void run_pending();
     /// Asks for bytes if wants_bytes().
     void arm_receive();
+    void arm_direct(std::span<std::byte> memory);
+    void arm_buffered(const Op& op);
     /// Whether bytes should be asked for: nobody has, and nothing stands against it.
     [[nodiscard]] bool wants_bytes() const {
-        return state_ == State::kOpen && !receive_.is_armed && !has_unread() && !has_peer_closed_ &&
-               !rearming_link_.is_linked();
+        return state_ == State::kOpen && !receive_.is_armed && !follower_.is_armed &&
+               !has_unread() && !has_peer_closed_ && !rearming_link_.is_linked();
     }
     void start_connect();
 
@@ -113,16 +115,18 @@ class UringSocket final : public Socket {
     void queue_if_quiet();
     void queue();
     [[nodiscard]] bool is_quiet() const {
-        return !receive_.is_armed && !send_.is_armed && !connect_.is_armed;
+        return !receive_.is_armed && !follower_.is_armed && !send_.is_armed && !connect_.is_armed;
     }
 
     static void on_connect(UringOp& op, UringCompletion completion);
     static void on_send(UringOp& op, UringCompletion completion);
     static void on_receive(UringOp& op, UringCompletion completion);
+    static void on_follower(UringOp& op, UringCompletion completion);
     void handle_data(uint32_t buffer, uint32_t length_bytes);
     /// on_receive() with a part of a buffer. Returns what was taken.
     [[nodiscard]] size_t offer(uint32_t buffer, uint32_t offset_bytes, uint32_t length_bytes);
     void handle_direct(int32_t result);
+    void handle_buffered(UringCompletion completion);
     /// Begins bulk receiving if a large transfer is coming.
     void look_for_bulk();
     void handle_receive_end(int32_t result);
@@ -149,6 +153,7 @@ class UringSocket final : public Socket {
     Error close_reason_;
 
     Op receive_;
+    Op follower_;  // Linked to receive_ where that is direct.
     Op send_;
     Op connect_;
     ListLink pending_link_;

@@ -87,7 +87,9 @@ bool UringSocket::release() {
     if (rearming_link_.is_linked()) {
         network_.rearming_.remove(*this);
     }
-    queue_if_quiet();
+    if (is_quiet() || follower_.is_armed) {
+        queue();
+    }
     return true;
 }
 

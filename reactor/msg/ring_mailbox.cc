@@ -76,9 +76,10 @@ void RingMesh::set_waker(CoreId core, Waker& waker) {
     receivers_[core.raw()].waker = &waker;
 }
 
-bool RingMesh::has_messages(uint32_t to) const {
+inline bool RingMesh::has_messages(uint32_t to) const {
+    const rte_ring* const* inbound = &rings_[size_t{to} * reactors_];
     for (uint32_t from = 0; from < reactors_; ++from) {
-        if (from != to && !is_empty(ring(from, to))) {
+        if (from != to && !is_empty(*inbound[from])) {
             return true;
         }
     }
@@ -104,6 +105,10 @@ uint32_t RingMailbox::receive(std::span<Event*> out) {
     if (!mesh_.has_messages(self_.raw())) {
         return 0;  // The answer to nearly all polls.
     }
+    return drain(out);
+}
+
+uint32_t RingMailbox::drain(std::span<Event*> out) {
     const uint32_t reactors = mesh_.reactors_;
     uint32_t count = 0;
     uint32_t from = first_sender_;

@@ -33,6 +33,9 @@ class RingMailbox final : public Mailbox {
     void awake() override;
 
   private:
+    /// The rare part of receive(), apart so that the other need not save registers for it.
+    [[gnu::noinline]] uint32_t drain(std::span<Event*> out);
+
     RingMesh& mesh_;
     const CoreId self_;
     uint32_t first_sender_ = 0;  // Where the next receive() starts, so that nobody is starved.

@@ -5,6 +5,8 @@
 #include <array>
 #include <cstring>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -53,10 +55,12 @@ class Receiver : public SocketHandler {
     }
     void on_sent() override {}
     void on_closed(Error) override { is_closed = true; }
+    void on_released(AcceptedSocket connection) override { released = std::move(connection); }
 
     std::vector<std::byte> memory = std::vector<std::byte>(kTransferBytes);
     bool is_right = true;
     bool is_closed = false;
+    std::optional<AcceptedSocket> released;
     uint32_t transfers = 0;
     uint32_t offers = 0;
     uint32_t direct_calls = 0;
@@ -221,6 +225,85 @@ TEST_P(UringSocketTest, ClosesWhileItReceivesStraightToAPlace) {
     ASSERT_TRUE(poll([&] { return receiver.is_closed; }));
     socket.reset();
     EXPECT_EQ(receiver.transfers, 1U);
+}
+
+TEST_P(UringSocketTest, ReceivesTransfersInOrderWhereTheRingTakesFewRequests) {
+    // Requests that belong together then often meet a queue that has room for one.
+    UringOptions options;
+    options.allowed = GetParam().allowed;
+    options.ring.submission_entries = 2;
+    const auto server = test::make_driver(options);
+    Tickets tickets;
+    const auto listener = *server->network().listen(*SocketAddress::parse("127.0.0.1", 0), tickets);
+    constexpr size_t kSockets = 5;
+    std::array<Peer, kSockets> peers;
+    std::array<Receiver, kSockets> receivers;
+    std::vector<std::unique_ptr<Socket>> sockets;
+    const std::array<UringDriver*, 2> drivers{client_.get(), server.get()};
+    const auto wait = [&](auto is_done) { return test::poll_until(drivers, is_done); };
+    for (size_t i = 0; i < kSockets; ++i) {
+        peers[i].socket =
+            *client_->network().connect(listener->local_address(), SocketOptions(), peers[i]);
+        ASSERT_TRUE(wait([&] { return peers[i].is_connected && tickets.tickets.size() > i; }));
+        sockets.push_back(
+            *server->network().adopt(tickets.tickets[i], SocketOptions(), receivers[i]));
+    }
+    constexpr uint32_t kTransfers = 16;
+    for (Peer& peer : peers) {
+        peer.send_stream(kTransfers * (kHeadBytes + kTransferBytes));
+    }
+    ASSERT_TRUE(wait([&] {
+        return std::all_of(receivers.begin(), receivers.end(), [](const Receiver& one) {
+            return one.transfers == kTransfers || one.is_closed;
+        });
+    }));
+    for (size_t i = 0; i < kSockets; ++i) {
+        EXPECT_FALSE(receivers[i].is_closed);
+        EXPECT_TRUE(receivers[i].is_right);
+        EXPECT_GT(receivers[i].direct_calls, 0U);
+        sockets[i]->close();
+        peers[i].socket->close();
+    }
+    EXPECT_TRUE(wait([&] { return server->socket_count() + client_->socket_count() == 0; }));
+}
+
+TEST_P(UringSocketTest, IsReleasedBetweenTwoTransfersWithAllThatHasCome) {
+    for (uint32_t extra = 0; extra < 8; ++extra) {
+        Receiver receiver;
+        Peer near;
+        near.socket = *client_->network().connect(listener_->local_address(), {}, near);
+        ASSERT_TRUE(poll([&] { return near.is_connected && !tickets_.tickets.empty(); }));
+        auto socket = *server_->network().adopt(tickets_.tickets.front(), {}, receiver);
+        tickets_.tickets.clear();
+        constexpr uint32_t kTransfers = 3;
+        near.send_stream(kTransfers * (kHeadBytes + kTransferBytes));
+        ASSERT_TRUE(poll([&] { return receiver.transfers == kTransfers; }));
+        for (uint32_t i = 0; i < extra; ++i) {
+            server_->poll();
+        }
+        // What follows may be here already, or come when all is over.
+        const uint64_t before = near.sent;
+        const bool is_early = extra >= 4;
+        ASSERT_TRUE(poll([&] { return !near.is_sending; }));
+        if (is_early) {
+            near.send_stream(extra % 2 == 0 ? 10 : 2000);
+            client_->poll();
+        }
+        ASSERT_TRUE(socket->release());
+        ASSERT_TRUE(poll([&] { return receiver.released.has_value(); }));
+        socket.reset();
+        if (!is_early) {
+            near.send_stream(100);
+        }
+        Peer heir;
+        heir.received = before;
+        heir.socket = *client_->network().adopt(std::move(*receiver.released), {}, heir);
+        ASSERT_TRUE(poll([&] { return heir.received == near.sent; }));
+        EXPECT_TRUE(heir.is_in_order);
+        heir.socket->close();
+        near.socket->close();
+        ASSERT_TRUE(poll([&] { return heir.closed.has_value() && near.closed.has_value(); }));
+    }
 }
 
 TEST_P(UringSocketTest, HearsThatThePeerHasGoneInTheMiddleOfATransfer) {
