@@ -7,7 +7,8 @@ namespace basalt::metadata {
 /// Bytes of a key: a path of names.
 inline constexpr uint32_t kKeyBytesMax = 1024;
 
-/// Bytes of a transaction, keys and values. etcd refuses requests of 1.5 MiB (--max-request-bytes).
+/// Bytes of what a transaction changes, keys and values. etcd refuses requests of 1.5 MiB
+/// (--max-request-bytes), so that there is room for the keys of all conditions.
 inline constexpr uint32_t kTransactionBytesMax = 1U << 20U;
 
 /// Conditions, and changes, of a transaction: what etcd takes (--max-txn-ops).

@@ -22,13 +22,12 @@ Status MetadataState::check(const Transaction& transaction) {
         transaction.changes.size() > kTransactionItemsMax) {
         return Errc::kInvalidArgument;
     }
-    size_t bytes = 0;
     for (const Condition& one : transaction.conditions) {
         if (!is_key(one.key)) {
             return Errc::kInvalidArgument;
         }
-        bytes += one.key.size();
     }
+    size_t bytes = 0;
     std::set<std::string_view> keys;
     for (const Change& one : transaction.changes) {
         const bool is_new = keys.insert(one.key).second;
