@@ -141,6 +141,7 @@ Daemon::Daemon(Config config,
       replication_handlers_(context_),
       bdev_replicated_handlers_(context_),
       config_handlers_(context_, table_) {
+    replicated_.watch(ana_follower_);
     app_handlers_.add_to(table_);
     bdev_device_handlers_.add_to(table_);
     bdev_drive_handlers_.add_to(table_);

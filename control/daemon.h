@@ -9,6 +9,7 @@
 #include "bdev/leaf/memory_source.h"
 #include "bdev/store/pool/pools.h"
 #include "control/config/config.h"
+#include "control/handlers/ana_follower.h"
 #include "control/handlers/app_handlers.h"
 #include "control/handlers/bdev_device_handlers.h"
 #include "control/handlers/bdev_drive_handlers.h"
@@ -128,6 +129,7 @@ class Daemon final : private Stopper {
     replication::ReplicaHost replica_host_;
     replication::ReplicatedVolumes replicated_;
     Context context_;
+    AnaFollower ana_follower_{context_};
 
     rpc::MethodTable table_;
     rpc::Introspection introspection_;

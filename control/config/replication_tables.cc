@@ -62,6 +62,7 @@ void read_replicated_bdev(TableReader& table, const std::string& cluster, Json& 
         put(params, time, table.number(time, 1, 600'000));
     }
     put(params, "takeover_wait_ms", table.number("takeover_wait_ms", 0, 600'000));
+    put(params, "standby", table.flag("standby"));
     put(params, "resync_mbytes_per_sec", table.number("resync_mbytes_per_sec", 0, 1'000'000));
 }
 

@@ -65,6 +65,7 @@ ReplicatedVolumeOptions read_options(Context& context,
     options.volume = request.volume();
     options.cluster = *bdev::Uuid::parse(request.cluster());
     options.map_path = request.map_file();
+    options.is_standby = request.standby();
     for (const std::string& text : request.replicas()) {
         const std::optional<ReplicaPlace> place = parse_replica_place(text);
         if (!place) {
@@ -125,6 +126,18 @@ Task<void> remove(Context& context,
     } else {
         reply.fail(removed.error(),
                    "replicated volume '" + name + "'" + (user.empty() ? "" : ", used by " + user));
+    }
+}
+
+Task<void> take_over(Context& context,
+                     const v1::BdevReplicatedTakeOverRequest& request,
+                     Reply<v1::Done> reply) {
+    const std::string& name = request.name();
+    const Status begun = co_await context.replicated.take_over(name);
+    if (begun) {
+        reply.send();
+    } else {
+        reply.fail(begun.error(), "replicated volume '" + name + "'");
     }
 }
 
@@ -223,7 +236,8 @@ void fill(const ReplicatedVolumeReport& report, v1::ReplicatedVolumeInfo& out) {
     out.set_map_file(options.map_path);
     out.set_write_quorum(options.settings.write_quorum);
     out.set_read_quorum(options.settings.read_quorum);
-    out.set_state(state_word(head.state));
+    const bool is_standby = report.role == replication::ReplicatedVolume::Role::kStandby;
+    out.set_state(is_standby ? "standby" : state_word(head.state));
     out.set_epoch(head.epoch.raw());
     fill_replicas(report, out);
     out.set_dirty_blocks(head.blocks_dirty);
@@ -264,6 +278,7 @@ Task<void> get(Context& context,
 void BdevReplicatedHandlers::add_to(rpc::MethodTable& table) {
     add_change<&create>(table, "bdev_replicated_create", &create);
     add_change<&remove>(table, "bdev_replicated_delete", &remove);
+    add_change<&take_over>(table, "bdev_replicated_take_over", &take_over);
     add_change<&replace>(table, "bdev_replicated_replace_replica", &replace);
     add<&get>(table, "bdev_replicated_get", &get);
 }

@@ -40,8 +40,10 @@ struct Context {
     /// Held by each sequence that visits the reactors about a device, and by each that removes one,
     /// so that no device goes while a visit is on its way.
     AsyncMutex& device_sequences;
-    bool is_stopping = false;    ///< Handlers that wait for something give up.
-    uint32_t running_calls = 0;  ///< Handlers that wait for a reactor; see RunningCall.
+    bool follows_heads = false;       ///< Of follow_heads(): it is under way.
+    bool have_heads_changed = false;  ///< And has more to do.
+    bool is_stopping = false;         ///< Handlers that wait for something give up.
+    uint32_t running_calls = 0;       ///< Handlers that wait for a reactor; see RunningCall.
 
     [[nodiscard]] Reactor& control() { return threads.control(); }
 };

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "bdev/core/uuid.h"
+#include "control/handlers/ana_follower.h"
 #include "control/handlers/convert.h"
 #include "control/handlers/device_calls.h"
 #include "control/handlers/host_tls.h"
@@ -260,6 +261,7 @@ Task<void> NvmfSubsystemHandlers::add_namespace(std::string nqn,
         reply.fail(target_error(added.error(), "a namespace of " + subsystem_words(nqn)));
         co_return;
     }
+    follow_heads(context_);
     reply.result().set_nsid(added->raw());
     reply.send();
 }
@@ -292,13 +294,27 @@ void NvmfSubsystemHandlers::add_listener(const v1::NvmfSubsystemAddListenerReque
     const std::optional<SocketAddress> address =
         read_address(request.listen_address(), nvmf::kIoPort, reply);
     if (address) {
-        answer_with(
-            context_,
+        add_listener_at(
+            request.nqn(),
+            *address,
             context_.target.add_listener(request.nqn(), *address, ana, request.secure_channel()),
-            listener_words(request.nqn(), *address),
             std::move(reply))
             .detach();
     }
+}
+
+Task<void> NvmfSubsystemHandlers::add_listener_at(std::string nqn,
+                                                  SocketAddress address,
+                                                  Task<Result<SocketAddress>> adding,
+                                                  Reply<v1::Done> reply) {
+    const RunningCall running(context_);
+    const Result<SocketAddress> added = co_await adding;
+    if (!added) {
+        reply.fail(target_error(added.error(), listener_words(nqn, address)));
+        co_return;
+    }
+    follow_heads(context_);
+    reply.send();
 }
 
 void NvmfSubsystemHandlers::remove_listener(const v1::NvmfSubsystemRemoveListenerRequest& request,

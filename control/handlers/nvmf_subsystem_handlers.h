@@ -40,6 +40,10 @@ class NvmfSubsystemHandlers {
     Task<void> add_namespace(std::string nqn,
                              nvmf::NamespaceOptions options,
                              rpc::Reply<v1::NvmfSubsystemAddNsResponse> reply);
+    Task<void> add_listener_at(std::string nqn,
+                               SocketAddress address,
+                               Task<Result<SocketAddress>> adding,
+                               rpc::Reply<v1::Done> reply);
 
     Context& context_;
 };

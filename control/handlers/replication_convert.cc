@@ -35,7 +35,8 @@ Json params_of(const ReplicatedVolumeOptions& options) {
             {"slow_ms", settings.slow_us / kUsAMs},
             {"drop_timeout_ms", settings.drop_timeout_us / kUsAMs},
             {"takeover_wait_ms", settings.takeover_wait_us / kUsAMs},
-            {"resync_mbytes_per_sec", settings.resync_bytes_per_second / kBytesAMbyte}};
+            {"resync_mbytes_per_sec", settings.resync_bytes_per_second / kBytesAMbyte},
+            {"standby", options.is_standby}};
 }
 
 }  // namespace

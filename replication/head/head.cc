@@ -89,7 +89,7 @@ void Head::start(Claim claim) {
 
 void Head::take_over() {
     BASALT_ASSERT(is_started_);
-    if (is_other_chosen_) {
+    if (is_other_chosen_ || is_grant_asked_) {
         is_other_chosen_ = false;  // What hosts ask for from now on waits.
         is_grant_asked_ = true;
         authority_.ask_grant(Claim::kTakeOver);

@@ -19,4 +19,15 @@ inline constexpr uint32_t kPartsOfOneMax = 4;
 inline constexpr uint64_t kTickMinUs = 1'000;
 inline constexpr uint64_t kTickMaxUs = 50'000;
 
+/// How long an authority waits until it tries again to lock the map file that another process has
+/// for a moment. A change takes two durable writes: a few milliseconds.
+inline constexpr uint64_t kMapRetryNs = 5'000'000;
+
+/// How often the process that has the head looks whether another one has taken the volume, when no
+/// replica tells it: until then it says that it serves.
+inline constexpr uint64_t kMapWatchNs = 500'000'000;
+
+/// Clocks of two machines may differ by so much in rate: a lease is waited for by a 1/32 longer.
+inline constexpr uint64_t kLeaseDriftDivisor = 32;
+
 }  // namespace basalt::replication

@@ -9,8 +9,8 @@ namespace basalt::replication {
 
 namespace {
 
-constexpr std::array<char, 8> kMagic{'B', 'S', 'L', 'T', 'M', 'A', 'P', '1'};
-constexpr size_t kSumOffset = 44;
+constexpr std::array<char, 8> kMagic{'B', 'S', 'L', 'T', 'M', 'A', 'P', '2'};
+constexpr size_t kSumOffset = 36 + 8 + 16 + 8 + 16 * kReplicasMax;
 
 }  // namespace
 
@@ -21,7 +21,12 @@ void encode_map_record(const MapRecord& record, std::span<std::byte, kMapSlotByt
     out.put(record.volume.bytes);
     out.put(record.epoch.raw());
     out.put(record.set.bits());
-    out.put(uint64_t{0});
+    out.put(record.change);
+    out.put(record.holder.bytes);
+    out.put(record.lease_us);
+    for (const bdev::Uuid& drive : record.drives) {
+        out.put(drive.bytes);
+    }
     BASALT_ASSERT(out.size() == kSumOffset);
     out.put(bdev::store::crc32c(slot.first(kSumOffset)));
 }
@@ -37,9 +42,13 @@ Result<MapRecord> decode_map_record(std::span<const std::byte, kMapSlotBytes> sl
     record.volume.bytes = in.get<std::array<uint8_t, 16>>();
     record.epoch = Epoch(in.get<uint64_t>());
     record.set = ReplicaSet(in.get<uint32_t>());
-    const auto reserved = in.get<uint64_t>();
-    if (magic != kMagic || reserved != 0 ||
-        in.get<uint32_t>() != bdev::store::crc32c(slot.first(kSumOffset)) ||
+    record.change = in.get<uint64_t>();
+    record.holder.bytes = in.get<std::array<uint8_t, 16>>();
+    record.lease_us = in.get<uint64_t>();
+    for (bdev::Uuid& drive : record.drives) {
+        drive.bytes = in.get<std::array<uint8_t, 16>>();
+    }
+    if (magic != kMagic || in.get<uint32_t>() != bdev::store::crc32c(slot.first(kSumOffset)) ||
         record.epoch == Epoch{} || record.set.empty() ||
         !ReplicaSet::all(kReplicasMax).contains(record.set)) {
         return Errc::kDataCorrupt;

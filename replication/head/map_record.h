@@ -15,12 +15,16 @@ struct MapRecord {
     bdev::Uuid volume{};
     Epoch epoch{};
     ReplicaSet set{};
+    uint64_t change = 0;    ///< Counts the records that were written: the newest has the highest.
+    bdev::Uuid holder{};    ///< The authority that granted `epoch`: each is another one.
+    uint64_t lease_us = 0;  ///< Of its leases.
+    std::array<bdev::Uuid, kReplicasMax> drives{};  ///< That have the replicas; nil: not known.
 
     bool operator==(const MapRecord&) const = default;
 };
 
-/// Two slots make the file; the record of epoch n is written into slot n mod 2 first, then into the
-/// other.
+/// Two slots make the file; record n, as `change` counts, is written into slot n mod 2 first, then
+/// into the other.
 inline constexpr size_t kMapSlotBytes = 4096;
 inline constexpr size_t kMapFileBytes = 2 * kMapSlotBytes;
 

@@ -6,159 +6,54 @@
 #include <utility>
 
 #include "reactor/base/log.h"
-#include "reactor/file_call.h"
+#include "replication/head/limits.h"
+#include "replication/head/static_authority_port.h"
 
 namespace basalt::replication {
 
-/// What a port asks. Goes to the authority's core and comes back with the answer.
-struct StaticAuthority::Ask : Event {
-    enum class Kind : uint8_t { kGrant, kTakeOver, kSet, kOpen, kLease, kLeave };
+namespace {
 
-    Port* port = nullptr;
-    Kind kind = Kind::kGrant;
-    bool is_under_way = false;  ///< For the port's core.
-    Epoch epoch;
-    ReplicaSet set;
-    bool is_granted = false;
-};
-
-/// Both ends of the way between a head and the authority.
-class StaticAuthority::Port final : public MapAuthority {
-  public:
-    Port(StaticAuthority& authority, Reactor& here) : authority_(authority), here_(here) {
-        for (uint32_t i = 0; i < asks_.size(); ++i) {
-            asks_[i].port = this;
-            asks_[i].kind = static_cast<Ask::Kind>(i);
-        }
-        notice_.port = this;
+bdev::Uuid make_id(Random& random) {
+    std::array<uint8_t, 16> bytes{};
+    for (uint8_t& byte : bytes) {
+        byte = static_cast<uint8_t>(random.next());
     }
-
-    // On the head's core.
-    void start(MapUser& user) override { user_ = &user; }
-    void ask_grant(Claim claim) override {
-        if (claim == Claim::kTakeOver) {
-            post(Ask::Kind::kTakeOver, {}, {});
-        }
-        post(Ask::Kind::kGrant, {}, {});
-    }
-    void ask_set(Epoch epoch, ReplicaSet set) override { post(Ask::Kind::kSet, epoch, set); }
-    void ask_open(Epoch epoch) override { post(Ask::Kind::kOpen, epoch, {}); }
-    void ask_lease(Epoch epoch) override { post(Ask::Kind::kLease, epoch, {}); }
-    void stop() override {
-        if (std::exchange(user_, nullptr) != nullptr) {
-            post(Ask::Kind::kLeave, {}, {});
-        }
-    }
-
-    // On the authority's.
-    void tell_other_chosen();
-
-    static Task<void> nothing(Reactor&, Port&) { co_return; }
-
-    Ask* parked_grant = nullptr;  ///< Until its turn comes.
-    Ask* waiting_open = nullptr;  ///< Until the lease is free.
-    bool has_left = false;
-
-  private:
-    friend class StaticAuthority;
-    struct Notice : Event {
-        Port* port = nullptr;
-    };
-
-    void post(Ask::Kind kind, Epoch epoch, ReplicaSet set) {
-        Ask& ask = asks_[static_cast<size_t>(kind)];
-        if (ask.is_under_way) {
-            BASALT_ASSERT(kind == Ask::Kind::kGrant || kind == Ask::Kind::kTakeOver);
-            return;
-        }
-        ask.is_under_way = true;
-        ask.epoch = epoch;
-        ask.set = set;
-        ask.set_run([](Event& event, Reactor&) {
-            Ask& self = static_cast<Ask&>(event);
-            self.port->authority_.take(self);
-        });
-        here_.post(authority_.control_.core(), ask);
-    }
-    void answered(Ask& ask);
-
-    StaticAuthority& authority_;
-    Reactor& here_;
-    MapUser* user_ = nullptr;
-    std::array<Ask, 6> asks_;
-    Notice notice_;
-    bool is_notice_under_way_ = false;  // On the authority's core.
-    bool is_notice_due_ = false;
-};
-
-void StaticAuthority::Port::answered(Ask& ask) {
-    ask.is_under_way = false;
-    if (user_ == nullptr) {
-        return;
-    }
-    const uint64_t lease_us = authority_.options_.lease_us;
-    switch (ask.kind) {
-        case Ask::Kind::kGrant:
-            if (ask.is_granted) {
-                user_->granted(ask.epoch, ask.set);
-            }
-            return;
-        case Ask::Kind::kSet: user_->set_answered(ask.epoch, ask.is_granted); return;
-        case Ask::Kind::kOpen: user_->open_answered(ask.epoch, ask.is_granted, lease_us); return;
-        case Ask::Kind::kLease: user_->lease_answered(ask.epoch, ask.is_granted, lease_us); return;
-        case Ask::Kind::kTakeOver:
-        case Ask::Kind::kLeave: return;
-    }
+    return bdev::Uuid::from_random(bytes);
 }
 
-/// Goes to the head and comes back: then it has stopped to serve, and its lease is free.
-void StaticAuthority::Port::tell_other_chosen() {
-    if (is_notice_under_way_) {
-        is_notice_due_ = true;
-        return;
-    }
-    is_notice_under_way_ = true;
-    notice_.set_run([](Event& event, Reactor& here) {
-        Port& self = *static_cast<Notice&>(event).port;
-        if (self.user_ != nullptr) {
-            self.user_->other_chosen();
-        }
-        event.set_run([](Event& back, Reactor&) {
-            Port& port = *static_cast<Notice&>(back).port;
-            port.is_notice_under_way_ = false;
-            if (std::exchange(port.is_notice_due_, false) && port.authority_.chosen_ != &port) {
-                port.tell_other_chosen();
-            }
-            if (port.authority_.chosen_ != &port) {
-                port.authority_.free_lease(port);
-            }
-        });
-        here.post(self.authority_.control_.core(), event);
-    });
-    authority_.control_.post(here_.core(), notice_);
-}
+}  // namespace
 
 StaticAuthority::StaticAuthority(Reactor& control,
                                  FileSystem& files,
                                  StaticAuthorityOptions options)
-    : control_(control), files_(files), options_(std::move(options)), mutex_(control) {
+    : control_(control),
+      files_(files),
+      options_(std::move(options)),
+      id_(make_id(control.random())),
+      file_(control, files, options_.path),
+      mutex_(control),
+      is_standby_(options_.is_standby),
+      may_claim_(!options_.is_standby),
+      drives_(options_.drives) {
     lease_timer_.set(
         [](Timer&, void* self) { static_cast<StaticAuthority*>(self)->consider_opening(); }, this);
+    watch_timer_.set(
+        [](Timer&, void* self) { static_cast<StaticAuthority*>(self)->watch().detach(); }, this);
 }
 
 StaticAuthority::~StaticAuthority() {
     if (control_.is_abandoned()) {
         return;
     }
-    BASALT_ASSERT(is_closed_ || !file_.is_valid());
-    if (file_.is_valid()) {
-        files_.close(file_);
-    }
+    BASALT_ASSERT(is_closed_);
+    unlock_head();
 }
 
 Task<Result<std::unique_ptr<StaticAuthority>>> StaticAuthority::open(
     Reactor& control, FileSystem& files, StaticAuthorityOptions options) {
-    if (options.replicas < 1 || options.replicas > kReplicasMax || options.lease_us == 0) {
+    const bool has_drives = options.drives.empty() || options.drives.size() == options.replicas;
+    if (options.replicas < 1 || options.replicas > kReplicasMax || options.lease_us == 0 ||
+        !has_drives) {
         co_return Errc::kInvalidArgument;
     }
     std::unique_ptr<StaticAuthority> made(new StaticAuthority(control, files, std::move(options)));
@@ -171,48 +66,143 @@ Task<Result<std::unique_ptr<StaticAuthority>>> StaticAuthority::open(
 }
 
 Task<Status> StaticAuthority::load() {
-    OpenOptions how;
-    how.create_size_bytes = kMapFileBytes;
-    const Result<FileInfo> info = files_.open(options_.path, how);
-    if (!info) {
-        co_return info.error();
+    const Status locked = is_standby_ ? Status(kOk) : lock_head();
+    if (!locked) {
+        co_return locked;
     }
-    file_ = info->handle;
-    if (info->size_bytes != 0 && info->size_bytes != kMapFileBytes) {
-        co_return Errc::kDataCorrupt;
-    }
-    std::optional<MapRecord> newest;
-    uint32_t torn = 0;
-    for (uint64_t number = 0; number < 2 && info->size_bytes != 0; ++number) {
-        FileCall read(control_.storage(), FileRequest::Op::kRead, file_);
-        read.set_memory(number * kMapSlotBytes, slot_.bytes);
-        const Status outcome = co_await read;
-        if (!outcome && outcome.error().code != Errc::kMediaError) {
-            co_return outcome;
-        }
-        const Result<MapRecord> record =
-            outcome ? decode_map_record(slot_.bytes) : Errc::kDataCorrupt;
-        if (!record) {
-            torn += record.error().code == Errc::kDataCorrupt ? 1U : 0U;
-        } else if (!newest || newest->epoch < record->epoch) {
-            newest = *record;
-        }
-    }
+    const Result<std::optional<MapRecord>> newest = co_await file_.lock();
+    file_.unlock();
     if (!newest) {
-        if (torn == 2) {
-            co_return Errc::kDataCorrupt;
+        co_return newest.error();
+    }
+    record_ = {.volume = options_.volume, .set = ReplicaSet::all(options_.replicas)};
+    if (*newest) {
+        record_ = **newest;
+        if (!fits(record_)) {
+            co_return Errc::kInvalidArgument;
         }
-        record_ = {.volume = options_.volume, .set = ReplicaSet::all(options_.replicas)};
-        co_return kOk;  // New, or its first record was torn.
     }
-    if (newest->volume != options_.volume ||
-        !ReplicaSet::all(options_.replicas).contains(newest->set)) {
-        co_return Errc::kInvalidArgument;
-    }
-    record_ = *newest;
-    // Who was the head before may still live, or another process of it.
-    lease_until_ns_ = control_.clock().now_ns() + options_.lease_us * kNsPerUs;
     co_return kOk;
+}
+
+/// Whether it is this volume's, with the same replicas.
+bool StaticAuthority::fits(const MapRecord& record) const {
+    if (record.volume != options_.volume ||
+        !ReplicaSet::all(options_.replicas).contains(record.set)) {
+        return false;
+    }
+    for (size_t i = 0; i < drives_.size(); ++i) {
+        if (!record.drives[i].is_nil() && record.drives[i] != drives_[i]) {
+            BASALT_LOG(kError,
+                       "replication",
+                       "{} has replica {} of volume {} on drive {}, and here it is on {}",
+                       options_.path,
+                       i,
+                       options_.volume.to_string(),
+                       record.drives[i].to_string(),
+                       drives_[i].to_string());
+            return false;
+        }
+    }
+    return true;
+}
+
+// ---- between processes
+
+/// Another one may have it still, which has been pushed away and does not know it yet.
+Status StaticAuthority::lock_head() {
+    if (head_lock_.is_valid()) {
+        return kOk;
+    }
+    OpenOptions how;
+    how.create_size_bytes = kMapSlotBytes;
+    const Result<FileInfo> info = files_.open(options_.path + ".head", how);
+    if (!info) {
+        return info.error();
+    }
+    head_lock_ = info->handle;
+    return kOk;
+}
+
+void StaticAuthority::unlock_head() {
+    if (head_lock_.is_valid()) {
+        files_.close(std::exchange(head_lock_, {}));
+    }
+}
+
+/// Locks the file and looks whether this process has the head still. What fails is tried again:
+/// who asked goes on waiting. Errors: kStaleEpoch: another process has it; kCancelled: closed.
+Task<Result<MapRecord>> StaticAuthority::look() {
+    while (!is_closed_) {
+        const Result<std::optional<MapRecord>> newest = co_await file_.lock();
+        if (newest && is_closed_) {
+            file_.unlock();
+        } else if (newest && (!*newest || (*newest)->holder != id_)) {
+            file_.unlock();
+            pushed_away();
+            co_return Errc::kStaleEpoch;
+        } else if (newest) {
+            co_return **newest;
+        } else {
+            BASALT_LOG(kError,
+                       "replication",
+                       "{} can't be read: {}; trying again",
+                       options_.path,
+                       describe(newest.error().code));
+            sleep_for pause(control_, kNsPerSecond);
+            co_await pause;
+        }
+    }
+    co_return Errc::kCancelled;
+}
+
+void StaticAuthority::pushed_away() {
+    // One that is to take the volume back has asked already.
+    if (is_closed_ || is_standby_ || may_claim_) {
+        return;
+    }
+    BASALT_LOG(kWarn,
+               "replication",
+               "volume {}: no head of this process has it any more",
+               options_.volume.to_string());
+    is_standby_ = true;
+    chosen_ = head_ = lease_ = nullptr;
+    lease_until_ns_ = 0;
+    unlock_head();
+    serves_ = true;  // To be told even if it never served: it will not.
+    tell_serving(false);
+    for (const std::unique_ptr<Port>& port : ports_) {
+        port->tell_other_chosen();
+    }
+    consider_opening();
+}
+
+void StaticAuthority::tell_serving(bool serves) {
+    if (std::exchange(serves_, serves) != serves && options_.user != nullptr) {
+        options_.user->serving_changed(serves);
+    }
+}
+
+void StaticAuthority::watch_later() {
+    if (options_.watch_ns > 0 && !is_closed_ && !watch_timer_.is_running()) {
+        control_.start_timer(watch_timer_, options_.watch_ns);
+    }
+}
+
+Task<void> StaticAuthority::watch() {
+    co_await mutex_.acquire();
+    const AsyncMutex::Turn turn(mutex_);
+    if (is_standby_ || is_closed_) {
+        co_return;
+    }
+    if (head_ != nullptr) {
+        const Result<MapRecord> found = co_await look();
+        if (found) {
+            file_.unlock();
+            static_cast<void>(lock_head());
+        }
+    }
+    watch_later();
 }
 
 MapAuthority& StaticAuthority::add_port(Reactor& here) {
@@ -222,7 +212,9 @@ MapAuthority& StaticAuthority::add_port(Reactor& here) {
 
 Task<void> StaticAuthority::close() {
     is_closed_ = true;
+    file_.give_up();
     control_.stop_timer(lease_timer_);
+    control_.stop_timer(watch_timer_);
     co_await mutex_.acquire();
     const AsyncMutex::Turn turn(mutex_);
     // Messages between two cores keep their order: after two rounds none is under way.
@@ -249,6 +241,8 @@ void StaticAuthority::take(Ask& ask) {
             return;
         case Ask::Kind::kTakeOver:
             answer(ask);
+            is_standby_ = false;
+            may_claim_ = true;
             choose(ask.port);
             return;
         case Ask::Kind::kSet: change_set(ask).detach(); return;
@@ -256,15 +250,7 @@ void StaticAuthority::take(Ask& ask) {
             ask.port->waiting_open = &ask;
             consider_opening();
             return;
-        case Ask::Kind::kLease:
-            // Its set may have changed since it asked.
-            ask.is_granted = ask.port == head_ && ask.port == chosen_ && ask.epoch >= tenure_ &&
-                             ask.port == lease_;
-            if (ask.is_granted) {
-                lease_until_ns_ = control_.clock().now_ns() + options_.lease_us * kNsPerUs;
-            }
-            answer(ask);
-            return;
+        case Ask::Kind::kLease: renew(ask).detach(); return;
         case Ask::Kind::kLeave: leave(*ask.port); return;
     }
 }
@@ -291,7 +277,7 @@ void StaticAuthority::choose(Port* port) {
 
 void StaticAuthority::consider_grants() {
     for (const std::unique_ptr<Port>& port : ports_) {
-        if (chosen_ == nullptr && port->parked_grant != nullptr) {
+        if (chosen_ == nullptr && port->parked_grant != nullptr && !is_standby_) {
             chosen_ = port.get();
         }
     }
@@ -318,16 +304,58 @@ Task<void> StaticAuthority::grant(Ask& ask) {
         consider_grants();
         co_return;
     }
-    MapRecord next = record_;
-    next.epoch = Epoch(record_.epoch.raw() + 1);
+    const Result<std::optional<MapRecord>> newest = co_await file_.lock();
+    const bool is_usable = newest && (!*newest || fits(**newest));
+    const bool is_mine = is_usable && *newest && (*newest)->holder == id_;
+    if (!is_usable || (!is_mine && !may_claim_)) {
+        file_.unlock();
+        if (!is_usable && !is_closed_) {
+            // The operator's to mend, who then has it take over again.
+            BASALT_LOG(kError, "replication", "{} can't be used", options_.path);
+        }
+        ask.port->parked_grant = &ask;
+        may_claim_ = false;
+        pushed_away();
+        co_return;
+    }
+    MapRecord next = *newest ? **newest : record_;
+    if (!is_mine) {
+        // Who was the head before may still live.
+        lease_ = nullptr;
+        const uint64_t us = next.lease_us + next.lease_us / kLeaseDriftDivisor;
+        lease_until_ns_ = control_.clock().now_ns() + us * kNsPerUs;
+    }
+    next.epoch = Epoch(next.epoch.raw() + 1);
+    next.holder = id_;
+    // One of before the holder's may last still, unless that one has opened.
+    next.lease_us = std::max(next.lease_us, options_.lease_us);
+    std::copy(drives_.begin(), drives_.end(), next.drives.begin());
     head_ = ask.port;
     tenure_ = next.epoch;
-    co_await save(next);
+    const bool is_saved = co_await save(next);
+    if (!is_saved) {
+        co_return;
+    }
+    may_claim_ = false;
+    // Else another process has not heard yet that it was pushed away.
+    static_cast<void>(lock_head());
+    watch_later();
     ask.is_granted = true;
     ask.epoch = record_.epoch;
     ask.set = record_.set;
     answer(ask);
     consider_opening();
+}
+
+/// While the file is locked, and unlocks it. False: closed meanwhile.
+Task<bool> StaticAuthority::save(MapRecord record) {
+    ++record.change;
+    const bool is_saved = co_await file_.write(record);
+    file_.unlock();
+    if (is_saved) {
+        record_ = record;
+    }
+    co_return is_saved;
 }
 
 Task<void> StaticAuthority::change_set(Ask& ask) {
@@ -339,36 +367,72 @@ Task<void> StaticAuthority::change_set(Ask& ask) {
     ask.is_granted = is_last(ask) && ask.port == chosen_ && !ask.set.empty() &&
                      ReplicaSet::all(options_.replicas).contains(ask.set);
     if (ask.is_granted) {
-        const MapRecord next{
-            .volume = record_.volume, .epoch = Epoch(record_.epoch.raw() + 1), .set = ask.set};
-        co_await save(next);
+        const Result<MapRecord> found = co_await look();
+        ask.is_granted = found.has_value();
+        if (found) {
+            MapRecord next = *found;
+            next.epoch = Epoch(next.epoch.raw() + 1);
+            next.set = ask.set;
+            next.lease_us = ask.port == lease_ ? options_.lease_us : next.lease_us;
+            const bool is_saved = co_await save(next);
+            if (!is_saved) {
+                co_return;
+            }
+        }
     }
     answer(ask);
 }
 
-/// Until it is durable, in one slot and then in the other: nobody may be told otherwise, and what a
-/// failed write left is not known.
-Task<void> StaticAuthority::save(MapRecord record) {
-    encode_map_record(record, slot_.bytes);
-    for (uint64_t copies = 0; copies < 2 && !is_closed_;) {
-        FileCall write(control_.storage(), FileRequest::Op::kWriteDurable, file_);
-        write.set_memory((record.epoch.raw() + copies) % 2 * kMapSlotBytes, slot_.bytes);
-        const Status outcome = co_await write;
-        if (outcome) {
-            ++copies;
-            continue;
-        }
-        BASALT_LOG(kError,
-                   "replication",
-                   "{} can't be written, so volume {} can't have epoch {}: {}; trying again",
-                   options_.path,
-                   options_.volume.to_string(),
-                   record.epoch.raw(),
-                   describe(outcome.error().code));
-        sleep_for pause(control_, kNsPerSecond);
-        co_await pause;
+Task<Status> StaticAuthority::set_drive(uint32_t index, bdev::Uuid drive) {
+    BASALT_ASSERT(index < drives_.size());
+    co_await mutex_.acquire();
+    const AsyncMutex::Turn turn(mutex_);
+    const Result<std::optional<MapRecord>> newest = co_await file_.lock();
+    if (!newest) {
+        co_return newest.error();
     }
-    record_ = record;
+    MapRecord next = *newest ? **newest : record_;
+    const bool is_known = next.drives[index] == drive || next.drives[index].is_nil();
+    if (!is_known && next.holder != id_) {
+        file_.unlock();
+        co_return Errc::kBusy;
+    }
+    next.drives[index] = drive;
+    if (next.holder == id_) {
+        const bool is_saved = co_await save(next);
+        if (!is_saved) {
+            co_return Errc::kCancelled;
+        }
+    }
+    file_.unlock();
+    drives_[index] = drive;
+    co_return kOk;
+}
+
+/// Whoever takes over waits for a lease from when it changed the file: what is given after this
+/// process has looked at it, for a time that began before, is over by then.
+Task<void> StaticAuthority::renew(Ask& ask) {
+    co_await mutex_.acquire();
+    const AsyncMutex::Turn turn(mutex_);
+    if (is_closed_) {
+        co_return;
+    }
+    // Its set may have changed since it asked.
+    ask.is_granted =
+        ask.port == head_ && ask.port == chosen_ && ask.epoch >= tenure_ && ask.port == lease_;
+    if (ask.is_granted) {
+        const Result<MapRecord> found = co_await look();
+        if (found) {
+            file_.unlock();
+        } else if (found.error().code == Errc::kCancelled) {
+            co_return;
+        }
+        ask.is_granted = found && ask.port == lease_;
+    }
+    if (ask.is_granted) {
+        lease_until_ns_ = control_.clock().now_ns() + options_.lease_us * kNsPerUs;
+    }
+    answer(ask);
 }
 
 void StaticAuthority::consider_opening() {
@@ -378,19 +442,41 @@ void StaticAuthority::consider_opening() {
         }
         Ask& ask = *port->waiting_open;
         const uint64_t now_ns = control_.clock().now_ns();
-        ask.is_granted = is_last(ask) && ask.port == chosen_;
-        if (ask.is_granted && lease_ != port.get() && now_ns < lease_until_ns_) {
+        const bool may_open = is_last(ask) && ask.port == chosen_;
+        if (may_open && lease_ != port.get() && now_ns < lease_until_ns_) {
             control_.stop_timer(lease_timer_);
             control_.start_timer(lease_timer_, lease_until_ns_ - now_ns + 1);
             continue;
         }
-        if (ask.is_granted) {
-            lease_ = port.get();
-            lease_until_ns_ = now_ns + options_.lease_us * kNsPerUs;
-        }
         port->waiting_open = nullptr;
-        answer(ask);
+        if (may_open) {
+            open_head(ask).detach();
+        } else {
+            ask.is_granted = false;
+            answer(ask);
+        }
     }
+}
+
+Task<void> StaticAuthority::open_head(Ask& ask) {
+    co_await mutex_.acquire();
+    const AsyncMutex::Turn turn(mutex_);
+    if (is_closed_ || ask.port->has_left) {
+        co_return;
+    }
+    const Result<MapRecord> found = co_await look();
+    if (found) {
+        file_.unlock();
+    } else if (found.error().code == Errc::kCancelled) {
+        co_return;
+    }
+    ask.is_granted = found && is_last(ask) && ask.port == chosen_;
+    if (ask.is_granted) {
+        lease_ = ask.port;
+        lease_until_ns_ = control_.clock().now_ns() + options_.lease_us * kNsPerUs;
+        tell_serving(true);
+    }
+    answer(ask);
 }
 
 void StaticAuthority::free_lease(const Port& port) {
@@ -406,6 +492,7 @@ void StaticAuthority::leave(Port& port) {
     port.waiting_open = nullptr;
     free_lease(port);
     if (chosen_ == &port) {
+        tell_serving(false);
         chosen_ = nullptr;
         consider_grants();
     }

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "replication/head/limits.h"
 #include "replication/head/local_link.h"
 #include "replication/link/tcp_link.h"
 #include "replication/node/stopped.h"
@@ -83,6 +84,32 @@ Task<Result<std::unique_ptr<ReplicatedVolume>>> ReplicatedVolume::open(
     co_return Result<std::unique_ptr<ReplicatedVolume>>(std::move(made));
 }
 
+StaticAuthorityOptions ReplicatedVolume::map_options() {
+    StaticAuthorityOptions map;
+    map.volume = options_.uuid;
+    map.replicas = options_.settings.replicas;
+    map.lease_us = options_.lease_us;
+    map.path = options_.map_path;
+    map.is_standby = options_.is_standby;
+    for (const ReplicaPlace& place : options_.replicas) {
+        map.drives.push_back(place.drive);
+    }
+    map.watch_ns = kMapWatchNs;
+    map.user = this;
+    return map;
+}
+
+/// What is wrong with the map.
+std::string ReplicatedVolume::words_for(Errc code) const {
+    std::string words = fmt::format("its map in {}", options_.map_path);
+    if (code == Errc::kBusy) {
+        words += ", which another head has";
+    } else if (code == Errc::kInvalidArgument) {
+        words += ", which is another volume's, of more replicas, or of other drives";
+    }
+    return words;
+}
+
 Task<Status> ReplicatedVolume::start(std::string& problem) {
     Result<std::unique_ptr<HeadMemory>> memory = HeadMemory::make(options_.memory);
     if (!memory) {
@@ -90,22 +117,12 @@ Task<Status> ReplicatedVolume::start(std::string& problem) {
         co_return memory.error();
     }
     memory_ = std::move(*memory);
-    StaticAuthorityOptions map;
-    map.volume = options_.uuid;
-    map.replicas = options_.settings.replicas;
-    map.lease_us = options_.lease_us;
-    map.path = options_.map_path;
+    StaticAuthorityOptions map = map_options();
     Task<Result<std::unique_ptr<StaticAuthority>>> opening =
         StaticAuthority::open(home_.control, home_.files, std::move(map));
     Result<std::unique_ptr<StaticAuthority>> authority = co_await opening;
     if (!authority) {
-        const Errc code = authority.error().code;
-        problem = fmt::format("its map in {}", options_.map_path);
-        if (code == Errc::kBusy) {
-            problem += ", which another head has";
-        } else if (code == Errc::kInvalidArgument) {
-            problem += ", which is another volume's, or of more replicas";
-        }
+        problem = words_for(authority.error().code);
         co_return authority.error();
     }
     authority_ = std::move(*authority);
@@ -220,6 +237,30 @@ void ReplicatedVolume::give_back(uint32_t index) {
 
 // ---- meanwhile
 
+Task<void> ReplicatedVolume::take_over() {
+    Order order{.volume = *this};
+    co_await visit_core(order, take_over_there);
+}
+
+Task<void> ReplicatedVolume::take_over_there(Reactor&, Order& order) {
+    order.volume.head_->take_over();
+    co_return;
+}
+
+ReplicatedVolume::Role ReplicatedVolume::role() const {
+    if (authority_->is_standby()) {
+        return Role::kStandby;
+    }
+    return serves_ ? Role::kServes : Role::kBegins;
+}
+
+void ReplicatedVolume::serving_changed(bool serves) {
+    serves_ = serves;
+    if (home_.watcher != nullptr) {
+        home_.watcher->head_changed();
+    }
+}
+
 Task<HeadStatistics> ReplicatedVolume::statistics() {
     Order order{.volume = *this};
     co_await visit_core(order, look_there);
@@ -232,15 +273,25 @@ Task<void> ReplicatedVolume::look_there(Reactor&, Order& order) {
 }
 
 Task<Status> ReplicatedVolume::replace(uint32_t index, ReplicaPlace place) {
-    Order order{.volume = *this,
-                .index = index,
-                .place = place,
-                .local = home_.host.lend(place.address, options_.core)};
+    Order order{.volume = *this, .index = index, .place = place, .local = nullptr};
+    co_await visit_core(order, look_there);
+    if (order.statistics.live.has(index)) {
+        co_return Errc::kBusy;
+    }
+    // The map first: whoever takes over must not trust what is on the drive before.
+    Task<Status> noting = authority_->set_drive(index, place.drive);
+    const Status noted = co_await noting;
+    if (!noted) {
+        co_return noted;
+    }
+    order.local = home_.host.lend(place.address, options_.core);
     co_await visit_core(order, replace_there);
     if (!order.status) {
         if (order.local != nullptr) {
             home_.host.give_back();
         }
+        Task<Status> going_back = authority_->set_drive(index, options_.replicas[index].drive);
+        static_cast<void>(co_await going_back);
         co_return order.status;
     }
     give_back(index);

@@ -31,7 +31,17 @@ struct ReplicatedVolumeOptions {
     CoreId core{};         ///< That has the head.
     std::string map_path;  ///< Of the static authority's file.
     uint64_t lease_us = 1'000'000;
+    bool is_standby = false;  ///< Is no head until it is told to take over.
     HeadMemoryOptions memory{};
+};
+
+/// Who is told that a head of this process serves, or does not any more. Core: the control thread.
+class HeadWatcher {
+  public:
+    virtual void head_changed() = 0;
+
+  protected:
+    ~HeadWatcher() = default;
 };
 
 /// Where the heads of a process live. All of it outlives them.
@@ -40,6 +50,7 @@ struct ReplicatedHome {
     bdev::BdevRegistry& registry;
     FileSystem& files;
     ReplicaHost& host;
+    HeadWatcher* watcher = nullptr;  ///< Or null.
 };
 
 /// A volume's head with all that belongs to it in a process: the map authority's file, memory,
@@ -48,8 +59,15 @@ struct ReplicatedHome {
 ///
 /// Life: open(), …, close() when no request is under way. Owner: ReplicatedVolumes. Core: the
 /// control thread; the head and its connections are visited on their core. One task at a time.
-class ReplicatedVolume {
+class ReplicatedVolume final : private ServingUser {
   public:
+    /// What this process is to the volume.
+    enum class Role : uint8_t {
+        kBegins,   ///< Is to be the head, or is, but does not serve yet.
+        kServes,   ///< Is the head.
+        kStandby,  ///< Another process is, or nobody: until this one is told to take over.
+    };
+
     /// Begins to be the volume's head; that it is takes as long as it takes. Errors, explained in
     /// `problem`: kInvalidArgument; kNoMemory; those of StaticAuthority::open(), kBusy if another
     /// process has the file.
@@ -63,9 +81,13 @@ class ReplicatedVolume {
     [[nodiscard]] Task<void> give_up();
     [[nodiscard]] Task<void> close();
 
+    /// Is to be the head, in place of whoever is.
+    [[nodiscard]] Task<void> take_over();
+    [[nodiscard]] Role role() const;
     [[nodiscard]] Task<HeadStatistics> statistics();
     /// Replica `index` is at `place` from now on, on a drive that has a blank one. Errors: kBusy:
-    /// the answers of the one before count still.
+    /// the answers of the one before count still, or the head is another process, which has it
+    /// elsewhere; those of StaticAuthority::set_drive().
     [[nodiscard]] Task<Status> replace(uint32_t index, ReplicaPlace place);
 
     [[nodiscard]] const ReplicatedVolumeOptions& options() const { return options_; }
@@ -81,10 +103,14 @@ class ReplicatedVolume {
     [[nodiscard]] Task<Status> start(std::string& problem);
     [[nodiscard]] Task<void> visit_core(Order& order, Task<void> (*run)(Reactor&, Order&));
     void give_back(uint32_t index);
+    [[nodiscard]] StaticAuthorityOptions map_options();
+    [[nodiscard]] std::string words_for(Errc code) const;
+    void serving_changed(bool serves) override;
 
     // On the head's core.
     static Task<void> start_there(Reactor& there, Order& order);
     static Task<void> give_up_there(Reactor& there, Order& order);
+    static Task<void> take_over_there(Reactor& there, Order& order);
     static Task<void> stop_there(Reactor& there, Order& order);
     static Task<void> end_there(Reactor& there, Order& order);
     static Task<void> look_there(Reactor& there, Order& order);
@@ -99,6 +125,7 @@ class ReplicatedVolume {
     ReplicatedVolumeOptions options_;
     std::vector<ReplicaDirectory*> local_;  // Null: by a socket.
     std::unique_ptr<StaticAuthority> authority_;
+    bool serves_ = false;
     std::unique_ptr<HeadMemory> memory_;
     // On the head's core.
     std::vector<std::unique_ptr<StoreConnection>> connections_;  // Null: none is needed.

@@ -73,6 +73,19 @@ Task<Status> ReplicatedVolumes::remove(std::string name) {
     co_return kOk;
 }
 
+Task<Status> ReplicatedVolumes::take_over(std::string name) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    const auto found = std::find_if(volumes_.begin(), volumes_.end(), [&name](const auto& one) {
+        return one->options().name == name;
+    });
+    if (found == volumes_.end()) {
+        co_return Errc::kNotFound;
+    }
+    co_await (*found)->take_over();
+    co_return kOk;
+}
+
 Task<Status> ReplicatedVolumes::replace(std::string name, uint32_t index, ReplicaPlace place) {
     co_await changes_.acquire();
     const AsyncMutex::Turn turn(changes_);
@@ -105,6 +118,7 @@ Task<std::vector<ReplicatedVolumeReport>> ReplicatedVolumes::report(std::string 
             report.is_local.push_back(volume->is_local(i));
         }
         report.head = co_await volume->statistics();
+        report.role = volume->role();
         reports.push_back(std::move(report));
     }
     co_return std::move(reports);

@@ -15,6 +15,7 @@ struct ReplicatedVolumeReport {
     ReplicatedVolumeOptions options;
     std::vector<bool> is_local;  ///< Of each replica: reached without a socket.
     HeadStatistics head{};
+    ReplicatedVolume::Role role{};
 };
 
 /// The replicated volumes that this process is, or would be, the head of, each a device.
@@ -35,6 +36,13 @@ class ReplicatedVolumes {
     /// Removes the device and gives the volume up; its replicas stay. Errors: kNotFound; kBusy: the
     /// device is used.
     [[nodiscard]] Task<Status> remove(std::string name);
+
+    /// This process is to be the volume's head, in place of whoever is; that it is takes as long as
+    /// it takes. Errors: kNotFound.
+    [[nodiscard]] Task<Status> take_over(std::string name);
+
+    /// `watcher` is told of changes from now on. Before any volume is made.
+    void watch(HeadWatcher& watcher) { home_.watcher = &watcher; }
 
     /// Replica `index` of that volume is at `place` from now on. Errors: kNotFound; kExists:
     /// another one is on that drive; those of ReplicatedVolume::replace().

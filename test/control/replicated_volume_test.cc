@@ -150,17 +150,22 @@ class ReplicatedVolume : public testing::Test {
         begin(*head_);
         host_.start({});
         ASSERT_TRUE(host_.wait_until_ready());
+        attach(port_);
+        serve(host_, kHostNqn, "Nvme0n1", host_port_);
+    }
+    /// A path to the volume, for the host.
+    void attach(uint16_t port) const {
         EXPECT_EQ(host_.result("bdev_nvme_attach_controller",
                                {{"name", "Nvme0"},
                                 {"trtype", "tcp"},
                                 {"adrfam", "ipv4"},
                                 {"traddr", "127.0.0.1"},
-                                {"trsvcid", std::to_string(port_)},
+                                {"trsvcid", std::to_string(port)},
                                 {"subnqn", kNqn},
                                 {"ctrlr_loss_timeout_sec", -1},
-                                {"reconnect_delay_sec", 1}}),
+                                {"reconnect_delay_sec", 1},
+                                {"multipath", "multipath"}}),
                   Json::array({"Nvme0n1"}));
-        serve(host_, kHostNqn, "Nvme0n1", host_port_);
     }
 
     [[nodiscard]] Json volume() const {
@@ -184,9 +189,15 @@ class ReplicatedVolume : public testing::Test {
     static void serve(const DaemonProcess& daemon,
                       const char* nqn,
                       const char* device,
-                      uint16_t port) {
+                      uint16_t port,
+                      uint32_t first_cntlid = 1) {
         EXPECT_EQ(daemon.result("nvmf_create_transport", {{"trtype", "TCP"}}), true);
-        EXPECT_EQ(daemon.result("nvmf_create_subsystem", {{"nqn", nqn}, {"allow_any_host", true}}),
+        EXPECT_EQ(daemon.result("nvmf_create_subsystem",
+                                {{"nqn", nqn},
+                                 {"allow_any_host", true},
+                                 {"ana_reporting", true},
+                                 {"min_cntlid", first_cntlid},
+                                 {"max_cntlid", first_cntlid + 998}}),
                   true);
         EXPECT_EQ(daemon.result("nvmf_subsystem_add_ns",
                                 {{"nqn", nqn}, {"namespace", {{"bdev_name", device}}}}),
@@ -201,6 +212,24 @@ class ReplicatedVolume : public testing::Test {
                   true);
     }
 
+    /// Waits until `daemon` says that the volume is so there, and tells hosts so.
+    static void wait_for_role(const DaemonProcess& daemon, const char* state, const char* ana) {
+        Json now;
+        for (int i = 0; i < 3000; ++i) {
+            now = Json::array({daemon.result("bdev_replicated_get")[0]["state"]});
+            now.push_back(daemon.result("nvmf_subsystem_get_listeners",
+                                        {{"nqn", kNqn}})[0]["ana_states"][0]["ana_state"]);
+            if (now == Json::array({state, ana})) {
+                return;
+            }
+            std::this_thread::sleep_for(milliseconds(10));
+        }
+        FAIL() << now.dump() << ", not " << state << " and " << ana;
+    }
+    static void take_over(const DaemonProcess& daemon) {
+        EXPECT_EQ(daemon.result("bdev_replicated_take_over", {{"name", "vol1"}}), true);
+        wait_for_role(daemon, "open", "optimized");
+    }
     [[nodiscard]] Json head() const { return head_->result("bdev_replicated_get")[0]; }
     /// Waits until the head says so of a replica; how it stands then.
     Json wait_for(size_t store, const char* state) const {
@@ -293,6 +322,44 @@ TEST_F(ReplicatedVolume, AnotherHeadTakesOverFromOneThatWasKilled) {
     const Json after = head();
     EXPECT_EQ(after["state"], "open");
     EXPECT_GT(after["epoch"], before["epoch"]);
+}
+
+TEST_F(ReplicatedVolume, HostsGoOnWhileTwoHeadsTakeTheVolumeFromEachOther) {
+    DaemonProcess other;
+    other.start({});
+    ASSERT_TRUE(other.wait_until_ready());
+    Json standby = volume();
+    standby["standby"] = true;
+    EXPECT_EQ(other.result("bdev_replicated_create", standby), "vol1");
+    const uint16_t other_port = find_free_port();
+    serve(other, kNqn, "vol1", other_port, 1000);
+    wait_for_role(other, "standby", "inaccessible");
+    attach(other_port);
+    const Load under_way = load("8m", "6");
+    std::this_thread::sleep_for(milliseconds(500));
+    wait_for_role(*head_, "open", "optimized");
+    // From one that lives, and back again.
+    take_over(other);
+    wait_for_role(*head_, "standby", "inaccessible");
+    take_over(*head_);
+    wait_for_role(other, "standby", "inaccessible");
+    // From one that is stopped, and finds out when it goes on.
+    head_->signal(SIGSTOP);
+    take_over(other);
+    head_->signal(SIGCONT);
+    wait_for_role(*head_, "standby", "inaccessible");
+    // From one that is dead, and is a standby when it comes back.
+    other.signal(SIGKILL);
+    EXPECT_EQ(other.wait(), 128 + SIGKILL);
+    wait_for_role(*head_, "standby", "inaccessible");
+    take_over(*head_);
+    other.start({});
+    ASSERT_TRUE(other.wait_until_ready());
+    EXPECT_EQ(other.call("bdev_replicated_create", volume())["error"]["code"], -16);
+    EXPECT_EQ(other.result("bdev_replicated_create", standby), "vol1");
+    serve(other, kNqn, "vol1", other_port, 1000);
+    wait_until_all_are_in_sync();
+    EXPECT_EQ(other.result("bdev_replicated_get")[0]["state"], "standby");
 }
 
 TEST_F(ReplicatedVolume, ADriveTakesThePlaceOfOneThatIsLost) {

@@ -13,13 +13,14 @@ import time
 import unittest
 
 from guest import HERE, Guest, PowerCut, build_images, emulated_nvme
+from replicated import Cluster
 from target import (BasaltTarget, DriveNamespace, Namespace, NvmetTarget, PoolNamespace,
                     RemoteNamespace, Subsystem, check_pool, make_image, make_pool,
                     saved_configuration)
 from volatile_drive import VolatileDrive
 
 CASES = ("control", "data", "commands", "restart", "multipath", "drive", "initiator", "paths",
-         "auth", "store", "powercut")
+         "auth", "store", "powercut", "replicated")
 TARGETS = ("basaltd", "nvmet")
 
 NQN = "nqn.2026-01.io.basalt:open"
@@ -154,6 +155,18 @@ class LinuxHostTest(unittest.TestCase):
 
         self._run([subsystem], on_request=on_request, programs=self._block_journal(),
                   environment={"ROUNDS": "4"})
+
+    def test_replicated(self):
+        if self._settings.target != "basaltd":
+            self.skipTest("only basaltd has replicated volumes")
+        cluster = Cluster(self._folder, self._settings.programs / "basaltd", NQN, size_mib=128)
+        self.addCleanup(cluster.kill)
+        cluster.start()
+        self._run_guest({**cluster.heads["this"].environment(),
+                         "OTHER_PORT": str(cluster.heads["other"].port), "ROUNDS": "2"},
+                        on_request=cluster.do, programs=self._block_journal())
+        cluster.stop()
+        self._passed = True
 
     def test_powercut(self):
         # basaltd runs in a guest that is cut off; what its drive kept is served from here.

@@ -101,8 +101,9 @@ class Subsystem:
     options: dict = dataclasses.field(default_factory=dict)
 
 
-def saved_configuration(subsystems, port, discovery_port, addresses, keys=None):
-    """A configuration for basaltd --json, in SPDK's layout. `keys`: the paths of files by name."""
+def saved_configuration(subsystems, port, discovery_port, addresses, keys=None, calls=()):
+    """A configuration for basaltd --json, in SPDK's layout. `keys`: the paths of files by name.
+    `calls`: about devices, after those that make the namespaces' own."""
     nvmf = [{"method": "nvmf_create_transport", "params": {"trtype": "TCP"}}]
     for number, subsystem in enumerate(subsystems):
         nvmf.append({"method": "nvmf_create_subsystem", "params": {
@@ -120,7 +121,7 @@ def saved_configuration(subsystems, port, discovery_port, addresses, keys=None):
     keyring = [{"method": "keyring_file_add_key", "params": {"name": name, "path": path}}
                for name, path in (keys or {}).items()]
     return {"subsystems": [{"subsystem": "keyring", "config": keyring},
-                           {"subsystem": "bdev", "config": bdevs},
+                           {"subsystem": "bdev", "config": bdevs + list(calls)},
                            {"subsystem": "nvmf", "config": nvmf}]}
 
 
@@ -264,8 +265,9 @@ class BasaltTarget(Target):
 
     name = "basaltd"
 
-    def __init__(self, folder, subsystems, program):
+    def __init__(self, folder, subsystems, program, calls=()):
         super().__init__(folder, subsystems)
+        self.calls = list(calls)
         self.features = ("compare", "hotplug", "statuses") + (("ipv6",) if has_ipv6() else ())
         self._program = program
         self._log_path = folder / "basaltd.log"
@@ -275,7 +277,7 @@ class BasaltTarget(Target):
         config = self.folder / "config.json"
         config.write_text(json.dumps(saved_configuration(
             self.subsystems, self.port, self.discovery_port,
-            ["127.0.0.1"] + (["::1"] if has_ipv6() else [])), indent=2))
+            ["127.0.0.1"] + (["::1"] if has_ipv6() else []), calls=self.calls), indent=2))
         with open(self._log_path, "ab") as log:
             self._process = start_child(
                 [str(self._program), "--json", str(config), "-r", str(self._rpc_path),
@@ -294,6 +296,14 @@ class BasaltTarget(Target):
             raise TargetFailure("basaltd did not end within 60 s of SIGTERM") from None
         if code != 0:
             raise TargetFailure(f"basaltd ended with {code} after SIGTERM")
+
+    def pause(self):
+        """SIGSTOP: it is there, and answers nothing."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
 
     def call(self, method, parameters=None):
         """One JSON-RPC call; its result, or TargetFailure with the error."""

@@ -17,26 +17,37 @@ namespace {
 constexpr bdev::Uuid kVolume{{1, 2, 3}};
 using Slot = std::array<std::byte, kMapSlotBytes>;
 
+constexpr size_t kRecordBytes = 152;
+
+MapRecord some_record() {
+    MapRecord record{kVolume, Epoch(5), ReplicaSet(5), 6, bdev::Uuid{{7}}, 8};
+    record.drives[1] = bdev::Uuid{{9}};
+    return record;
+}
+
 TEST(MapRecord, HasTheBytesOfItsFormat) {
     Slot slot{};
-    encode_map_record({kVolume, Epoch(5), ReplicaSet(5)}, slot);
+    encode_map_record(some_record(), slot);
     Slot golden{};
-    std::memcpy(golden.data(), "BSLTMAP1", 8);
+    std::memcpy(golden.data(), "BSLTMAP2", 8);
     const auto put = [&golden](size_t at, uint8_t value) { golden[at] = std::byte{value}; };
     put(8, 1), put(9, 2), put(10, 3);
     put(24, 5);
     put(32, 5);
-    std::copy_n(slot.begin() + 44, 4, golden.begin() + 44);  // The checksum.
+    put(36, 6);
+    put(44, 7);
+    put(60, 8);
+    put(84, 9);
+    std::copy_n(slot.begin() + kRecordBytes - 4, 4, golden.begin() + kRecordBytes - 4);
     EXPECT_EQ(slot, golden);
-    const MapRecord same{kVolume, Epoch(5), ReplicaSet(5)};
-    EXPECT_EQ(decode_map_record(slot).value(), same);
+    EXPECT_EQ(decode_map_record(slot).value(), some_record());
 }
 
 TEST(MapRecord, NoChangedBitGoesUnnoticed) {
     Slot good{};
     EXPECT_EQ(decode_map_record(good).error().code, Errc::kNotFound);
-    encode_map_record({kVolume, Epoch(9), ReplicaSet(7)}, good);
-    for (size_t bit = 0; bit < 48 * 8; ++bit) {
+    encode_map_record(some_record(), good);
+    for (size_t bit = 0; bit < kRecordBytes * 8; ++bit) {
         Slot bad = good;
         bad[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
         const Result<MapRecord> record = decode_map_record(bad);
@@ -267,6 +278,137 @@ TEST(StaticAuthority, RefusesFilesOfOthers) {
     EXPECT_EQ(of.open(kVolume, 9).error().code, Errc::kInvalidArgument);
     EXPECT_TRUE(of.open(kVolume, 5));
     of.ports = {&of.authority->add_port(*of.cores[0]), &of.authority->add_port(*of.cores[1])};
+    of.close();
+}
+
+/// Another process with the same file: an authority with one head, on cores of its own.
+struct OtherProcess final : ServingUser {
+    OtherProcess(AuthorityWorld& of, std::vector<bdev::Uuid> drives = {})
+        : world(of.world), control(of.world.add_reactor(of.node)), core(control) {
+        const StaticAuthorityOptions options{.volume = kVolume,
+                                             .lease_us = 100'000,
+                                             .path = "/map",
+                                             .is_standby = true,
+                                             .drives = std::move(drives),
+                                             .watch_ns = 0,
+                                             .user = this};
+        auto opening = StaticAuthority::open(control, world.file_system(of.node), options);
+        EXPECT_TRUE(world.run_until([&] { return opening.is_done(); }, kNsPerSecond));
+        authority = opening.result().value();
+        port = &authority->add_port(core);
+        port->start(user);
+    }
+    void serving_changed(bool is_so) override { serves.push_back(is_so); }
+    void close() {
+        port->stop();
+        auto closing = authority->close();
+        EXPECT_TRUE(world.run_until([&] { return closing.is_done(); }, kNsPerSecond));
+    }
+
+    sim::World& world;
+    Reactor& control;
+    Reactor& core;
+    std::unique_ptr<StaticAuthority> authority;
+    MapAuthority* port = nullptr;
+    User user;
+    std::deque<bool> serves;
+};
+
+TEST(StaticAuthority, AStandbyIsNoHeadUntilItTakesOverAndThenTheOtherOneIsRefusedAll) {
+    AuthorityWorld of;
+    of.ports[0]->ask_grant(Claim::kIfFree);
+    of.settle();
+    of.ports[0]->ask_open(Epoch(1));
+    of.settle();
+    OtherProcess other(of);
+    other.port->ask_grant(Claim::kIfFree);
+    of.settle();
+    EXPECT_EQ(other.user.grants, 0U);
+    EXPECT_TRUE(other.user.is_other);
+    EXPECT_TRUE(other.authority->is_standby());
+    other.port->ask_grant(Claim::kTakeOver);
+    EXPECT_TRUE(of.world.run_until([&] { return other.user.grants == 1; }, kNsPerSecond));
+    const uint64_t taken_ns = of.world.now_ns();
+    EXPECT_EQ(other.user.epoch, Epoch(2));
+    other.port->ask_open(Epoch(2));
+    // The old one does not know it yet; it finds out by whatever it asks.
+    EXPECT_FALSE(of.authority->is_standby());
+    of.ports[0]->ask_lease(Epoch(1));
+    of.ports[0]->ask_set(Epoch(1), ReplicaSet(3));
+    of.ports[0]->ask_grant(Claim::kIfFree);
+    EXPECT_TRUE(of.world.run_until([&] { return of.users[0].is_other; }, kNsPerSecond));
+    EXPECT_TRUE(of.world.run_until([&] { return !other.user.opens.empty(); }, kNsPerSecond));
+    EXPECT_GE(of.world.now_ns() - taken_ns, 100 * kNsPerMs) << "a lease of the old one may last";
+    EXPECT_EQ(of.users[0].leases, std::deque<bool>({false}));
+    EXPECT_EQ(of.users[0].sets, std::deque<bool>({false}));
+    EXPECT_EQ(of.users[0].grants, 1U) << "it does not take the volume back";
+    EXPECT_TRUE(of.authority->is_standby());
+    EXPECT_EQ(other.user.opens, std::deque<bool>({true}));
+    EXPECT_EQ(other.serves, std::deque<bool>({true}));
+    other.port->ask_set(Epoch(2), ReplicaSet(6));
+    of.settle();
+    EXPECT_EQ(other.user.sets, std::deque<bool>({true}));
+    // And back again, with what the other one decided.
+    of.ports[0]->ask_grant(Claim::kTakeOver);
+    of.settle();
+    EXPECT_EQ(of.users[0].epoch, Epoch(4));
+    EXPECT_EQ(of.users[0].set, ReplicaSet(6));
+    other.port->ask_open(Epoch(3));
+    of.settle();
+    EXPECT_EQ(other.user.opens, std::deque<bool>({true, false}));
+    EXPECT_EQ(other.serves, std::deque<bool>({true, false}));
+    other.close();
+    of.close();
+}
+
+TEST(StaticAuthority, TheOldHeadFindsOutThoughItAsksNothing) {
+    AuthorityWorld of;
+    OtherProcess first(of);
+    first.port->ask_grant(Claim::kTakeOver);
+    of.settle();
+    EXPECT_EQ(first.user.epoch, Epoch(1));
+    first.port->ask_open(Epoch(1));
+    of.settle();
+    OtherProcess second(of);
+    second.port->ask_grant(Claim::kTakeOver);
+    of.settle();
+    second.port->ask_open(Epoch(2));
+    of.settle();
+    EXPECT_FALSE(first.authority->is_standby()) << "without a watch";
+    first.port->ask_open(Epoch(1));
+    of.settle();
+    EXPECT_EQ(first.user.opens, std::deque<bool>({true, false}));
+    EXPECT_TRUE(first.authority->is_standby());
+    first.close();
+    second.close();
+    of.close();
+}
+
+TEST(StaticAuthority, GrantsNothingToWhoHasAReplicaElsewhere) {
+    AuthorityWorld of;
+    const std::array<bdev::Uuid, 4> drive{
+        bdev::Uuid{{1}}, bdev::Uuid{{2}}, bdev::Uuid{{3}}, bdev::Uuid{{4}}};
+    OtherProcess first(of, {drive[0], drive[1], drive[2]});
+    OtherProcess second(of, {drive[0], drive[1], drive[2]});
+    const auto set_drive = [&](OtherProcess& at, uint32_t index, bdev::Uuid to) {
+        auto setting = at.authority->set_drive(index, to);
+        EXPECT_TRUE(of.world.run_until([&] { return setting.is_done(); }, kNsPerSecond));
+        return setting.result();
+    };
+    first.port->ask_grant(Claim::kTakeOver);
+    of.settle();
+    EXPECT_TRUE(set_drive(first, 2, drive[3]));
+    second.port->ask_grant(Claim::kTakeOver);
+    of.settle();
+    EXPECT_EQ(second.user.grants, 0U);
+    EXPECT_TRUE(second.authority->is_standby());
+    EXPECT_EQ(set_drive(second, 1, drive[3]).error().code, Errc::kBusy) << "the head's to say";
+    EXPECT_TRUE(set_drive(second, 2, drive[3]));
+    second.port->ask_grant(Claim::kTakeOver);
+    of.settle();
+    EXPECT_EQ(second.user.grants, 1U);
+    first.close();
+    second.close();
     of.close();
 }
 
