@@ -49,7 +49,8 @@ class Cluster:
                      "filename": str(image), "name": "disk0", "block_size": 4096}},
                  {"method": "replication_start_server", "params": {
                      "address": address, "cluster": CLUSTER}}]
-        store = self.stores[number] = self._make(folder, program, f"store{number}", [], calls)
+        nothing = [Subsystem("nqn.2026-01.io.basalt:store", [])]
+        store = self.stores[number] = self._make(folder, program, f"store{number}", nothing, calls)
         store.start()
         drive = store.call("bdev_lvol_create_lvstore", {"bdev_name": "disk0", "lvs_name": "p"})
         add_drive = {"method": "replication_add_drive", "params": {"lvs_name": "p"}}
