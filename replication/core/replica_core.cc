@@ -276,6 +276,9 @@ void ReplicaCore::start_store(uint32_t index) {
                         .slot = index,
                         .message = message,
                         .blocks = blocks_to_write(message),
+                        .draws_line = message.kind == MessageKind::kWrite &&
+                                      message.write == WriteKind::kBarrier &&
+                                      state_.agreed == message.tenure,
                         .change = is_change ? &change_ : nullptr});
 }
 

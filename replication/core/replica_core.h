@@ -23,6 +23,9 @@ struct ReplicaAction {
     /// needed any more.
     Message message{};
     uint64_t blocks = 0;  ///< kStore: bit i: block i of the range is to be written.
+    /// kStore of a barrier: what is stored now is to stay readable as the snapshot of that number.
+    /// Not while the replica lacks blocks: a snapshot that is there has no holes.
+    bool draws_line = false;
     /// kStore of a control message: what to store. Lives until stored(). Null: the data, and what
     /// commit_write() makes of the state.
     const ControlChange* change = nullptr;

@@ -16,7 +16,7 @@ struct ReplicaMarks {
     Epoch joining;  ///< In which it is brought up to date; 0: it is not.
     OpNumber watermark;
     OpNumber generation;     ///< The newest that began here.
-    OpNumber history_after;  ///< Snapshots up to this line may have holes here.
+    OpNumber history_after;  ///< Snapshots of lines after this one are all here.
     bool is_blank = false;   ///< A new drive in place of a lost one.
 
     bool operator==(const ReplicaMarks&) const = default;

@@ -298,9 +298,11 @@ Task<void> PoolReplicaStore::change(StoreJob& job) {
 Task<Status> PoolReplicaStore::store_change(StoreJob& job) {
     const Message& message = *job.message;
     if (job.change == nullptr) {
-        const Status drawn = co_await volumes_.draw_line(parts_.volume, message.number);
-        if (!drawn) {
-            co_return drawn;
+        if (job.draws_line) {
+            const Status drawn = co_await volumes_.draw_line(parts_.volume, message.number);
+            if (!drawn) {
+                co_return drawn;
+            }
         }
         const Status written = co_await write_pages(live_->dirty, area_);
         if (!written) {

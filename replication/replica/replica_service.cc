@@ -150,6 +150,7 @@ void ReplicaService::start_store(const ReplicaAction& action) {
     Job& job = jobs_[action.slot];
     job.message = &core_.message(action.slot);
     job.blocks = action.blocks;
+    job.draws_line = action.draws_line;
     job.change = action.change;
     job.data = job.message->data != 0 ? data_[job.message->data - 1] : BlockRef();
     job.context = &job;

@@ -22,6 +22,7 @@ struct StoreJob {
     const Message* message = nullptr;  ///< Its spans are empty.
     /// store(): bit i: block i of the range is to be written. The others stay as they are.
     uint64_t blocks = 0;
+    bool draws_line = false;  ///< store(): of a barrier, see ReplicaAction.
     /// store(): of a control message, all of the state; else null: commit_write() says what is
     /// different.
     const ControlChange* change = nullptr;
@@ -56,9 +57,9 @@ class ReplicaStore {
 
     /// Stores the data and what the message makes of the state, both or neither; it is durable when
     /// it is done. What overlaps comes one after the other, and a control message or a barrier has
-    /// the store to itself but for loads (ReplicaCore sees to that). A barrier
-    /// (WriteKind::kBarrier) draws a line: what is stored now stays readable under the name of the
-    /// message's number, and one that is there already is left as it is.
+    /// the store to itself but for loads (ReplicaCore sees to that). A job that draws a line:
+    /// what is stored now stays readable under the name of the message's number, and one that is
+    /// there already is left as it is.
     ///
     /// kOk; kNoSpace, kMediaError, kDataCorrupt, kNoMemory: nothing of it was stored; kIo: nobody
     /// knows whether it was, and the store takes nothing more until it has been opened again.

@@ -69,6 +69,30 @@ TEST(ReplicaCore, AnswersAFenceWithWhatIsInItsWindow) {
     EXPECT_EQ(fenced[0].reply.agreed, Epoch(1));
 }
 
+TEST(ReplicaCore, DrawsALineOnlyWhereNothingIsMissing) {
+    ReplicaCore core(kSettings, member());
+    Message line = write(1, 1, {});
+    line.write = WriteKind::kBarrier;
+    const auto drawn = core.apply(line);
+    EXPECT_TRUE(only(drawn).draws_line);
+    EXPECT_EQ(answer(core.stored(slot_of(drawn), Errc::kOk)), Errc::kOk);
+    // It comes back to a head of epoch 2, and lacks blocks until it has joined.
+    const uint32_t joining = slot_of(core.apply(message(MessageKind::kJoin, 2)));
+    EXPECT_EQ(answer(core.stored(joining, Errc::kOk)), Errc::kOk);
+    line = write(2, 1, {});
+    line.write = WriteKind::kBarrier;
+    const auto missed = core.apply(line);
+    EXPECT_FALSE(only(missed).draws_line);
+    EXPECT_EQ(answer(core.stored(slot_of(missed), Errc::kOk)), Errc::kOk);
+    Message joined = message(MessageKind::kJoined, 2);
+    joined.generation = line.number;
+    const uint32_t whole = slot_of(core.apply(joined));
+    EXPECT_EQ(answer(core.stored(whole, Errc::kOk)), Errc::kOk);
+    EXPECT_EQ(core.state().history_after, line.number);
+    line.number.count = 2;
+    EXPECT_TRUE(only(core.apply(line)).draws_line);
+}
+
 TEST(ReplicaCore, LetsAnEarlierWriteLeaveNoTraceUnderALaterOne) {
     ReplicaCore core(kSettings, member());
     const uint32_t later = slot_of(core.apply(write(1, 2, {1, 2})));

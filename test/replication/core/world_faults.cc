@@ -102,8 +102,10 @@ void World::check_end() {
         const std::vector<uint64_t>* cut = nullptr;
         for (const Store& store : stores_) {
             const auto found = store.snapshots.find(line.number);
-            if (found == store.snapshots.end() ||
-                store.core->state().history_after >= line.number) {
+            if (found == store.snapshots.end()) {
+                if (line.number > store.core->state().history_after) {
+                    violate(fmt::format("snapshot {} is missing", text_of(line.number)));
+                }
                 continue;
             }
             if (cut != nullptr && *cut != found->second) {

@@ -31,7 +31,7 @@ void World::complete_something() {
 void World::commit(Store& store, const ReplicaAction& action) {
     const Message& message = action.message;
     const bool has_data = message.kind == MessageKind::kWrite || message.kind == MessageKind::kCopy;
-    if (message.write == WriteKind::kBarrier && message.kind == MessageKind::kWrite) {
+    if (action.draws_line) {
         store.snapshots[message.number] = store.disk;
         return;
     }

@@ -167,15 +167,15 @@ void MemoryReplica::finish(const ReplicaAction& action) {
         perform(core_->loaded(action.slot, status, digest));
         return;
     }
-    commit(message, action.blocks);
+    commit(message, action.blocks, action.draws_line);
     const auto actions = core_->stored(action.slot, Errc::kOk);
     disk_.state = core_->state();
     perform(actions);
 }
 
-void MemoryReplica::commit(const Message& message, uint64_t blocks) {
+void MemoryReplica::commit(const Message& message, uint64_t blocks, bool draws_line) {
     const bool is_write = message.kind == MessageKind::kWrite;
-    if (is_write && message.write == WriteKind::kBarrier) {
+    if (draws_line) {
         disk_.snapshots[message.number] = disk_.bytes;
     }
     if (!is_write && message.kind != MessageKind::kCopy) {
@@ -211,7 +211,7 @@ void MemoryReplica::die() {
         here_.stop_timer(step.timer);
         if (step.kind == Step::Kind::kDone && step.action.kind == ReplicaAction::Kind::kStore &&
             here_.random().chance(1, 2)) {
-            commit(step.action.message, step.action.blocks);
+            commit(step.action.message, step.action.blocks, step.action.draws_line);
             static_cast<void>(core_->stored(step.action.slot, Errc::kOk));
             disk_.state = core_->state();
         }

@@ -76,7 +76,7 @@ class MemoryReplica final : public ReplicaPort {
     void run(Step& step);
     void perform(ReplicaCore::Actions actions);
     void finish(const ReplicaAction& action);
-    void commit(const Message& message, uint64_t blocks);
+    void commit(const Message& message, uint64_t blocks, bool draws_line);
     [[nodiscard]] Errc load(const Message& message, BlockRef& data, uint64_t& digest);
 
     Reactor& here_;

@@ -100,7 +100,7 @@ class MemoryReplicaStore final : public ReplicaStore {
             }
             return Errc::kOk;
         }
-        if (message.kind == MessageKind::kWrite && message.write == WriteKind::kBarrier) {
+        if (job.draws_line) {
             disk_.snapshots.emplace(message.number, disk_.bytes);
         }
         for (uint32_t i = 0; i < message.range.count; ++i) {
