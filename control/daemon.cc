@@ -140,6 +140,7 @@ Daemon::Daemon(Config config,
       nvmf_qos_handlers_(context_),
       replication_handlers_(context_),
       bdev_replicated_handlers_(context_),
+      bdev_replicated_care_handlers_(context_),
       config_handlers_(context_, table_) {
     replicated_.watch(ana_follower_);
     app_handlers_.add_to(table_);
@@ -160,6 +161,7 @@ Daemon::Daemon(Config config,
     nvmf_qos_handlers_.add_to(table_);
     replication_handlers_.add_to(table_);
     bdev_replicated_handlers_.add_to(table_);
+    bdev_replicated_care_handlers_.add_to(table_);
     config_handlers_.add_to(table_);
     target_.set_balancing(true);
 }

@@ -17,6 +17,7 @@
 #include "control/handlers/bdev_lvol_handlers.h"
 #include "control/handlers/bdev_nvme_handlers.h"
 #include "control/handlers/bdev_qos_handlers.h"
+#include "control/handlers/bdev_replicated_care_handlers.h"
 #include "control/handlers/bdev_replicated_handlers.h"
 #include "control/handlers/bdev_store_care_handlers.h"
 #include "control/handlers/bdev_store_handlers.h"
@@ -151,6 +152,7 @@ class Daemon final : private Stopper {
     NvmfQosHandlers nvmf_qos_handlers_;
     ReplicationHandlers replication_handlers_;
     BdevReplicatedHandlers bdev_replicated_handlers_;
+    BdevReplicatedCareHandlers bdev_replicated_care_handlers_;
     ConfigHandlers config_handlers_;
 
     std::unique_ptr<rpc::JsonRpcServer> json_server_;

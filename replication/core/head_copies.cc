@@ -117,6 +117,11 @@ void HeadCore::on_copy_reply(uint32_t replica, const Reply& reply) {
 }
 
 void HeadCore::copied(const Copy& copy) {
+    if (copy.purpose == Copy::Purpose::kRepair) {
+        HeadAction& mended = act(HeadAction::Kind::kMended);
+        mended.replica = copy.target;
+        mended.range = copy.range;
+    }
     if (copy.purpose != Copy::Purpose::kJoin) {
         return;
     }

@@ -94,9 +94,11 @@ class HeadCore {
         State state = State::kFree;
         uint64_t tag = 0;
         BlockRange range{};
-        ReplicaSet asked{};  ///< Have not answered yet.
-        ReplicaSet tried{};  ///< Not to be asked again.
-        ReplicaSet bad{};    ///< Could not read it, or have something else.
+        ReplicaSet asked{};       ///< Have not answered yet.
+        ReplicaSet tried{};       ///< Not to be asked again.
+        ReplicaSet bad{};         ///< Could not read it, or have something else.
+        ReplicaSet unreadable{};  ///< Of these, those that could not.
+        bool is_mended = true;    ///< What is wrong is written anew.
         uint32_t wanted = 1;
         bool is_quiet = true;  ///< No write to the range has been under way since it began.
         uint32_t chosen = 0;

@@ -14,7 +14,7 @@ struct HeadEvent {
         kLinkUp,      ///< There is a new connection to `replica`.
         kLinkDown,    ///< There is none; what was sent and not answered may be lost.
         kWrite,       ///< Of a host: `tag`, `range`, `write`, `data`.
-        kRead,        ///< Of a host: `tag`, `range`.
+        kRead,        ///< Of a host, or of a scrub: `tag`, `range`, `compares_all`.
         kSnapshot,    ///< Draw a line through the writes: `tag`.
         kReply,       ///< `reply` of `replica`.
         kSetAnswer,   ///< To kAskSet: `is_granted`.
@@ -32,6 +32,9 @@ struct HeadEvent {
     BlockRange range{};
     WriteKind write = WriteKind::kData;
     uint64_t data = 0;
+    /// kRead: what every replica of the set has, whatever read_quorum is. What is wrong is written
+    /// anew only if it is one block.
+    bool compares_all = false;
     const Reply* reply = nullptr;  ///< Lives until apply() returns.
     bool is_short = false;         ///< kTick: hosts wait for memory that writes under way hold.
     bool is_granted = false;
@@ -50,6 +53,7 @@ struct HeadAction {
         kForgetWrite,  ///< A write's `data` is not needed any more.
         kForgetRead,   ///< What came with reply `data` is not needed any more.
         kResetLink,    ///< Close the connection to `replica` and make a new one.
+        kMended,       ///< What `replica` had of `range` and was wrong has been written anew.
         kSuperseded,   ///< Another head has begun, or this one can't go on: ask for a new epoch.
     };
     Kind kind = Kind::kSend;
@@ -61,6 +65,13 @@ struct HeadAction {
     Errc status = Errc::kOk;
     uint64_t data = 0;
     OpNumber number{};  ///< kAnswer to a snapshot: the generation that began.
+    BlockRange range{};
+    // kAnswer to a read: replicas that have something else than most, or, when no majority agrees
+    // (kDataCorrupt), all that have anything; those that can't read it; whether all of the set were
+    // heard, and no write was under way that makes them differ.
+    ReplicaSet different{};
+    ReplicaSet unreadable{};
+    bool is_compared = false;
     Epoch epoch{};
     ReplicaSet set{};
 };

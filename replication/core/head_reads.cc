@@ -23,8 +23,13 @@ void HeadCore::host_read(const HeadEvent& event) {
                 .place = static_cast<uint32_t>(active_reads_.size())};
     active_reads_.push_back(free_reads_.back());
     free_reads_.pop_back();
-    host_us_ = now_us_;
-    read.wanted = std::min(settings_.read_quorum, (live_ & set_).count());
+    read.wanted = (live_ & set_).count();
+    // Of more blocks than one the right ones may be here and there: nobody has all of them.
+    read.is_mended = !event.compares_all || event.range.count == 1;
+    if (!event.compares_all) {
+        host_us_ = now_us_;
+        read.wanted = std::min(settings_.read_quorum, read.wanted);
+    }
     for (uint32_t i = 0; i < ops_.size() && ops_.may_touch(event.range); ++i) {
         const Op& op = ops_[i];
         if (op.range.overlaps(event.range) && !op.acked.contains(live_)) {
@@ -99,8 +104,8 @@ void HeadCore::place(Read& read) {
         finish_read(read, Errc::kDataCorrupt);
         return;
     }
-    // Those that were to be compared may have left the set.
-    read.wanted = std::clamp((live_ & set_).count(), 1U, read.wanted);
+    // Those that were to be compared may have left the set, or have nothing to compare.
+    read.wanted = std::clamp(((live_ & set_) - read.bad).count(), 1U, read.wanted);
     // Nobody is left to ask now: those that were only slow or gone may be asked again later.
     for (uint32_t i = 0; i < settings_.replicas; ++i) {
         if (!read.answers[i].is_there && !read.bad.has(i)) {
@@ -131,6 +136,7 @@ void HeadCore::on_read_reply(uint32_t replica, const Reply& reply) {
         forget_read(reply.id);
         if (reply.status == Errc::kDataCorrupt || reply.status == Errc::kMediaError) {
             read->bad.add(replica);
+            read->unreadable.add(replica);
         }
         // A replica that is not in this epoch yet is asked again when it is.
         place(*read);
@@ -142,6 +148,9 @@ void HeadCore::on_read_reply(uint32_t replica, const Reply& reply) {
         one.is_there = true;
         one.digest = reply.digest;
         one.newest = reply.newest;
+        if (!read->bad.empty()) {
+            place(*read);  // It may be the last that there is to compare.
+        }
     }
     compare(*read);
 }
@@ -171,6 +180,9 @@ void HeadCore::compare(Read& read) {
     // While a write to the range is under way, copies differ and all of them are right.
     if (read.is_quiet && best_votes * 2 <= there) {
         if (choose(read) == settings_.replicas) {
+            for (uint32_t i = 0; i < settings_.replicas; ++i) {
+                read.bad = read.answers[i].is_there ? read.bad | ReplicaSet::of(i) : read.bad;
+            }
             finish_read(read, Errc::kDataCorrupt);
             return;
         }
@@ -203,7 +215,7 @@ void HeadCore::settle(Read& read) {
             return;
         }
     }
-    const ReplicaSet bad = read.bad & live_;
+    const ReplicaSet bad = read.is_mended ? read.bad & live_ : ReplicaSet();
     const BlockRange range = read.range;
     const uint32_t source = read.chosen;
     finish_read(read, Errc::kOk);
@@ -219,7 +231,15 @@ void HeadCore::finish_read(Read& read, Errc status) {
             forget_read(one.id);
         }
     }
+    ReplicaSet heard = read.bad;
+    for (uint32_t i = 0; i < settings_.replicas; ++i) {
+        heard = read.answers[i].is_there ? heard | ReplicaSet::of(i) : heard;
+    }
     answer(read.tag, status, chosen);
+    HeadAction& told = actions_.back();
+    told.different = read.bad - read.unreadable;
+    told.unreadable = read.unreadable;
+    told.is_compared = read.is_quiet && heard.contains(live_ & set_);
     held_reads_ -= uint32_t{read.state == Read::State::kHeld};
     read.state = Read::State::kFree;
     const uint32_t last = active_reads_.back();

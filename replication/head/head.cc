@@ -51,8 +51,9 @@ Head::Head(Reactor& here,
     for (uint32_t i = writes_max; i > 0; --i) {
         written_free_.push_back(i - 1);
     }
-    // Each answer to a read, each copy, and on each link what is just coming in has its place.
-    const uint32_t others = settings.resync_copies + 2 * kReplicasMax + settings.replicas;
+    // Each answer to a read, each copy, on each link what is just coming in, and each answer to a
+    // scrub has its place.
+    const uint32_t others = settings.resync_copies + 2 * kReplicasMax + 2 * settings.replicas;
     const uint32_t answers = settings.read_quorum == 1 ? 1 : settings.replicas;
     const BlockBuffers::Counts counts = memory.options().reads;
     BASALT_ASSERT(counts.small >= others + answers && counts.large >= others + answers);
@@ -172,6 +173,10 @@ void Head::perform(const HeadAction& action) {
             return;
         }
         case HeadAction::Kind::kForgetRead: read_.take(action.data).reset(); return;
+        case HeadAction::Kind::kMended:
+            ++statistics_.repairs;
+            findings_.mended(action.replica, action.range);
+            return;
         case HeadAction::Kind::kResetLink: links_[action.replica]->reset(); return;
         case HeadAction::Kind::kSuperseded: ask_grant(Claim::kIfFree); return;
     }
@@ -198,8 +203,6 @@ void Head::send(const HeadAction& action) {
         BASALT_ASSERT(data.is_valid());
         if (!core_.joining().empty()) {
             count_copied(message.range.count);
-        } else if (message.number.is_none()) {
-            ++statistics_.repairs;
         }
     }
     links_[action.replica]->send(message, std::move(data));

@@ -7,6 +7,7 @@
 
 #include "reactor/reactor.h"
 #include "replication/core/head_core.h"
+#include "replication/head/findings.h"
 #include "replication/head/head_memory.h"
 #include "replication/head/head_request.h"
 #include "replication/head/head_statistics.h"
@@ -71,6 +72,14 @@ class Head final : private LinkUser, private MapUser {
     [[nodiscard]] Reactor& reactor() { return here_; }
     [[nodiscard]] const Settings& settings() const { return settings_; }
     [[nodiscard]] HeadStatistics statistics() const;
+    /// What was found wrong at replicas since the head was made.
+    [[nodiscard]] const Findings& findings() const { return findings_; }
+    /// Adds what is wrong with `range`; `is_decided`: most replicas, or one that can be read, say
+    /// what is right.
+    void note_findings(BlockRange range,
+                       const Compared& compared,
+                       bool is_decided,
+                       bool is_of_scrub);
     /// Nothing is to be done unless somebody asks for something: no timer runs.
     [[nodiscard]] bool is_at_rest() const { return !timer_.is_running(); }
 
@@ -146,6 +155,8 @@ class Head final : private LinkUser, private MapUser {
     void answered(const HeadAction& action);
     void finish_part(Part& part, Status outcome);
     void end_if_done(HeadRequest& request);
+    void complete(HeadRequest& request);
+    void note_compared(const Part& part, const HeadAction& action);
     void fail_waiting();
     [[nodiscard]] static Status deliver(const Part& part, const BlockRef& data);
     [[nodiscard]] Part& part_of(uint64_t tag) { return *parts_[tag]; }
@@ -196,6 +207,8 @@ class Head final : private LinkUser, private MapUser {
     uint64_t resync_began_us_ = 0;
     std::array<Sample, kReplicasMax> samples_{};
     HeadStatistics statistics_;
+    Findings findings_;
+    bool is_scrubbing_ = false;
 };
 
 }  // namespace basalt::replication

@@ -18,7 +18,18 @@ enum class HeadOp : uint8_t {
     kWriteZeroes,
     kUnmap,
     kCompare,
+    /// Reads it at all replicas and compares: `compared`. One at a time, of one range at most
+    /// (kRangeBlocksMax blocks, which cross no kRangeBoundaryBlocks); brings no data. What is wrong
+    /// with one block is written anew, with more of them nothing is.
+    kScrub,
     kSnapshot,  ///< Draws a line through the writes; the snapshot's name is `generation`.
+};
+
+/// What a comparison of replicas came to. A value.
+struct Compared {
+    ReplicaSet different;      ///< They have something else than most; if none do, all that differ.
+    ReplicaSet unreadable;     ///< They can't read it, or its checksum is wrong.
+    bool is_complete = false;  ///< All of the set were heard, and no write was in the way.
 };
 
 /// What a host wants of a volume. Pooled by whoever makes it.
@@ -49,6 +60,7 @@ class HeadRequest {
     /// write is not known; kDataCorrupt, kMediaError: no copy can be read.
     Status status;
     OpNumber generation;  ///< Of kSnapshot.
+    Compared compared;    ///< Of kScrub.
 
   private:
     friend class Head;

@@ -11,6 +11,11 @@ namespace basalt::replication {
 namespace {
 
 bool is_read(HeadOp op) {
+    return op == HeadOp::kRead || op == HeadOp::kCompare || op == HeadOp::kScrub;
+}
+
+/// Whether it takes one of the permits. A scrub has memory of its own, for all replicas.
+bool needs_permit(HeadOp op) {
     return op == HeadOp::kRead || op == HeadOp::kCompare;
 }
 
@@ -21,6 +26,7 @@ WriteKind kind_of(HeadOp op) {
         case HeadOp::kSnapshot: return WriteKind::kBarrier;
         case HeadOp::kRead:
         case HeadOp::kWrite:
+        case HeadOp::kScrub:
         case HeadOp::kCompare: break;
     }
     return WriteKind::kData;
@@ -57,6 +63,11 @@ class BlockCursor {
 void Head::submit(HeadRequest& request) {
     BASALT_ASSERT(is_started_);
     BASALT_ASSERT(request.count > 0 || request.op == HeadOp::kSnapshot);
+    if (request.op == HeadOp::kScrub) {
+        BASALT_ASSERT(request.count <= kRangeBlocksMax);
+        BASALT_ASSERT(request.first + request.count <= boundary_after(request.first));
+        BASALT_ASSERT(!std::exchange(is_scrubbing_, true));
+    }
     request.status = kOk;
     request.cut_ = 0;
     request.parts_ = 0;
@@ -95,7 +106,7 @@ void Head::go_on() {
     is_going_on_ = true;
     while (true) {
         if (HeadRequest* request = done_.pop_front()) {
-            request->complete(*request, request->context);
+            complete(*request);
         } else if (!give_one() && !cut_one()) {
             break;
         }
@@ -135,7 +146,7 @@ size_t Head::size_class_of(const Part& part) {
 }
 
 void Head::find_room(Part& part) {
-    if (is_read(part.request->op)) {
+    if (needs_permit(part.request->op)) {
         const size_t size_class = size_class_of(part);
         if (permits_[size_class] == 0) {
             part.state = Part::State::kPermit;
@@ -205,6 +216,7 @@ bool Head::give_one() {
         event.kind = HeadEvent::Kind::kSnapshot;
     } else if (is_read(op)) {
         event.kind = HeadEvent::Kind::kRead;
+        event.compares_all = op == HeadOp::kScrub;
         ask_lease_if_needed();
     } else {
         event.kind = HeadEvent::Kind::kWrite;
@@ -230,17 +242,45 @@ void Head::answered(const HeadAction& action) {
         finish_part(part, outcome);
         return;
     }
+    note_compared(part, action);
     if (outcome) {
         const BlockRef data = read_.take(action.data);
         BASALT_ASSERT(data.is_valid());  // link_replied() lets no answer without data through.
         if (data.blocks() == part.range.count) {
-            ++statistics_.reads;
-            outcome = deliver(part, data);
+            statistics_.reads += uint64_t{request.op != HeadOp::kScrub};
+            outcome = request.op == HeadOp::kScrub ? kOk : deliver(part, data);
         } else {
             outcome = Errc::kDataCorrupt;
         }
     }
     finish_part(part, outcome);
+}
+
+/// What a read shows to be wrong is told; a scrub goes on to look which blocks it is.
+void Head::note_compared(const Part& part, const HeadAction& action) {
+    const Compared compared{action.different, action.unreadable, action.is_compared};
+    if (part.request->op == HeadOp::kScrub) {
+        part.request->compared = compared;
+    } else {
+        note_findings(part.range, compared, action.status == Errc::kOk, false);
+    }
+}
+
+void Head::note_findings(BlockRange range,
+                         const Compared& compared,
+                         bool is_decided,
+                         bool is_of_scrub) {
+    for (uint32_t i = 0; i < settings_.replicas; ++i) {
+        Finding finding{.replica = i, .range = range, .is_of_scrub = is_of_scrub};
+        if (compared.unreadable.has(i)) {
+            finding.kind = Finding::Kind::kUnreadable;
+        } else if (compared.different.has(i)) {
+            finding.kind = is_decided ? Finding::Kind::kDifferent : Finding::Kind::kUndecided;
+        } else {
+            continue;
+        }
+        findings_.add(finding);
+    }
 }
 
 /// To the host's memory, or compares with what is there.
@@ -261,7 +301,7 @@ Status Head::deliver(const Part& part, const BlockRef& data) {
 /// `part` is in no line any more.
 void Head::finish_part(Part& part, Status outcome) {
     HeadRequest& request = *std::exchange(part.request, nullptr);
-    const bool had_permit = is_read(request.op) && part.state != Part::State::kPermit;
+    const bool had_permit = needs_permit(request.op) && part.state != Part::State::kPermit;
     part.state = Part::State::kFree;
     if (part.data_name != 0) {
         const auto index = static_cast<uint32_t>(std::exchange(part.data_name, 0) - 1);
@@ -297,6 +337,11 @@ void Head::end_if_done(HeadRequest& request) {
     if (request.parts_ == 0) {
         done_.push_back(request);
     }
+}
+
+void Head::complete(HeadRequest& request) {
+    is_scrubbing_ = is_scrubbing_ && request.op != HeadOp::kScrub;
+    request.complete(request, request.context);
 }
 
 /// Another head has the volume: what the core does not have yet is not waited for.

@@ -15,6 +15,11 @@ inline constexpr uint32_t kPartsMax = 1024;
 /// others. Four keep three replicas busy.
 inline constexpr uint32_t kPartsOfOneMax = 4;
 
+/// How often a scrub looks at a block that is not the same at all replicas, or is being written,
+/// and how long it waits in between: for a repair, or for the write.
+inline constexpr uint32_t kScrubAttempts = 8;
+inline constexpr uint64_t kScrubPauseUs = 5'000;
+
 /// How often the core is told the time while it waits for something.
 inline constexpr uint64_t kTickMinUs = 1'000;
 inline constexpr uint64_t kTickMaxUs = 50'000;

@@ -54,6 +54,8 @@ struct ReplicatedVolume::Order {
     ReplicaDirectory* local = nullptr;
     Status status{};
     HeadStatistics statistics{};
+    uint64_t bytes_per_second = 0;
+    ReplicaScrubReport scrub{};
 };
 
 ReplicatedVolume::ReplicatedVolume(ReplicatedHome home, ReplicatedVolumeOptions options)
@@ -165,6 +167,7 @@ Task<void> ReplicatedVolume::start_there(Reactor& there, Order& order) {
     MapAuthority& port = self.authority_->add_port(there);
     self.head_ = std::make_unique<Head>(
         there, self.options_.settings, *self.memory_, port, std::move(links));
+    self.scrubber_ = std::make_unique<Scrubber>(*self.head_);
     for (const auto& connection : self.connections_) {
         if (connection != nullptr) {
             connection->start();
@@ -197,8 +200,12 @@ Task<void> ReplicatedVolume::close() {
 }
 
 Task<void> ReplicatedVolume::stop_there(Reactor&, Order& order) {
-    order.volume.head_->stop();
-    co_return;
+    ReplicatedVolume& self = order.volume;
+    if (self.scrubber_->state().is_running) {
+        self.head_->give_up();  // A scrub may wait for replicas, for ever.
+    }
+    co_await self.scrubber_->stop();
+    self.head_->stop();
 }
 
 bool ReplicatedVolume::has_all_memory() const {
@@ -213,6 +220,7 @@ bool ReplicatedVolume::has_all_memory() const {
 /// Replicas of this process may have data of the head in hand still, and so may the network.
 Task<void> ReplicatedVolume::end_there(Reactor& there, Order& order) {
     ReplicatedVolume& self = order.volume;
+    self.scrubber_.reset();
     self.head_.reset();
     for (auto& connection : self.connections_) {
         if (connection != nullptr) {
@@ -269,6 +277,38 @@ Task<HeadStatistics> ReplicatedVolume::statistics() {
 
 Task<void> ReplicatedVolume::look_there(Reactor&, Order& order) {
     order.statistics = order.volume.head_->statistics();
+    co_return;
+}
+
+Task<Status> ReplicatedVolume::start_scrub(uint64_t bytes_per_second) {
+    Order order{.volume = *this, .bytes_per_second = bytes_per_second};
+    co_await visit_core(order, start_scrub_there);
+    co_return order.status;
+}
+
+Task<void> ReplicatedVolume::start_scrub_there(Reactor&, Order& order) {
+    order.status = order.volume.scrubber_->start(order.bytes_per_second);
+    co_return;
+}
+
+Task<void> ReplicatedVolume::stop_scrub() {
+    Order order{.volume = *this};
+    co_await visit_core(order, stop_scrub_there);
+}
+
+Task<void> ReplicatedVolume::stop_scrub_there(Reactor&, Order& order) {
+    order.volume.scrubber_->cancel();
+    co_return;
+}
+
+Task<ReplicaScrubReport> ReplicatedVolume::scrub_report() {
+    Order order{.volume = *this};
+    co_await visit_core(order, report_scrub_there);
+    co_return std::move(order.scrub);
+}
+
+Task<void> ReplicatedVolume::report_scrub_there(Reactor&, Order& order) {
+    order.scrub = {order.volume.scrubber_->state(), order.volume.head_->findings()};
     co_return;
 }
 

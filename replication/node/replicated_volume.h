@@ -8,6 +8,7 @@
 #include "reactor/io/storage.h"
 #include "reactor/task.h"
 #include "replication/head/head.h"
+#include "replication/head/scrubber.h"
 #include "replication/head/static_authority.h"
 #include "replication/link/store_connection.h"
 #include "replication/node/replica_host.h"
@@ -42,6 +43,12 @@ class HeadWatcher {
 
   protected:
     ~HeadWatcher() = default;
+};
+
+/// What comparing a volume's replicas has come to. A value.
+struct ReplicaScrubReport {
+    ScrubState scrub{};
+    Findings findings{};
 };
 
 /// Where the heads of a process live. All of it outlives them.
@@ -90,6 +97,11 @@ class ReplicatedVolume final : private ServingUser {
     /// elsewhere; those of StaticAuthority::set_drive().
     [[nodiscard]] Task<Status> replace(uint32_t index, ReplicaPlace place);
 
+    /// As Scrubber's start() and cancel().
+    [[nodiscard]] Task<Status> start_scrub(uint64_t bytes_per_second);
+    [[nodiscard]] Task<void> stop_scrub();
+    [[nodiscard]] Task<ReplicaScrubReport> scrub_report();
+
     [[nodiscard]] const ReplicatedVolumeOptions& options() const { return options_; }
     /// Whether the replica is reached without a socket.
     [[nodiscard]] bool is_local(uint32_t index) const { return local_[index] != nullptr; }
@@ -115,6 +127,9 @@ class ReplicatedVolume final : private ServingUser {
     static Task<void> end_there(Reactor& there, Order& order);
     static Task<void> look_there(Reactor& there, Order& order);
     static Task<void> replace_there(Reactor& there, Order& order);
+    static Task<void> start_scrub_there(Reactor& there, Order& order);
+    static Task<void> stop_scrub_there(Reactor& there, Order& order);
+    static Task<void> report_scrub_there(Reactor& there, Order& order);
     [[nodiscard]] std::unique_ptr<ReplicaLink> make_link(Reactor& there,
                                                          const ReplicaPlace& place,
                                                          ReplicaDirectory* local,
@@ -130,6 +145,7 @@ class ReplicatedVolume final : private ServingUser {
     // On the head's core.
     std::vector<std::unique_ptr<StoreConnection>> connections_;  // Null: none is needed.
     std::unique_ptr<Head> head_;
+    std::unique_ptr<Scrubber> scrubber_;
 };
 
 }  // namespace basalt::replication

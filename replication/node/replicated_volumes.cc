@@ -40,11 +40,15 @@ Task<void> ReplicatedVolumes::close(std::unique_ptr<ReplicatedVolume> volume) {
     co_await volume->close();
 }
 
-const ReplicatedVolume* ReplicatedVolumes::find(std::string_view name) const {
+ReplicatedVolume* ReplicatedVolumes::find_own(std::string_view name) const {
     const auto found = std::find_if(volumes_.begin(), volumes_.end(), [name](const auto& one) {
         return one->options().name == name;
     });
     return found == volumes_.end() ? nullptr : found->get();
+}
+
+const ReplicatedVolume* ReplicatedVolumes::find(std::string_view name) const {
+    return find_own(name);
 }
 
 Task<Status> ReplicatedVolumes::remove(std::string name) {
@@ -122,6 +126,39 @@ Task<std::vector<ReplicatedVolumeReport>> ReplicatedVolumes::report(std::string 
         reports.push_back(std::move(report));
     }
     co_return std::move(reports);
+}
+
+Task<Status> ReplicatedVolumes::start_scrub(std::string name, uint64_t bytes_per_second) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    ReplicatedVolume* volume = find_own(name);
+    if (volume == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    const Status started = co_await volume->start_scrub(bytes_per_second);
+    co_return started;
+}
+
+Task<Status> ReplicatedVolumes::stop_scrub(std::string name) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    ReplicatedVolume* volume = find_own(name);
+    if (volume == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    co_await volume->stop_scrub();
+    co_return kOk;
+}
+
+Task<Result<ReplicaScrubReport>> ReplicatedVolumes::scrub_report(std::string name) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    ReplicatedVolume* volume = find_own(name);
+    if (volume == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    ReplicaScrubReport report = co_await volume->scrub_report();
+    co_return Result<ReplicaScrubReport>(std::move(report));
 }
 
 Task<void> ReplicatedVolumes::give_up() {

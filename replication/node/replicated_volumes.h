@@ -51,6 +51,12 @@ class ReplicatedVolumes {
     /// All, or the one with that name; none if there is none.
     [[nodiscard]] Task<std::vector<ReplicatedVolumeReport>> report(std::string name);
 
+    /// Begins or ends a scrub of that volume. Errors: kNotFound; those of Scrubber::start().
+    [[nodiscard]] Task<Status> start_scrub(std::string name, uint64_t bytes_per_second);
+    [[nodiscard]] Task<Status> stop_scrub(std::string name);
+    /// Errors: kNotFound.
+    [[nodiscard]] Task<Result<ReplicaScrubReport>> scrub_report(std::string name);
+
     /// Before the end of the process: hosts that wait for replicas have waited long enough.
     [[nodiscard]] Task<void> give_up();
     /// At the end of the process, when nobody uses a device any more.
@@ -64,6 +70,8 @@ class ReplicatedVolumes {
     }
 
   private:
+    /// As find(), to be changed, while it is this task's turn.
+    [[nodiscard]] ReplicatedVolume* find_own(std::string_view name) const;
     [[nodiscard]] Task<void> close(std::unique_ptr<ReplicatedVolume> volume);
 
     ReplicatedHome home_;

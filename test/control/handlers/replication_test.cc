@@ -212,6 +212,40 @@ TEST_F(HeadCalls, AVolumeIsADeviceUntilItIsDeleted) {
     EXPECT_EQ(result("replication_stop_server"), true);
 }
 
+TEST_F(HeadCalls, AScrubComparesReplicasAndTellsWhatItFound) {
+    make_replica();
+    EXPECT_EQ(result("bdev_replicated_create", volume()), "vol1");
+    const Json name{{"name", "vol1"}};
+    EXPECT_EQ(result("bdev_replicated_get_scrub", name)["state"], "none");
+    // It waits until the volume is open.
+    EXPECT_EQ(result("bdev_replicated_scrub", {{"name", "vol1"}, {"mbytes_per_sec", 0}}), true);
+    Json now;
+    for (int i = 0; i < 3000 && now["state"] != "done"; ++i) {
+        now = result("bdev_replicated_get_scrub", name);
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(now["state"], "done") << now;
+    EXPECT_EQ(now["blocks_done"], 100 * 256);
+    EXPECT_EQ(now["blocks_found"], 0);
+    EXPECT_EQ(now["findings"], Json::array());
+    // One at a time; a slow one is told to stop, and the device can go though one is running.
+    const Json slow{{"name", "vol1"}, {"mbytes_per_sec", 1}};
+    EXPECT_EQ(result("bdev_replicated_scrub", slow), true);
+    EXPECT_EQ(code("bdev_replicated_scrub", slow), -16);
+    EXPECT_EQ(result("bdev_replicated_stop_scrub", name), true);
+    for (int i = 0; i < 3000 && now["state"] != "stopped"; ++i) {
+        now = result("bdev_replicated_get_scrub", name);
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(now["state"], "stopped") << now;
+    EXPECT_EQ(result("bdev_replicated_scrub", slow), true);
+    EXPECT_EQ(result("bdev_replicated_delete", name), true);
+    for (const char* method :
+         {"bdev_replicated_scrub", "bdev_replicated_stop_scrub", "bdev_replicated_get_scrub"}) {
+        EXPECT_EQ(code(method, name), -19) << method;
+    }
+}
+
 TEST_F(HeadCalls, WhatIsOnAVolumeIsThereAfterARestartInAHigherEpoch) {
     make_replica();
     Json with_times = volume();

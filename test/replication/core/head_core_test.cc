@@ -80,6 +80,17 @@ class HeadCoreTest : public ::testing::Test {
         return found;
     }
 
+    /// The one of that kind that the last event led to.
+    HeadAction only(HeadAction::Kind kind) const {
+        EXPECT_EQ(count(kind), 1U);
+        for (const HeadAction& action : last_) {
+            if (action.kind == kind) {
+                return action;
+            }
+        }
+        return {};
+    }
+
     void write(uint64_t tag, BlockRange range) {
         give({.kind = HeadEvent::Kind::kWrite, .tag = tag, .range = range});
     }
@@ -131,6 +142,74 @@ TEST_F(HeadCoreTest, ReadsOnlyWhereEveryAcknowledgedWriteIs) {
     for (const HeadAction& read : take(MessageKind::kRead)) {
         EXPECT_NE(read.replica, 0U);
     }
+}
+
+TEST_F(HeadCoreTest, ComparesWhatAllReplicasHave) {
+    give({.kind = HeadEvent::Kind::kRead, .tag = 1, .range = {4, 1}, .compares_all = true});
+    const auto reads = take(MessageKind::kRead);
+    ASSERT_EQ(reads.size(), 3U);
+    answer(reads[0], Errc::kOk, 5);
+    answer(reads[1], Errc::kOk, 6);
+    EXPECT_EQ(count(HeadAction::Kind::kAnswer), 0U);
+    answer(reads[2], Errc::kOk, 5);
+    const HeadAction told = only(HeadAction::Kind::kAnswer);
+    EXPECT_EQ(told.status, Errc::kOk);
+    EXPECT_TRUE(told.is_compared);
+    EXPECT_EQ(told.different, ReplicaSet::of(reads[1].replica));
+    EXPECT_TRUE(told.unreadable.empty());
+    const auto copy_read = take(MessageKind::kCopyRead);
+    ASSERT_EQ(copy_read.size(), 1U);
+    answer(copy_read[0]);
+    const auto copy = take(MessageKind::kCopy);
+    ASSERT_EQ(copy.size(), 1U);
+    EXPECT_EQ(copy[0].replica, reads[1].replica);
+    answer(copy[0]);
+    EXPECT_EQ(only(HeadAction::Kind::kMended).range, (BlockRange{4, 1}));
+}
+
+TEST_F(HeadCoreTest, MendsNoMoreThanOneBlockThatItCompares) {
+    give({.kind = HeadEvent::Kind::kRead, .tag = 1, .range = {4, 2}, .compares_all = true});
+    const auto reads = take(MessageKind::kRead);
+    ASSERT_EQ(reads.size(), 3U);
+    // One that is wrong in the other block would be the only one to be asked.
+    answer(reads[0], Errc::kDataCorrupt);
+    answer(reads[1], Errc::kDataCorrupt);
+    answer(reads[2]);
+    const HeadAction told = only(HeadAction::Kind::kAnswer);
+    EXPECT_EQ(told.unreadable, ReplicaSet::all(3) - ReplicaSet::of(reads[2].replica));
+    EXPECT_TRUE(take(MessageKind::kCopyRead).empty());
+}
+
+TEST_F(HeadCoreTest, SaysThatNoMajorityAgrees) {
+    give({.kind = HeadEvent::Kind::kRead, .tag = 1, .range = {4, 1}, .compares_all = true});
+    const auto reads = take(MessageKind::kRead);
+    ASSERT_EQ(reads.size(), 3U);
+    answer(reads[0], Errc::kOk, 5);
+    answer(reads[1], Errc::kOk, 6);
+    answer(reads[2], Errc::kDataCorrupt);
+    const HeadAction told = only(HeadAction::Kind::kAnswer);
+    EXPECT_EQ(told.status, Errc::kDataCorrupt);
+    EXPECT_TRUE(told.is_compared);
+    EXPECT_EQ(told.unreadable, ReplicaSet::of(reads[2].replica));
+    EXPECT_EQ(told.different, ReplicaSet::all(3) - told.unreadable);
+    EXPECT_TRUE(take(MessageKind::kCopyRead).empty());
+}
+
+TEST_F(HeadCoreTest, DoesNotCompareWhatIsBeingWritten) {
+    write(7, {4, 1});
+    const auto writes = take(MessageKind::kWrite);
+    give({.kind = HeadEvent::Kind::kRead, .tag = 1, .range = {4, 1}, .compares_all = true});
+    for (const HeadAction& one : writes) {
+        answer(one);
+    }
+    uint64_t digest = 0;
+    for (const HeadAction& one : take(MessageKind::kRead)) {
+        answer(one, Errc::kOk, ++digest);
+    }
+    const HeadAction told = only(HeadAction::Kind::kAnswer);
+    EXPECT_EQ(told.status, Errc::kOk);
+    EXPECT_FALSE(told.is_compared);
+    EXPECT_TRUE(take(MessageKind::kCopyRead).empty());
 }
 
 TEST_F(HeadCoreTest, AsksAnotherReplicaAndRewritesTheCopyThatIsBad) {

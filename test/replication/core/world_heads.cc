@@ -77,7 +77,8 @@ void World::perform(uint32_t index, const HeadAction& action) {
         case HeadAction::Kind::kAskOpen:
             requests_.push_back({index, head.incarnation, true, action.epoch, action.set});
             return;
-        case HeadAction::Kind::kForgetWrite: return;
+        case HeadAction::Kind::kForgetWrite:
+        case HeadAction::Kind::kMended: return;
         case HeadAction::Kind::kForgetRead: head.data.erase(action.data); return;
         case HeadAction::Kind::kResetLink:
             // The core has forgotten the link already, and does not mind to hear of it.

@@ -12,6 +12,8 @@ namespace {
 constexpr uint64_t kSilenceNs = 60 * kNsPerMs;
 constexpr uint64_t kLeaseUs = 80'000;
 constexpr uint32_t kHosts = 10;
+/// Blocks that rot before the last scrub: not all of them are in use any more.
+constexpr uint32_t kRotInTheEnd = 20;
 /// Nobody waits longer once the faults have ended.
 constexpr uint64_t kLongestNs = 60 * kNsPerSecond;
 
@@ -50,6 +52,7 @@ void ClusterRunResult::add(const ClusterRunResult& other) {
     lines += other.lines;
     rotten += other.rotten;
     repairs += other.repairs;
+    found += other.found;
 }
 
 Settings ClusterRun::settings_of(const ClusterRunOptions& options) {
@@ -71,6 +74,7 @@ ClusterRun::ClusterRun(const ClusterRunOptions& options)
     : options_(options),
       settings_(settings_of(options)),
       random_(options.seed * 77 + 5),
+      scrub_random_(options.seed * 99 + 7),
       world_(options.seed, background(options.seed)),
       authority_(world_, options.replicas, kLeaseUs, 300 * kNsPerUs),
       hosts_(kHosts),
@@ -150,8 +154,20 @@ void ClusterRun::live() {
         if (random_.chance(options_.faults_in_thousand, 1000)) {
             fault();
         }
+        // By chance of its own, so that a seed does the same with and without.
+        if (options_.scrubs && scrub_random_.chance(1, 40)) {
+            scrub();
+        }
         go_on();
         world_.run_for(random_.below(4 * kNsPerMs));
+    }
+}
+
+/// Beside all that goes on; ends with its head, or when another one has the volume.
+void ClusterRun::scrub() {
+    const uint32_t head = open_head();
+    if (head < heads_.size() && !heads_[head]->scrubber().state().is_running) {
+        BASALT_ASSERT(heads_[head]->scrubber().start(1'000'000 + scrub_random_.below(20'000'000)));
     }
 }
 
@@ -489,6 +505,9 @@ void ClusterRun::finish() {
         read_all();
     }
     if (result_.problem.empty()) {
+        scrub_all();
+    }
+    if (result_.problem.empty()) {
         fail(history_.check_all());
     }
     if (result_.problem.empty() && random_.chance(1, 2)) {
@@ -535,6 +554,36 @@ void ClusterRun::read_all() {
     }
 }
 
+/// Whatever rotted is whole again after it.
+void ClusterRun::scrub_all() {
+    // One may be under way.
+    if (!wait(&ClusterRun::is_scrubbed, kLongestNs, "a scrub never ends")) {
+        return;
+    }
+    for (uint32_t i = 0; has_rot_ && i < kRotInTheEnd; ++i) {
+        rot();
+    }
+    const uint32_t head = open_head();
+    BASALT_ASSERT(heads_[head]->scrubber().start(0));
+    if (wait(&ClusterRun::is_scrubbed, kLongestNs, "the last scrub never ends") &&
+        wait(&ClusterRun::has_settled, kLongestNs, "what was found is not mended")) {
+        const ScrubState& state = heads_[head]->scrubber().state();
+        if (!state.is_finished || state.blocks_skipped > 0) {
+            fail(fmt::format("the last scrub: {} blocks done, {} skipped",
+                             state.blocks_done,
+                             state.blocks_skipped));
+        }
+        if (heads_[head]->head().findings().undecided() > 0) {
+            fail("replicas differ, and nobody can tell which is right");
+        }
+    }
+}
+
+bool ClusterRun::is_scrubbed() {
+    const uint32_t head = open_head();
+    return head < heads_.size() && !heads_[head]->scrubber().state().is_running;
+}
+
 void ClusterRun::look_at_stores() {
     for (const auto& store : stores_) {
         const std::optional<std::vector<uint64_t>> contents = store->contents();
@@ -542,11 +591,7 @@ void ClusterRun::look_at_stores() {
             fail(fmt::format("store {} can't be read", store->node.raw()));
             return;
         }
-        const bool is_rotten = has_rot_ && store == stores_[rotten_store_];
         for (uint64_t block = 0; block < kBlocks; ++block) {
-            if (is_rotten && (*contents)[block] == StoreMachine::kUnreadable) {
-                continue;  // Nobody read it there.
-            }
             if ((*contents)[block] != final_[block]) {
                 fail(fmt::format("store {}: block {} has {}, a host read {}",
                                  store->node.raw(),
@@ -603,6 +648,7 @@ void ClusterRun::add_statistics(uint32_t head) {
         result_.drops += now.drops;
         result_.returns += now.returns;
         result_.repairs += now.repairs;
+        result_.found += heads_[head]->head().findings().unreadable();
     }
 }
 

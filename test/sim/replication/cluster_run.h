@@ -41,6 +41,7 @@ struct ClusterRunOptions {
     uint32_t steps = 250;
     uint32_t faults_in_thousand = 100;  ///< Steps.
     std::vector<Fault> faults{};        ///< Empty: about half of all kinds, by the seed.
+    bool scrubs = true;                 ///< Beside the hosts; they mend what some mistakes do.
     Mistakes mistakes{};
     StoreMistakes store_mistakes{};
 };
@@ -59,6 +60,7 @@ struct ClusterRunResult {
     uint64_t lines = 0;    ///< Snapshots that were compared, of each store.
     uint64_t rotten = 0;   ///< Blocks in which a bit turned.
     uint64_t repairs = 0;  ///< Of heads that lived to the end.
+    uint64_t found = 0;    ///< Blocks that could not be read, likewise.
 
     void add(const ClusterRunResult& other);
 };
@@ -98,6 +100,7 @@ class ClusterRun {
     [[nodiscard]] static Settings settings_of(const ClusterRunOptions& options);
     void set_up();
     void live();
+    void scrub();
     void go_on();
     [[nodiscard]] bool wait(bool (ClusterRun::*is_so)(), uint64_t limit_ns, const char* why);
     void fail(const std::string& why);
@@ -130,6 +133,8 @@ class ClusterRun {
     [[nodiscard]] bool has_settled();
     [[nodiscard]] std::string describe_heads() const;
     void read_all();
+    void scrub_all();
+    [[nodiscard]] bool is_scrubbed();
     void look_at_stores();
     void look_at_lines();
     void add_statistics(uint32_t head);
@@ -138,6 +143,7 @@ class ClusterRun {
     const Settings settings_;
     const basalt::test::MayLeak may_leak_{};  // What is under way when power is lost never ends.
     Random random_;
+    Random scrub_random_;
     sim::World world_;
     SimAuthority authority_;
     std::vector<std::unique_ptr<StoreMachine>> stores_;

@@ -51,6 +51,7 @@ void HeadMachine::boot(Claim claim) {
     }
     life_->head = std::make_unique<Head>(
         here, settings, *life_->memory, *life_->port, std::move(links), options_.mistakes);
+    life_->scrubber = std::make_unique<Scrubber>(*life_->head);
     for (const auto& connection : life_->connections) {
         connection->start();
     }
@@ -60,6 +61,7 @@ void HeadMachine::boot(Claim claim) {
 void HeadMachine::crash(sim::Crash how) {
     BASALT_ASSERT(is_on());
     world_.crash_node(node, how);
+    life_->scrubber.reset();
     life_->head.reset();
     life_->connections.clear();
     life_.reset();

@@ -5,6 +5,7 @@
 
 #include "reactor/sim/world.h"
 #include "replication/head/head.h"
+#include "replication/head/scrubber.h"
 #include "replication/link/store_connection.h"
 #include "test/sim/replication/sim_authority.h"
 #include "test/sim/replication/store_machine.h"
@@ -37,6 +38,7 @@ class HeadMachine {
     [[nodiscard]] bool is_on() const { return life_ != nullptr; }
     // While it is on.
     [[nodiscard]] Head& head() { return *life_->head; }
+    [[nodiscard]] Scrubber& scrubber() { return *life_->scrubber; }
     [[nodiscard]] bool is_open() const {
         return is_on() && life_->head->statistics().state == HeadCore::State::kOpen;
     }
@@ -50,6 +52,7 @@ class HeadMachine {
         std::unique_ptr<SimAuthority::Port> port;
         std::vector<std::unique_ptr<StoreConnection>> connections;
         std::unique_ptr<Head> head;
+        std::unique_ptr<Scrubber> scrubber;
     };
 
     sim::World& world_;

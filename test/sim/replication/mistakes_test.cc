@@ -13,6 +13,7 @@ constexpr uint64_t kSeedsToFind = 60;
 
 /// Whether one of the seeds shows that something is wrong.
 bool is_found(ClusterRunOptions options, uint64_t most = kSeedsToFind) {
+    options.scrubs = false;
     for (options.seed = 0; options.seed < most; ++options.seed) {
         const std::string problem = run_quietly(options).problem;
         if (!problem.empty()) {
