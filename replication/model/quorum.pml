@@ -38,7 +38,8 @@ byte map_set = ALL; /* the in-sync set */
 
 /* ---- replicas; all of it is durable ---- */
 byte fence[N] = 1;   /* writes of lower epochs are refused for ever */
-byte agreed[N] = 1;  /* the last epoch in whose beginning this replica took part */
+byte agreed[N] = 1;  /* the last tenure in whose beginning this replica took part, or joined */
+byte at[N] = 1;      /* the epoch in which it takes writes, of that tenure */
 byte joining[N];     /* the epoch in which it is being brought up to date; 0: none */
 byte window[N];      /* ops above the watermark: their numbers are known */
 byte dirty[N];       /* blocks that an absent replica may lack */
@@ -93,7 +94,13 @@ byte i, j, top, best; /* scratch; always 0 between steps */
 #ifdef BUG_NO_FENCE
 #define TAKES(r, e) (!blank[r])
 #else
-#define TAKES(r, e) (fence[r] == (e) && (agreed[r] == (e) || joining[r] == (e)))
+#define TAKES(r, e) (fence[r] == (e) && (at[r] == (e) || joining[r] == (e)))
+#endif
+/* What `agreed` is raised to by a new set, and by a return: the tenure stays. */
+#ifdef BUG_EPOCH_FOR_TENURE
+#define PARTY(h) h_epoch[h]
+#else
+#define PARTY(h) h_tenure[h]
 #endif
 #ifdef BUG_QUORUM_OF_ONE
 #define QUORUM 1
@@ -203,8 +210,10 @@ inline fence_replica(h, r) {
 #define HEARD(h) COUNT(h_got[h] & NOT_BLANK)
 #define MAY_DECIDE(h) (HEARD(h) >= W && HEARD(h) >= COUNT(h_set[h]) - W + 1)
 
-/* Only those count that took part in the last beginning: what the others have in their windows is
- * void. Among them, the highest number of each block wins. */
+/* Only those count that took part in the last beginning, or joined after it: what the others have in
+ * their windows is void. (Not those of the highest epoch: a replica that has just joined may hear of
+ * a new set before older members do, which alone have what was acknowledged.) Among them, the
+ * highest number of each block wins. */
 inline decide(h) {
   top = 0;
   i = 0;
@@ -266,7 +275,8 @@ inline settle(h, r) {
   od;
   window[r] = h_winner_ops[h];
   applied[r] = applied[r] | h_winner_ops[h];
-  agreed[r] = h_epoch[h];
+  agreed[r] = h_tenure[h];
+  at[r] = h_epoch[h];
 #ifndef BUG_LOSE_DIRTY
   dirty[r] = h_dirty[h];
 #endif
@@ -308,11 +318,17 @@ inline open_head(h) {
 #endif
 #define ALL_HELD(h, set) (HELD(h, 1, set) && HELD(h, 2, set) && HELD(h, 3, set))
 
+/* The replica has what was told of the block, or something later. */
+#define KEEPS(r, b) (HAS(map_set, r) && !blank[r] && VER(D(r, b)) >= seen[b])
+/* It survives the death of W - 1 replicas of the set. Some may have died already. */
+#define SURVIVES(b) (KEEPS(0, b) + KEEPS(1, b) + KEEPS(2, b) + wipes >= W)
+
 inline authority(h) {
   if
   :: map_epoch == h_epoch[h] && map_head == h && map_epoch < EPOCHS ->
      map_epoch++;
      map_set = h_pending[h];
+     assert(SURVIVES(0) && SURVIVES(BLOCKS - 1));
      h_answer[h] = 1
   :: else -> h_answer[h] = 2
   fi
@@ -349,7 +365,8 @@ inline adopt(h) {
 /* The new epoch reaches a replica that was there before. */
 inline carry_on(h, r) {
   fence[r] = h_epoch[h];
-  agreed[r] = h_epoch[h];
+  agreed[r] = PARTY(h);
+  at[r] = h_epoch[h];
   joining[r] = 0;
   blocks_of(window[r]);
 #ifndef BUG_LOSE_DIRTY
@@ -358,7 +375,7 @@ inline carry_on(h, r) {
   scratch_clear()
 }
 
-#define AT(h, r) (!HAS(h_live[h], r) || agreed[r] == h_epoch[h])
+#define AT(h, r) (!HAS(h_live[h], r) || at[r] == h_epoch[h])
 #define ALL_AT(h) (AT(h, 0) && AT(h, 1) && AT(h, 2))
 
 /* ---- a replica returns ---- */
@@ -374,7 +391,6 @@ inline join(h, r) {
                         : best | (HAS(h_live[h], 0) -> dirty[0] : 0) |
                               (HAS(h_live[h], 1) -> dirty[1] : 0) |
                               (HAS(h_live[h], 2) -> dirty[2] : 0));
-  blank[r] = false;
   scratch_clear()
 }
 
@@ -408,7 +424,7 @@ inline copy(h, s, r, b) {
 inline wipe(r) {
   wipes++;
   blank[r] = true;
-  fence[r] = 0; agreed[r] = 0; joining[r] = 0; window[r] = 0; dirty[r] = 0; applied[r] = 0;
+  fence[r] = 0; agreed[r] = 0; at[r] = 0; joining[r] = 0; window[r] = 0; dirty[r] = 0; applied[r] = 0;
   i = 0;
   do
   :: i < BLOCKS -> D(r, i) = 0; i++
@@ -535,7 +551,7 @@ inline wipe(r) {
 #define CARRY_ON(h, r)                                                                 \
   :: d_step {                                                                          \
        h_state[h] == open && HAS(h_live[h], r) && agreed[r] >= h_tenure[h] &&          \
-         agreed[r] < h_epoch[h] && fence[r] == agreed[r] ->                            \
+         at[r] < h_epoch[h] && fence[r] == at[r] ->                                    \
        SAY("carry_on %d %d %d\n", h, r, 0);                                            \
        carry_on(h, r)                                                                  \
      }
@@ -549,7 +565,7 @@ inline wipe(r) {
 #define COPY(h, s, r, b)                                                               \
   :: d_step {                                                                          \
        h_join[h] == (1 << r) && HAS(h_todo[h], b) && HAS(h_live[h], s) &&              \
-         fence[s] == h_epoch[h] && agreed[s] == h_epoch[h] && fence[r] == h_epoch[h] && \
+         fence[s] == h_epoch[h] && at[s] == h_epoch[h] && fence[r] == h_epoch[h] &&     \
          joining[r] == h_epoch[h] && ALL_QUIET(h, b) ->                                \
        SAY("copy %d %d %d\n", h, r, b);                                                \
        copy(h, s, r, b)                                                                \
@@ -559,7 +575,9 @@ inline wipe(r) {
        h_join[h] == (1 << r) && h_todo[h] == 0 && h_pending[h] == 0 &&                 \
          fence[r] == h_epoch[h] && joining[r] == h_epoch[h] ->                         \
        SAY("joined %d %d %d\n", h, r, 0);                                              \
-       agreed[r] = h_epoch[h];                                                         \
+       agreed[r] = PARTY(h);                                                           \
+       at[r] = h_epoch[h];                                                             \
+       blank[r] = false;                                                               \
        h_pending[h] = h_set[h] | h_join[h]                                             \
      }
 #define WIPE(r)                                                                        \
@@ -571,7 +589,7 @@ inline wipe(r) {
 #define READ(h, b, r)                                                                  \
   :: d_step {                                                                          \
        h_state[h] == open && HAS(h_live[h] & h_set[h], r) && fence[r] == h_epoch[h] &&  \
-         agreed[r] == h_epoch[h] && ALL_CURRENT(h, r, b) && MAY_ANSWER(h) &&           \
+         at[r] == h_epoch[h] && ALL_CURRENT(h, r, b) && MAY_ANSWER(h) &&               \
          SAFE(h, D(r, b)) ->                                                           \
        SAY("read %d %d %d\n", h, b, r);                                                \
        assert(VER(D(r, b)) >= seen[b]);                                                \
