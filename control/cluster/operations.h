@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+
+#include "control/cluster/cluster.pb.h"
+#include "control/cluster/cluster_view.h"
+#include "control/cluster/records.h"
+#include "control/cluster/volume_plan.h"
+#include "replication/core/types.h"
+
+namespace basalt::cluster {
+
+// What changes the cluster's state. Each may be called again when its outcome is not known
+// (kTimedOut), and then finds what it has done. `store` and `view` live until it is done. Errors of
+// all: the store's; kDataCorrupt: a record makes no sense; kTryAgain: others were faster, too
+// often.
+
+/// The cluster's UUID: `fresh`, if it has none yet.
+[[nodiscard]] Task<Result<Uuid>> open_cluster(MetadataStore& store, Uuid fresh, uint64_t now_ns);
+
+/// A node that is there already stays as it is known. Errors: kInvalidArgument: no UUID or place.
+[[nodiscard]] Task<Result<Versioned<Node>>> register_node(MetadataStore& store, Node node);
+
+/// Gives it a number; one that is there already stays as it is known. Errors: kInvalidArgument: no
+/// UUID or capacity; kNotFound: no such node; kExists: it is another node's.
+[[nodiscard]] Task<Result<Versioned<Drive>>> add_drive(MetadataStore& store, Drive drive);
+
+/// A name or a request given twice is one volume; one whose creation was broken off is completed.
+/// `fresh`: the UUID of a new one. Errors: plan_volume()'s and to_volume()'s; kExists: another
+/// volume has the name, or it was wanted otherwise.
+[[nodiscard]] Task<Result<Versioned<Volume>>> create_volume(MetadataStore& store,
+                                                            const ClusterView& view,
+                                                            VolumeWish wish,
+                                                            Uuid fresh);
+
+/// Makes `node` the head of a volume for as long as `lease` is kept alive, with an epoch that no
+/// other grant ever had. Called again with the same lease it gives a new epoch.
+/// Errors: kBusy: another head's lease has not ended; kNotFound: no such volume that is ready, or
+/// no such lease.
+[[nodiscard]] Task<Result<replication::Epoch>> claim_head(MetadataStore& store,
+                                                          Uuid volume,
+                                                          Uuid node,
+                                                          metadata::LeaseId lease);
+
+}  // namespace basalt::cluster

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "control/cluster/cluster.pb.h"
+#include "control/metadata/store.h"
+
+namespace basalt::cluster {
+
+using metadata::MetadataStore;
+using metadata::Revision;
+
+/// A record, and which version of it: what a change of it is made on. A value.
+template <typename Record>
+struct Versioned {
+    Record record;
+    Revision version;
+};
+
+/// Some records of a prefix, in the order of their keys. A value.
+template <typename Record>
+struct RecordPage {
+    std::vector<Versioned<Record>> records;
+    std::string next;  ///< Where the next page begins (`after` of list()); empty: this is the last.
+};
+
+/// Errors: kDataCorrupt.
+template <typename Record>
+[[nodiscard]] Result<Versioned<Record>> to_record(const metadata::KeyValue& entry) {
+    Versioned<Record> found{.record = {}, .version = entry.modified};
+    if (!found.record.ParseFromString(entry.value)) {
+        return Errc::kDataCorrupt;
+    }
+    return found;
+}
+
+/// Errors: the store's; kNotFound; kDataCorrupt.
+template <typename Record>
+[[nodiscard]] Task<Result<Versioned<Record>>> get_record(MetadataStore& store, std::string key) {
+    const Result<metadata::KeyValue> entry = co_await store.get(std::move(key));
+    if (!entry) {
+        co_return entry.error();
+    }
+    co_return to_record<Record>(*entry);
+}
+
+/// `limit`: 1 to metadata::kPageKeysMax. Errors: the store's; kDataCorrupt.
+template <typename Record>
+[[nodiscard]] Task<Result<RecordPage<Record>>> list_records(MetadataStore& store,
+                                                            std::string prefix,
+                                                            std::string after,
+                                                            uint32_t limit) {
+    metadata::ListRequest request{
+        .prefix = std::move(prefix), .after = std::move(after), .limit = limit, .at = {}};
+    const Result<metadata::Page> page = co_await store.list(std::move(request));
+    if (!page) {
+        co_return page.error();
+    }
+    RecordPage<Record> records;
+    for (const metadata::KeyValue& one : page->keys) {
+        Result<Versioned<Record>> record = to_record<Record>(one);
+        if (!record) {
+            co_return record.error();
+        }
+        records.records.push_back(std::move(*record));
+    }
+    if (page->has_more && !page->keys.empty()) {
+        records.next = page->keys.back().key;
+    }
+    co_return records;
+}
+
+/// Puts a record there if it is still of `version` (0: not there yet); its new version.
+/// Errors: the store's; kCompareMismatch: it is of another version, nothing was done.
+template <typename Record>
+[[nodiscard]] Task<Result<Revision>> put_record(MetadataStore& store,
+                                                std::string key,
+                                                Record record,
+                                                Revision version) {
+    metadata::Transaction transaction;
+    transaction.conditions.push_back({key, version});
+    transaction.changes.push_back(
+        {.key = std::move(key), .value = record.SerializeAsString(), .lease = {}});
+    const Result<metadata::Outcome> outcome = co_await store.commit(std::move(transaction));
+    if (!outcome) {
+        co_return outcome.error();
+    }
+    if (!outcome->is_applied) {
+        co_return Errc::kCompareMismatch;
+    }
+    co_return outcome->revision;
+}
+
+}  // namespace basalt::cluster
