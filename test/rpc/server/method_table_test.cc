@@ -98,6 +98,7 @@ const std::vector<std::string> kApiMethods = {
     "bdev_replicated_replace_replica",
     "bdev_replicated_scrub",
     "bdev_replicated_stop_scrub",
+    "bdev_replicated_take_over",
     "bdev_reset_iostat",
     "bdev_set_qos_limit",
     "bdev_store_check",
