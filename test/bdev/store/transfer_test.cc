@@ -316,6 +316,55 @@ TEST(SnapshotTransfer, SurvivesThatTheReceiverLosesItsPowerAnyTime) {
     EXPECT_GT(resumed, 0U) << "some of them in the middle";
 }
 
+TEST(SnapshotTransfer, SurvivesThatTheReceiverLosesItsPowerAtEachWriteOfItsDrive) {
+    PoolNode from(6);
+    ASSERT_TRUE(from.create());
+    ASSERT_TRUE(from.add_volume("v", 1024));
+    ASSERT_EQ(from.fill("v", 0, 10, 0x11), Errc::kOk);
+    ASSERT_TRUE(from.take_snapshot("v", "s1"));
+    for (uint64_t i = 0; i < 24; ++i) {
+        ASSERT_EQ(from.fill("v", 5 + 3 * i, 2, static_cast<uint8_t>(i)), Errc::kOk);
+    }
+    ASSERT_EQ(from.fill("v", 100, 800, 0x21), Errc::kOk);
+    ASSERT_TRUE(from.take_snapshot("v", "s2"));
+    const Bytes full = send(from, "s1", "");
+    const Bytes more = send(from, "s2", "s1");
+    bool is_whole = false;
+    uint64_t cuts = 0;
+    uint32_t resumed = 0;
+    for (; !is_whole && cuts < 1000 && !testing::Test::HasFailure(); ++cuts) {
+        SCOPED_TRACE(cuts);
+        PoolNode to(500 + cuts);
+        to.uuids = 1000;
+        ASSERT_TRUE(to.create());
+        ASSERT_EQ(receive(to, full).state, State::kDone);
+        const uint64_t before = to.device_writes;
+        const uint64_t id = start_receive(to, more, 8);
+        const auto is_now = [&] {
+            is_whole = report_of(to, id).state != State::kRunning;
+            return is_whole || to.device_writes > before + cuts;
+        };
+        ASSERT_TRUE(to.world.run_until(is_now, kLimitNs));
+        ASSERT_TRUE(to.cut_power());
+        expect_clean(to);
+        if (to.pool->catalogue().find_snapshot("s2") == nullptr) {
+            EXPECT_FALSE(is_whole) << "it was said to be there";
+            Bytes rest = more;
+            if (to.pool->catalogue().find_volume("s2") != nullptr) {
+                const ResumeToken token = token_of(to, "s2");
+                resumed += token.block > 0 ? 1 : 0;
+                rest = send(from, "s2", "s1", token);
+            }
+            const TransferReport report = receive(to, rest);
+            EXPECT_EQ(report.state, State::kDone) << report.problem;
+        }
+        expect_same(from, to, "s2");
+    }
+    EXPECT_TRUE(is_whole);
+    EXPECT_GT(cuts, 12U);
+    EXPECT_GT(resumed, 2U) << "some of them in the middle";
+}
+
 TEST(SnapshotTransfer, KeepsWhatItNeeds) {
     PoolNode from(7);
     PoolNode to(8);
