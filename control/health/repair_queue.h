@@ -69,7 +69,7 @@ class RepairQueue {
         uint64_t number = 0;
         uint64_t id = 0;
 
-        auto operator<=>(const Turn&) const = default;
+        auto operator<=>(const Turn&) const = default;  // NOLINT(*nullptr): no pointer
     };
     using Line = std::set<Turn>;
 

@@ -41,23 +41,23 @@ Function glibc(const char* name) {
 
 // Counts and passes on. Two threads may both look the real one up: they find the same.
 // NOLINTNEXTLINE(cppcoreguidelines-macro-usage): the name makes the function.
-#define BASALT_COUNTED_LOCK(name, type)                        \
-    int name(type* lock) noexcept {                            \
-        static const auto real = glibc<int (*)(type*)>(#name); \
-        ++lock_count;                                          \
-        return real(lock);                                     \
+#define BASALT_COUNTED_LOCK(name, type)                       \
+    int name(type lock) noexcept {                            \
+        static const auto real = glibc<int (*)(type)>(#name); \
+        ++lock_count;                                         \
+        return real(lock);                                    \
     }
 
 extern "C" {
 
-BASALT_COUNTED_LOCK(pthread_mutex_lock, pthread_mutex_t)
-BASALT_COUNTED_LOCK(pthread_mutex_trylock, pthread_mutex_t)
-BASALT_COUNTED_LOCK(pthread_rwlock_rdlock, pthread_rwlock_t)
-BASALT_COUNTED_LOCK(pthread_rwlock_tryrdlock, pthread_rwlock_t)
-BASALT_COUNTED_LOCK(pthread_rwlock_wrlock, pthread_rwlock_t)
-BASALT_COUNTED_LOCK(pthread_rwlock_trywrlock, pthread_rwlock_t)
-BASALT_COUNTED_LOCK(pthread_spin_lock, volatile pthread_spinlock_t)
-BASALT_COUNTED_LOCK(pthread_spin_trylock, volatile pthread_spinlock_t)
+BASALT_COUNTED_LOCK(pthread_mutex_lock, pthread_mutex_t*)
+BASALT_COUNTED_LOCK(pthread_mutex_trylock, pthread_mutex_t*)
+BASALT_COUNTED_LOCK(pthread_rwlock_rdlock, pthread_rwlock_t*)
+BASALT_COUNTED_LOCK(pthread_rwlock_tryrdlock, pthread_rwlock_t*)
+BASALT_COUNTED_LOCK(pthread_rwlock_wrlock, pthread_rwlock_t*)
+BASALT_COUNTED_LOCK(pthread_rwlock_trywrlock, pthread_rwlock_t*)
+BASALT_COUNTED_LOCK(pthread_spin_lock, volatile pthread_spinlock_t*)
+BASALT_COUNTED_LOCK(pthread_spin_trylock, volatile pthread_spinlock_t*)
 
 }  // extern "C"
 
