@@ -38,6 +38,7 @@ class SignalsBlocked {
 
 std::vector<int32_t> numa_nodes(const std::vector<Processor>& processors) {
     std::vector<int32_t> nodes;
+    nodes.reserve(processors.size() + 1);
     for (const Processor& processor : processors) {
         nodes.push_back(processor.numa_node);
     }

@@ -14,7 +14,7 @@ namespace basalt::sim {
 
 namespace {
 constexpr size_t kSegmentsPerPump = 256;  // Splits of one window; the rest goes in one piece.
-constexpr size_t kCompactBytes = 64 * 1024;
+constexpr size_t kCompactBytes = size_t{64} * 1024;
 constexpr uint32_t kLossesMax = 8;  // Of one segment in a row: 51 s, then it gets through.
 }  // namespace
 

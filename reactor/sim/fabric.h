@@ -144,7 +144,7 @@ class Fabric final : public TimelineTarget {
                                                         AcceptedSocket accepted,
                                                         const SocketOptions& options,
                                                         SocketHandler& handler);
-    void discard(AcceptedSocket accepted);
+    void discard(const AcceptedSocket& accepted);
     void send(uint64_t id, uint32_t side, std::span<const iovec> pieces);
     void resume_receive(uint64_t id, uint32_t side);
     [[nodiscard]] KeptMemory keep_received(uint64_t id, uint32_t side);

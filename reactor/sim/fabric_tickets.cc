@@ -40,7 +40,7 @@ Result<std::unique_ptr<Socket>> Fabric::adopt(SimNetwork& network,
     return std::unique_ptr<Socket>(std::move(socket));
 }
 
-void Fabric::discard(AcceptedSocket accepted) {
+void Fabric::discard(const AcceptedSocket& accepted) {
     Connection* connection = find(static_cast<uint64_t>(accepted.ticket));
     if (connection == nullptr || connection->ends[1].state == Endpoint::State::kGone) {
         return;

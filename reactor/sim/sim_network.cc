@@ -27,7 +27,7 @@ Result<std::unique_ptr<Socket>> SimNetwork::adopt(AcceptedSocket accepted,
 
 void SimNetwork::discard(AcceptedSocket accepted) {
     if (has_power_) {
-        fabric_.discard(std::move(accepted));
+        fabric_.discard(accepted);
     }
 }
 

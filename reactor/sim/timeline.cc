@@ -50,7 +50,7 @@ void Timeline::trace(std::span<const std::byte> data) {
     std::array<uint64_t, 4> lanes{data.size(), 1, 2, 3};
     size_t i = 0;
     for (; i + sizeof(lanes) <= data.size(); i += sizeof(lanes)) {
-        std::array<uint64_t, 4> words;
+        std::array<uint64_t, 4> words{};
         std::memcpy(words.data(), &data[i], sizeof(words));
         for (size_t lane = 0; lane < lanes.size(); ++lane) {
             lanes[lane] = mix(lanes[lane], words[lane]);

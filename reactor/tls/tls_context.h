@@ -54,7 +54,7 @@ class Context {
     ssl_ctx_st* const ctx_;
     bio_method_st* const method_;
     std::vector<std::unique_ptr<Buffer>> free_;
-    std::array<std::byte, kRecordPlainBytes> scratch_;
+    std::array<std::byte, kRecordPlainBytes> scratch_{};
 };
 
 }  // namespace basalt::tls

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -83,7 +84,7 @@ Result<std::unique_ptr<TlsSocket>> TlsSocket::adopt(Context& context,
     std::unique_ptr<TlsSocket> made(
         new TlsSocket(context, handler, &keys, server.handshake_timeout_ns));
     made->allows_clear_ = server.allows_clear;
-    auto below = context.reactor().network().adopt(accepted, options, *made);
+    auto below = context.reactor().network().adopt(std::move(accepted), options, *made);
     if (!below) {
         made->state_ = State::kClosed;
         return below.error();
