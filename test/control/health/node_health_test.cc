@@ -41,7 +41,7 @@ struct Cluster {
         if (event.kind == Kind::kHeartbeat) {
             heard_ns[event.node] = event.now_ns;
         }
-        const Actions actions = health.apply(event);
+        Actions actions = health.apply(event);
         for (const HealthAction& action : actions) {
             check(event, action);
             said.push_back(action);

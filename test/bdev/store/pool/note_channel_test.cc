@@ -29,23 +29,23 @@ class NotedIo {
         request.context = this;
         request.complete = [](NotedRequest&, void* context) {
             auto& self = *static_cast<NotedIo*>(context);
-            EXPECT_FALSE(self.is_submitting) << "completed inside submit()";
+            EXPECT_FALSE(self.is_submitting_) << "completed inside submit()";
             EXPECT_FALSE(self.is_done) << "completed twice";
             self.is_done = true;
         };
         if (kind == NoteKind::kWrite) {
-            memory = std::make_unique<Block[]>(count);
-            std::memset(memory.get(), value, size_t{count} * sizeof(Block));
-            piece = {memory.get(), size_t{count} * sizeof(Block)};
-            request.pieces = &piece;
+            memory_ = std::make_unique<Block[]>(count);
+            std::memset(memory_.get(), value, size_t{count} * sizeof(Block));
+            piece_ = {memory_.get(), size_t{count} * sizeof(Block)};
+            request.pieces = &piece_;
             request.piece_count = 1;
         }
     }
 
     void submit(NoteChannel& channel) {
-        is_submitting = true;
+        is_submitting_ = true;
         channel.submit(request);
-        is_submitting = false;
+        is_submitting_ = false;
     }
 
     NotedRequest request;
@@ -56,9 +56,9 @@ class NotedIo {
     struct alignas(kBlockBytes) Block {
         std::array<std::byte, kBlockBytes> bytes;
     };
-    std::unique_ptr<Block[]> memory;
-    iovec piece{};
-    bool is_submitting = false;
+    std::unique_ptr<Block[]> memory_;
+    iovec piece_{};
+    bool is_submitting_ = false;
 };
 
 /// A pool with a volume "v" of two chunks, of which each core has one.
