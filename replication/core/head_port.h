@@ -32,8 +32,8 @@ struct HeadEvent {
     BlockRange range{};
     WriteKind write = WriteKind::kData;
     uint64_t data = 0;
-    /// kRead: what every replica of the set has, whatever read_quorum is. What is wrong is written
-    /// anew only if it is one block.
+    /// kRead: what every replica of the set has, whatever read_quorum is. What is wrong with one
+    /// block is written anew; of more blocks, and of other reads, it is only told.
     bool compares_all = false;
     const Reply* reply = nullptr;  ///< Lives until apply() returns.
     bool is_short = false;         ///< kTick: hosts wait for memory that writes under way hold.

@@ -24,8 +24,10 @@ void HeadCore::host_read(const HeadEvent& event) {
     active_reads_.push_back(free_reads_.back());
     free_reads_.pop_back();
     read.wanted = (live_ & set_).count();
-    // Of more blocks than one the right ones may be here and there: nobody has all of them.
-    read.is_mended = !event.compares_all || event.range.count == 1;
+    // Of more blocks than one the right ones may be here and there: nobody has all of them. And
+    // what one replica can read is not right because another one can't: all are asked first.
+    read.is_mended =
+        (event.compares_all && event.range.count == 1) || mistakes_.mends_without_asking;
     if (!event.compares_all) {
         host_us_ = now_us_;
         read.wanted = std::min(settings_.read_quorum, read.wanted);
@@ -219,7 +221,7 @@ void HeadCore::settle(Read& read) {
     const BlockRange range = read.range;
     const uint32_t source = read.chosen;
     finish_read(read, Errc::kOk);
-    if (!bad.empty()) {
+    if (!bad.empty() && (live_ & set_).has(source)) {
         repair(range, source, bad);
     }
 }

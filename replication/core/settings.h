@@ -50,6 +50,7 @@ struct Mistakes {
     bool drops_early = false;
     bool loses_dirty = false;
     bool lets_resync_race = false;
+    bool mends_without_asking = false;  ///< Not in the model, which knows no bad copies.
 };
 
 }  // namespace basalt::replication

@@ -17,6 +17,17 @@
 
 namespace basalt::replication {
 
+/// Who looks closer at what hosts' reads find wrong, and has it mended. Core: the head's.
+class SuspectUser {
+  public:
+    /// Some of these blocks are bad at a replica. From inside a completion: may submit requests,
+    /// and do nothing else with the head.
+    virtual void suspected(BlockRange range) = 0;
+
+  protected:
+    ~SuspectUser() = default;
+};
+
 /// A volume's head: the shell of HeadCore. It has the links to the replicas, the clock, the hosts'
 /// requests and their data, and does what the core decides.
 ///
@@ -74,6 +85,8 @@ class Head final : private LinkUser, private MapUser {
     [[nodiscard]] HeadStatistics statistics() const;
     /// What was found wrong at replicas since the head was made.
     [[nodiscard]] const Findings& findings() const { return findings_; }
+    /// Null: nobody. Else outlives the head, or takes itself away.
+    void set_suspect_user(SuspectUser* user) { suspect_user_ = user; }
     /// Adds what is wrong with `range`; `is_decided`: most replicas, or one that can be read, say
     /// what is right.
     void note_findings(BlockRange range,
@@ -209,6 +222,7 @@ class Head final : private LinkUser, private MapUser {
     HeadStatistics statistics_;
     Findings findings_;
     bool is_scrubbing_ = false;
+    SuspectUser* suspect_user_ = nullptr;
 };
 
 }  // namespace basalt::replication

@@ -20,7 +20,7 @@ enum class HeadOp : uint8_t {
     kCompare,
     /// Reads it at all replicas and compares: `compared`. One at a time, of one range at most
     /// (kRangeBlocksMax blocks, which cross no kRangeBoundaryBlocks); brings no data. What is wrong
-    /// with one block is written anew, with more of them nothing is.
+    /// with one block is written anew; with more of them, or by other reads, nothing is.
     kScrub,
     kSnapshot,  ///< Draws a line through the writes; the snapshot's name is `generation`.
 };

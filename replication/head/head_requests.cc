@@ -256,13 +256,19 @@ void Head::answered(const HeadAction& action) {
     finish_part(part, outcome);
 }
 
-/// What a read shows to be wrong is told; a scrub goes on to look which blocks it is.
+/// What a read shows to be wrong is told; a scrub goes on to look which blocks it is, and so does
+/// who is told of a suspect range.
 void Head::note_compared(const Part& part, const HeadAction& action) {
     const Compared compared{action.different, action.unreadable, action.is_compared};
     if (part.request->op == HeadOp::kScrub) {
         part.request->compared = compared;
-    } else {
+        return;
+    }
+    if (part.range.count == 1 || suspect_user_ == nullptr) {
         note_findings(part.range, compared, action.status == Errc::kOk, false);
+    }
+    if (suspect_user_ != nullptr && !(compared.different | compared.unreadable).empty()) {
+        suspect_user_->suspected(part.range);
     }
 }
 

@@ -20,6 +20,10 @@ inline constexpr uint32_t kPartsOfOneMax = 4;
 inline constexpr uint32_t kScrubAttempts = 8;
 inline constexpr uint64_t kScrubPauseUs = 5'000;
 
+/// Ranges that hosts' reads found bad and that nobody has looked at yet. What comes when there are
+/// more is found again by the next read or scrub.
+inline constexpr uint32_t kSuspectsMax = 64;
+
 /// How often the core is told the time while it waits for something.
 inline constexpr uint64_t kTickMinUs = 1'000;
 inline constexpr uint64_t kTickMaxUs = 50'000;

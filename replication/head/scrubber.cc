@@ -1,6 +1,7 @@
 #include "replication/head/scrubber.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "replication/head/head_call.h"
 #include "replication/head/limits.h"
@@ -17,8 +18,15 @@ bool is_clean(const HeadRequest& request) {
 
 }  // namespace
 
+Scrubber::Scrubber(Head& head)
+    : head_(head), turn_(head.reactor()), run_turn_(head.reactor()), mend_turn_(head.reactor()) {
+    suspects_.reserve(kSuspectsMax);
+    head_.set_suspect_user(this);
+}
+
 Scrubber::~Scrubber() {
-    BASALT_ASSERT(!state_.is_running || head_.reactor().is_abandoned());
+    BASALT_ASSERT(!is_busy() || head_.reactor().is_abandoned());
+    head_.set_suspect_user(nullptr);
 }
 
 Status Scrubber::start(uint64_t bytes_per_second) {
@@ -32,18 +40,20 @@ Status Scrubber::start(uint64_t bytes_per_second) {
 }
 
 Task<void> Scrubber::stop() {
-    cancel();
-    co_await turn_.acquire();
-    const AsyncMutex::Turn turn(turn_);
+    is_closed_ = true;
+    co_await run_turn_.acquire();
+    const AsyncMutex::Turn no_run(run_turn_);
+    co_await mend_turn_.acquire();
+    const AsyncMutex::Turn no_mend(mend_turn_);
 }
 
 Task<void> Scrubber::run() {
-    co_await turn_.acquire();
-    const AsyncMutex::Turn turn(turn_);
+    co_await run_turn_.acquire();
+    const AsyncMutex::Turn whole(run_turn_);
     Reactor& here = head_.reactor();
     const uint64_t blocks = head_.settings().blocks;
     uint64_t due_ns = here.now_ns();
-    while (state_.blocks_done < blocks && !is_stopped_) {
+    while (state_.blocks_done < blocks && !is_over(Purpose::kScrub)) {
         const uint64_t first = state_.blocks_done;
         const uint64_t end = std::min({blocks, boundary_after(first), first + kRangeBlocksMax});
         const BlockRange range{first, static_cast<uint32_t>(end - first)};
@@ -65,8 +75,44 @@ Task<void> Scrubber::run() {
     state_.is_running = false;
 }
 
+/// What is in line already comes to it.
+void Scrubber::suspected(BlockRange range) {
+    const bool is_known =
+        std::any_of(suspects_.begin(), suspects_.end(), [range](const BlockRange& known) {
+            return known.first <= range.first && range.end() <= known.end();
+        });
+    if (is_closed_ || is_known || suspects_.size() == kSuspectsMax) {
+        return;
+    }
+    suspects_.push_back(range);
+    if (!std::exchange(is_mending_, true)) {
+        mend().detach();
+    }
+}
+
+Task<void> Scrubber::mend() {
+    co_await mend_turn_.acquire();
+    const AsyncMutex::Turn whole(mend_turn_);
+    while (!suspects_.empty()) {
+        const BlockRange range = suspects_.front();
+        for (uint64_t block = range.first; block < range.end(); ++block) {
+            co_await turn_.acquire();
+            const AsyncMutex::Turn turn(turn_);
+            const Status done = co_await compare_block(block, Purpose::kSuspect);
+            if (!done || is_closed_) {
+                suspects_.resize(1);  // Another head has the volume, and finds it again.
+                break;
+            }
+        }
+        suspects_.erase(suspects_.begin());
+    }
+    is_mending_ = false;
+}
+
 /// Errors: kStaleEpoch.
 Task<Status> Scrubber::compare(BlockRange range) {
+    co_await turn_.acquire();
+    const AsyncMutex::Turn turn(turn_);
     HeadRequest request;
     request.op = HeadOp::kScrub;
     request.first = range.first;
@@ -79,8 +125,8 @@ Task<Status> Scrubber::compare(BlockRange range) {
     if (is_clean(request)) {
         co_return kOk;
     }
-    for (uint64_t block = range.first; block < range.end() && !is_stopped_; ++block) {
-        const Status done = co_await compare_block(block);
+    for (uint64_t block = range.first; block < range.end() && !is_over(Purpose::kScrub); ++block) {
+        const Status done = co_await compare_block(block, Purpose::kScrub);
         if (!done) {
             co_return done;
         }
@@ -89,10 +135,12 @@ Task<Status> Scrubber::compare(BlockRange range) {
 }
 
 /// Until it is the same everywhere: what was wrong has been written anew then.
-Task<Status> Scrubber::compare_block(uint64_t block) {
+/// Errors: kStaleEpoch.
+Task<Status> Scrubber::compare_block(uint64_t block, Purpose purpose) {
+    const bool is_of_scrub = purpose == Purpose::kScrub;
     bool is_found = false;
     bool is_compared = false;
-    for (uint32_t attempt = 0; attempt < kScrubAttempts && !is_stopped_; ++attempt) {
+    for (uint32_t attempt = 0; attempt < kScrubAttempts && !is_over(purpose); ++attempt) {
         HeadRequest request;
         request.op = HeadOp::kScrub;
         request.first = block;
@@ -110,20 +158,15 @@ Task<Status> Scrubber::compare_block(uint64_t block) {
             is_compared = true;
             if (!is_found) {
                 is_found = true;
-                ++state_.blocks_found;
-                note(request, outcome);
+                state_.blocks_found += uint64_t{is_of_scrub};
+                head_.note_findings({block, 1}, request.compared, outcome.has_value(), is_of_scrub);
             }
         }
         sleep_for pause(head_.reactor(), kScrubPauseUs * kNsPerUs);
         co_await pause;
     }
-    state_.blocks_skipped += uint64_t{!is_compared};
+    state_.blocks_skipped += uint64_t{is_of_scrub && !is_compared};
     co_return kOk;
-}
-
-void Scrubber::note(const HeadRequest& request, Status outcome) {
-    const BlockRange range{request.first, static_cast<uint32_t>(request.count)};
-    head_.note_findings(range, request.compared, outcome.has_value(), true);
 }
 
 }  // namespace basalt::replication

@@ -201,8 +201,8 @@ Task<void> ReplicatedVolume::close() {
 
 Task<void> ReplicatedVolume::stop_there(Reactor&, Order& order) {
     ReplicatedVolume& self = order.volume;
-    if (self.scrubber_->state().is_running) {
-        self.head_->give_up();  // A scrub may wait for replicas, for ever.
+    if (self.scrubber_->is_busy()) {
+        self.head_->give_up();  // A comparison may wait for replicas, for ever.
     }
     co_await self.scrubber_->stop();
     self.head_->stop();

@@ -212,24 +212,61 @@ TEST_F(HeadCoreTest, DoesNotCompareWhatIsBeingWritten) {
     EXPECT_TRUE(take(MessageKind::kCopyRead).empty());
 }
 
-TEST_F(HeadCoreTest, AsksAnotherReplicaAndRewritesTheCopyThatIsBad) {
-    give({.kind = HeadEvent::Kind::kRead, .tag = 1, .range = {4, 2}});
-    const auto first = take(MessageKind::kRead);
-    ASSERT_EQ(first.size(), 1U);
-    answer(first[0], Errc::kDataCorrupt);
-    const auto second = take(MessageKind::kRead);
-    ASSERT_EQ(second.size(), 1U);
-    EXPECT_NE(second[0].replica, first[0].replica);
-    answer(second[0]);
-    EXPECT_EQ(count(HeadAction::Kind::kAnswer), 1U);
-    const auto copy_read = take(MessageKind::kCopyRead);
+TEST_F(HeadCoreTest, AsksAnotherReplicaAndTellsWhichCopyIsBad) {
+    for (const uint32_t blocks : {1U, 2U}) {
+        give({.kind = HeadEvent::Kind::kRead, .tag = blocks, .range = {4, blocks}});
+        const auto first = take(MessageKind::kRead);
+        ASSERT_EQ(first.size(), 1U);
+        answer(first[0], Errc::kDataCorrupt);
+        const auto second = take(MessageKind::kRead);
+        ASSERT_EQ(second.size(), 1U);
+        EXPECT_NE(second[0].replica, first[0].replica);
+        answer(second[0]);
+        const HeadAction told = only(HeadAction::Kind::kAnswer);
+        EXPECT_EQ(told.status, Errc::kOk);
+        EXPECT_EQ(told.unreadable, ReplicaSet::of(first[0].replica));
+        // The other one may have something else than most: that has not been looked at.
+        EXPECT_TRUE(take(MessageKind::kCopyRead).empty());
+    }
+}
+
+TEST_F(HeadCoreTest, AWriteThatComesMeanwhileIsNotUndoneByTheCopyOfABadBlock) {
+    const auto find_it = [this](uint64_t tag) {
+        give({.kind = HeadEvent::Kind::kRead, .tag = tag, .range = {4, 1}, .compares_all = true});
+        const auto reads = take(MessageKind::kRead);
+        answer(reads[0], Errc::kDataCorrupt);
+        answer(reads[1]);
+        answer(reads[2]);
+        return take(MessageKind::kCopyRead);
+    };
+    // What was read may be older than the write, or have a write that is lost later.
+    auto copy_read = find_it(1);
     ASSERT_EQ(copy_read.size(), 1U);
-    EXPECT_EQ(copy_read[0].replica, second[0].replica);
+    write(2, {4, 1});
+    const auto during_read = take(MessageKind::kWrite);
+    answer(copy_read[0]);
+    EXPECT_TRUE(take(MessageKind::kCopy).empty());
+    // While a write is under way none begins.
+    EXPECT_TRUE(find_it(3).empty());
+    for (const HeadAction& each : during_read) {
+        answer(each);
+    }
+    // One that is on its way says as of when it is, and no replica forgets what is later.
+    copy_read = find_it(4);
+    ASSERT_EQ(copy_read.size(), 1U);
     answer(copy_read[0]);
     const auto copy = take(MessageKind::kCopy);
     ASSERT_EQ(copy.size(), 1U);
-    EXPECT_EQ(copy[0].replica, first[0].replica);
-    EXPECT_EQ(copy[0].message.range, (BlockRange{4, 2}));
+    write(5, {4, 1});
+    const auto during_copy = take(MessageKind::kWrite);
+    ASSERT_EQ(during_copy.size(), 3U);
+    EXPECT_LT(copy[0].message.as_of, during_copy[0].message.number);
+    for (const HeadAction& each : during_copy) {
+        answer(each);
+    }
+    EXPECT_LT(core_.watermark(), during_copy[0].message.number);
+    answer(copy[0]);
+    EXPECT_EQ(core_.watermark(), during_copy[0].message.number);
 }
 
 TEST_F(HeadCoreTest, AsksAnotherReplicaWhenOneIsTooSlow) {

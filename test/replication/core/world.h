@@ -95,6 +95,7 @@ class World {
         BlockRange range{};
         uint64_t value = 0;
         std::vector<OpNumber> floor{};
+        bool compares_all = false;
     };
     struct Head {
         std::unique_ptr<HeadCore> core{};
@@ -134,6 +135,7 @@ class World {
     void answered(uint32_t head, const HeadAction& action);
     void check_read(const HostOp& op, const std::vector<uint64_t>& data);
     void host_does_something(uint32_t head);
+    void look_closer(uint32_t head, BlockRange range);
     void authority_does_something();
     void opened(uint32_t head);
     void grant(uint32_t head);

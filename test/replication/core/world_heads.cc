@@ -123,6 +123,22 @@ void World::host_does_something(uint32_t index) {
     give(index, event);
 }
 
+/// As a scrub does: block by block, at all replicas.
+void World::look_closer(uint32_t index, BlockRange range) {
+    for (uint64_t block = range.first; block < range.end(); ++block) {
+        const uint64_t tag = ++tags_;
+        heads_[index].host_ops[tag] = {.kind = HostOp::Kind::kRead,
+                                       .range = {block, 1},
+                                       .floor = {told_[block]},
+                                       .compares_all = true};
+        give(index,
+             {.kind = HeadEvent::Kind::kRead,
+              .tag = tag,
+              .range = {block, 1},
+              .compares_all = true});
+    }
+}
+
 void World::answered(uint32_t index, const HeadAction& action) {
     Head& head = heads_[index];
     const auto found = head.host_ops.find(action.tag);
@@ -145,6 +161,9 @@ void World::answered(uint32_t index, const HeadAction& action) {
         ++result_.reads;
         check_read(op, head.data.at(action.data));
         head.data.erase(action.data);
+        if (!op.compares_all && !(action.different | action.unreadable).empty()) {
+            look_closer(index, op.range);
+        }
     } else {
         ++result_.acknowledged;
         for (uint32_t i = 0; i < op.range.count; ++i) {

@@ -23,6 +23,7 @@ struct ClusterOptions {
     HeadMemoryOptions memory{.writes = {64, 64}, .reads = {64, 64}};
     uint64_t delay_max_ns = 100 * kNsPerUs;  ///< Of each way, of each store.
     uint64_t lease_us = 1'000'000;
+    Mistakes mistakes{};
 };
 
 /// Replicas in memory, an authority with a file, and two heads, of which none is started yet: all
@@ -174,7 +175,7 @@ class Cluster : public ReplicaDirectory {
             links.push_back(std::move(link));
         }
         seat.head = std::make_unique<Head>(
-            *here, settings(), *seat.memory, *seat.authority, std::move(links));
+            *here, settings(), *seat.memory, *seat.authority, std::move(links), options.mistakes);
     }
 
     // Heads may hold what they were sent.

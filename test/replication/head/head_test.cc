@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "replication/head/scrubber.h"
 #include "test/replication/head/cluster.h"
 
 namespace basalt::replication::test {
@@ -260,8 +261,9 @@ TEST(Head, CopiesNoFasterThanItMay) {
     EXPECT_EQ(cluster.head().statistics().copied_blocks, 1024U);
 }
 
-TEST(Head, MendsABlockThatCanNotBeRead) {
+TEST(Head, HasABlockMendedThatCanNotBeRead) {
     Cluster cluster(options());
+    const Scrubber scrubber(cluster.head());
     cluster.start(0);
     ASSERT_EQ(cluster.write(0, 8, 9), kOk);
     ASSERT_TRUE(cluster.has_settled());

@@ -151,11 +151,62 @@ TEST_F(ScrubberTest, WhatAHostsReadFindsIsListedToo) {
     EXPECT_TRUE(cluster_.world.run_until_idle(10 * kNsPerSecond));
     EXPECT_TRUE(cluster_.disks[0]->bad.empty());
     EXPECT_TRUE(cluster_.disks[1]->bad.empty());
-    ASSERT_FALSE(findings().kept().empty());
-    EXPECT_EQ(findings().kept()[0].kind, Finding::Kind::kUnreadable);
-    EXPECT_EQ(findings().kept()[0].range, (BlockRange{2, 3}));
-    EXPECT_TRUE(findings().kept()[0].is_mended);
-    EXPECT_FALSE(findings().kept()[0].is_of_scrub);
+    ASSERT_EQ(findings().kept().size(), 2U);
+    for (const Finding& found : findings().kept()) {
+        EXPECT_EQ(found.kind, Finding::Kind::kUnreadable);
+        EXPECT_EQ(found.range, (BlockRange{3, 1}));
+        EXPECT_TRUE(found.is_mended);
+        EXPECT_FALSE(found.is_of_scrub);
+    }
+    EXPECT_FALSE(scrubber_.state().was_started);
+}
+
+TEST_F(ScrubberTest, AHostsReadOfAnUnreadableBlockDoesNotSpreadWhatAnotherHasWrong) {
+    // The whole range from whoever answers: replica 1 or 2, which have block 4 and 5 wrong.
+    cluster_.disks[0]->bad.insert(3);
+    change(1, 4, 9);
+    change(2, 5, 9);
+    for (uint32_t i = 0; i < 6; ++i) {
+        static_cast<void>(cluster_.read(2, 5));
+        EXPECT_TRUE(cluster_.world.run_until_idle(10 * kNsPerSecond));
+    }
+    EXPECT_TRUE(cluster_.are_disks_alike());
+    EXPECT_EQ(cluster_.read(0, kBlocks), 7U);
+    EXPECT_EQ(findings().mended(), 3U);
+    // And what nobody can decide stays: else one that is wrong would become two.
+    cluster_.disks[0]->bad.insert(8);
+    change(1, 8, 9);
+    for (uint32_t i = 0; i < 6; ++i) {
+        static_cast<void>(cluster_.read(8));
+        EXPECT_TRUE(cluster_.world.run_until_idle(10 * kNsPerSecond));
+    }
+    EXPECT_EQ(cluster_.disks[0]->bad.size(), 1U);
+    EXPECT_EQ(findings().mended(), 3U);
+}
+
+TEST_F(ScrubberTest, LooksAtWhatReadsFindBesideAScrubAndWithAReplicaAway) {
+    ASSERT_TRUE(cluster_.has_settled());
+    ASSERT_EQ(scrubber_.start(1024 * 1024), kOk);
+    cluster_.disks[0]->bad = {1000, 1010};
+    for (uint32_t i = 0; i < 3; ++i) {
+        EXPECT_EQ(cluster_.read(1000, 16), 7U);
+    }
+    cluster_.world.run_for(500 * kNsPerMs);
+    EXPECT_TRUE(scrubber_.state().is_running);
+    EXPECT_TRUE(cluster_.disks[0]->bad.empty());
+    scrubber_.cancel();
+    wait();
+    cluster_.crash(2);
+    ASSERT_EQ(cluster_.write(0, 1, 7), kOk);
+    cluster_.world.run_for(3 * kNsPerSecond);
+    cluster_.disks[0]->bad = {30};
+    for (uint32_t i = 0; i < 3; ++i) {
+        EXPECT_EQ(cluster_.read(30, 2), 7U);
+    }
+    cluster_.world.run_for(kNsPerSecond);
+    EXPECT_TRUE(cluster_.disks[0]->bad.empty());
+    cluster_.restart(2);
+    EXPECT_TRUE(cluster_.has_settled());
 }
 
 }  // namespace

@@ -14,6 +14,8 @@ constexpr uint64_t kLeaseUs = 80'000;
 constexpr uint32_t kHosts = 10;
 /// Blocks that rot before the last scrub: not all of them are in use any more.
 constexpr uint32_t kRotInTheEnd = 20;
+/// Blocks that another store has wrong then.
+constexpr uint32_t kSpoiltInTheEnd = 30;
 /// Nobody waits longer once the faults have ended.
 constexpr uint64_t kLongestNs = 60 * kNsPerSecond;
 
@@ -564,6 +566,12 @@ void ClusterRun::scrub_all() {
         rot();
     }
     const uint32_t head = open_head();
+    if (has_rot_ && spoil()) {
+        read_spoilt(head);
+    }
+    if (!wait(&ClusterRun::is_scrubbed, kLongestNs, "what a read found is looked at for ever")) {
+        return;
+    }
     BASALT_ASSERT(heads_[head]->scrubber().start(0));
     if (wait(&ClusterRun::is_scrubbed, kLongestNs, "the last scrub never ends") &&
         wait(&ClusterRun::has_settled, kLongestNs, "what was found is not mended")) {
@@ -579,9 +587,36 @@ void ClusterRun::scrub_all() {
     }
 }
 
+/// Others have other blocks wrong, each one at most, and their checksums don't tell.
+bool ClusterRun::spoil() {
+    const std::optional<std::vector<uint64_t>> rotten = stores_[rotten_store_]->contents();
+    if (!rotten) {
+        fail("the store that rots can't be read");
+        return false;
+    }
+    for (uint32_t i = 0; i < kSpoiltInTheEnd; ++i) {
+        const uint64_t block = random_.below(kBlocks);
+        const uint64_t other = 1 + block % (stores_.size() - 1);
+        if ((*rotten)[block] != StoreMachine::kUnreadable) {
+            stores_[(rotten_store_ + other) % stores_.size()]->spoil(block);
+        }
+    }
+    return true;
+}
+
+/// What it brings may be wrong; what it leads to must not be.
+void ClusterRun::read_spoilt(uint32_t head) {
+    for (uint32_t i = 0; i < settings_.replicas; ++i) {
+        HostIo io;
+        io.prepare(HeadOp::kRead, 0, kBlocks, 0xeeee);
+        io.submit(heads_[head]->head());
+        BASALT_ASSERT(world_.run_until([&io] { return io.is_done; }, kLongestNs));
+    }
+}
+
 bool ClusterRun::is_scrubbed() {
     const uint32_t head = open_head();
-    return head < heads_.size() && !heads_[head]->scrubber().state().is_running;
+    return head < heads_.size() && !heads_[head]->scrubber().is_busy();
 }
 
 void ClusterRun::look_at_stores() {

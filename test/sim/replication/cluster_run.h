@@ -134,6 +134,8 @@ class ClusterRun {
     [[nodiscard]] std::string describe_heads() const;
     void read_all();
     void scrub_all();
+    [[nodiscard]] bool spoil();
+    void read_spoilt(uint32_t head);
     [[nodiscard]] bool is_scrubbed();
     void look_at_stores();
     void look_at_lines();

@@ -70,6 +70,10 @@ TEST(ReplicationClusterFinds, ALostDirtyBitmap) {
 TEST(ReplicationClusterFinds, AResyncThatRacesAWrite) {
     EXPECT_TRUE(is_found({.mistakes = {.lets_resync_race = true}}));
 }
+TEST(ReplicationClusterFinds, ARangeThatIsMendedFromOneReplica) {
+    EXPECT_TRUE(is_found(
+        {.steps = 100, .faults = {Fault::kRot}, .mistakes = {.mends_without_asking = true}}));
+}
 TEST(ReplicationClusterFinds, AStoreThatAnswersBeforeItIsDurable) {
     EXPECT_TRUE(is_found({.store_mistakes = {.acks_before_durable = true}}));
 }

@@ -234,6 +234,16 @@ uint64_t StoreMachine::read_block(bdev::DeviceChannel& channel, uint64_t block) 
     return is_same ? value : ~uint64_t{0};
 }
 
+void StoreMachine::spoil(uint64_t block) {
+    bdev::Device* device = life_->pool->device_of(PoolReplicaDrive::data_name(kVolume));
+    const auto channel = std::move(device->open(*life_->reactors.front())).value();
+    bdev::TestIo io;
+    io.prepare(bdev::IoOp::kWrite, block, 1, kBlockBytes);
+    std::memset(io.data, 0xbd, kBlockBytes);
+    io.submit(*channel);
+    BASALT_ASSERT(world_.run_until([&io] { return io.is_done(); }, kLongestNs) && io.status());
+}
+
 std::string StoreMachine::check_pool() {
     Task<Result<bdev::store::CheckReport>> checking = life_->pool->check();
     if (!world_.run_until([&checking] { return checking.is_done(); }, kLongestNs)) {

@@ -61,6 +61,8 @@ class StoreMachine {
     void slow_down(uint64_t delay_us);
     /// Turns a bit of a block of data, any. False: there is none.
     [[nodiscard]] bool rot(Random& random);
+    /// The block has something else from now on, under a checksum that goes with it.
+    void spoil(uint64_t block);
 
     [[nodiscard]] State state() const { return state_; }
     [[nodiscard]] const std::string& problem() const { return problem_; }
