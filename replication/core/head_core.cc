@@ -55,6 +55,7 @@ HeadCore::Actions HeadCore::apply(const HeadEvent& event) {
         case HeadEvent::Kind::kWrite:
         case HeadEvent::Kind::kSnapshot: host_write(event); break;
         case HeadEvent::Kind::kRead: host_read(event); break;
+        case HeadEvent::Kind::kDropLine: drop_line(event.number); break;
         case HeadEvent::Kind::kReply: on_reply(event.replica, *event.reply); break;
         case HeadEvent::Kind::kSetAnswer:
             if (has_pending_) {
@@ -309,6 +310,13 @@ void HeadCore::on_reply(uint32_t replica, const Reply& reply) {
         case MessageKind::kCarryOn:
         case MessageKind::kJoin:
         case MessageKind::kJoined: on_control_reply(replica, reply); return;
+        case MessageKind::kDropLine:
+            if (reply.status == Errc::kOk) {
+                HeadAction& action = act(HeadAction::Kind::kLineDropped);
+                action.replica = replica;
+                action.number = reply.number;
+            }
+            return;
         case MessageKind::kTrim: return;
     }
 }
@@ -350,7 +358,8 @@ void HeadCore::on_control_reply(uint32_t replica, const Reply& reply) {
         case MessageKind::kRead:
         case MessageKind::kTrim:
         case MessageKind::kCopyRead:
-        case MessageKind::kCopy: return;
+        case MessageKind::kCopy:
+        case MessageKind::kDropLine: return;
     }
 }
 

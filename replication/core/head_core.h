@@ -148,6 +148,7 @@ class HeadCore {
     void issue(const Op& op);
     void send_op(Op& op, uint32_t replica);
     void pump(uint32_t replica);
+    void drop_line(OpNumber number);
     void on_write_reply(uint32_t replica, const Reply& reply);
     void learn(Op& op, uint32_t replica);
     [[nodiscard]] bool is_quorum(const Op& op) const;

@@ -16,6 +16,7 @@ struct HeadEvent {
         kWrite,       ///< Of a host: `tag`, `range`, `write`, `data`.
         kRead,        ///< Of a host, or of a scrub: `tag`, `range`, `compares_all`.
         kSnapshot,    ///< Draw a line through the writes: `tag`.
+        kDropLine,    ///< The snapshot of line `number` is not wanted: those that count are told.
         kReply,       ///< `reply` of `replica`.
         kSetAnswer,   ///< To kAskSet: `is_granted`.
         kOpenAnswer,  ///< To kAskOpen: `is_granted`, `lease_until_us`.
@@ -32,6 +33,7 @@ struct HeadEvent {
     BlockRange range{};
     WriteKind write = WriteKind::kData;
     uint64_t data = 0;
+    OpNumber number{};
     /// kRead: what every replica of the set has, whatever read_quorum is. What is wrong with one
     /// block is written anew; of more blocks, and of other reads, it is only told.
     bool compares_all = false;
@@ -54,6 +56,7 @@ struct HeadAction {
         kForgetRead,   ///< What came with reply `data` is not needed any more.
         kResetLink,    ///< Close the connection to `replica` and make a new one.
         kMended,       ///< What `replica` had of `range` and was wrong has been written anew.
+        kLineDropped,  ///< `replica` has no snapshot of line `number`, and gets none any more.
         kSuperseded,   ///< Another head has begun, or this one can't go on: ask for a new epoch.
     };
     Kind kind = Kind::kSend;
@@ -64,7 +67,7 @@ struct HeadAction {
     /// outcome of a write is not known; kDataCorrupt, kMediaError: no copy can be read.
     Errc status = Errc::kOk;
     uint64_t data = 0;
-    OpNumber number{};  ///< kAnswer to a snapshot: the generation that began.
+    OpNumber number{};  ///< kAnswer to a snapshot: the generation that began. kLineDropped.
     BlockRange range{};
     // kAnswer to a read: replicas that have something else than most, or, when no majority agrees
     // (kDataCorrupt), all that have anything; those that can't read it; whether all of the set were

@@ -100,6 +100,20 @@ void HeadCore::pump(uint32_t replica) {
     }
 }
 
+/// When no replica that counts can be sent the beginning of that generation any more: one that is
+/// told before that would have the snapshot for ever. Others are told when they count again.
+void HeadCore::drop_line(OpNumber number) {
+    const bool may_be_drawn = !ops_.empty() && ops_[0].number <= number;
+    if (state_ != State::kOpen || (may_be_drawn && !mistakes_.drops_lines_early)) {
+        return;
+    }
+    for (uint32_t i = 0; i < settings_.replicas; ++i) {
+        if (live_.has(i) && peers_[i].is_linked && peers_[i].is_at_epoch) {
+            send(i, {.kind = MessageKind::kDropLine, .number = number}, 0);
+        }
+    }
+}
+
 void HeadCore::on_write_reply(uint32_t replica, const Reply& reply) {
     Op* op = ops_.find(reply.number);
     if (op == nullptr || !op->sent.has(replica)) {

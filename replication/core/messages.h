@@ -21,6 +21,7 @@ enum class MessageKind : uint8_t {
     kCopyRead,  ///< Reads what shall be copied to another replica.
     kCopy,      ///< Writes what was read from another replica.
     kJoined,    ///< It has all: it may count for quorums when the set has it.
+    kDropLine,  ///< The snapshot of line `number` is not wanted any more, if there is one.
 };
 
 /// From a head to one replica. What `window` and `dirty` lead to lives until the core that made the
@@ -33,7 +34,7 @@ struct Message {
     uint32_t session = 0;     ///< Counts this head's connections to the replica.
     uint64_t id = 0;          ///< Comes back in the answer.
     uint64_t connection = 0;  ///< The replica's shell's name for where the answer goes.
-    OpNumber number{};        ///< kWrite; kCopy in a beginning: of the write that is copied.
+    OpNumber number{};        ///< kWrite; kDropLine; kCopy in a beginning: of what is copied.
     BlockRange range{};
     OpNumber generation{};  ///< To which a write belongs, or which is current.
     OpNumber watermark{};   ///< Every replica has all up to here.

@@ -57,7 +57,8 @@ bool ReplicaCore::takes(const Message& message) const {
         case MessageKind::kWrite:
         case MessageKind::kTrim:
             return is_fenced_by_it && (is_member || state_.joining == message.epoch);
-        case MessageKind::kRead: return is_fenced_by_it && is_member;
+        case MessageKind::kRead:
+        case MessageKind::kDropLine: return is_fenced_by_it && is_member;
         case MessageKind::kCopyRead:
         case MessageKind::kCopy:
         case MessageKind::kSettle: return is_fenced_by_it && !state_.is_blank;
@@ -244,7 +245,8 @@ bool ReplicaCore::is_known(const Message& message) const {
         case MessageKind::kJoin:
         case MessageKind::kCopyRead:
         case MessageKind::kCopy:
-        case MessageKind::kJoined: return false;
+        case MessageKind::kJoined:
+        case MessageKind::kDropLine: return false;
     }
     return false;
 }
@@ -337,6 +339,9 @@ void ReplicaCore::commit(const Message& message) {
         commit_control(message);
         return;
     }
+    if (message.kind == MessageKind::kDropLine) {
+        return;  // The state knows no lines.
+    }
     if (mistakes_.loses_dirty && message.is_replica_away) {
         Message forgetful = message;
         forgetful.is_replica_away = false;
@@ -399,7 +404,8 @@ void ReplicaCore::prepare_change(const Message& message) {
         case MessageKind::kRead:
         case MessageKind::kTrim:
         case MessageKind::kCopyRead:
-        case MessageKind::kCopy: return;
+        case MessageKind::kCopy:
+        case MessageKind::kDropLine: return;
     }
     if (change_.dirty_change == DirtyChange::kReplaced) {
         change_.dirty = &settle_dirty_;

@@ -50,7 +50,9 @@ struct Mistakes {
     bool drops_early = false;
     bool loses_dirty = false;
     bool lets_resync_race = false;
-    bool mends_without_asking = false;  ///< Not in the model, which knows no bad copies.
+    // Not in the model, which knows neither bad copies nor the end of a snapshot.
+    bool mends_without_asking = false;
+    bool drops_lines_early = false;
 };
 
 }  // namespace basalt::replication

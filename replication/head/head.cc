@@ -119,6 +119,19 @@ std::unique_ptr<ReplicaLink> Head::replace_link(uint32_t replica,
     return link;
 }
 
+ReplicaSet Head::drop_line(OpNumber number) {
+    BASALT_ASSERT(is_started_ && !is_applying_ && !is_going_on_);
+    if (dropping_ != number) {
+        dropping_ = number;
+        dropped_ = ReplicaSet();
+    }
+    if (dropped_ != ReplicaSet::all(settings_.replicas)) {
+        apply({.kind = HeadEvent::Kind::kDropLine, .number = number});
+        go_on();
+    }
+    return dropped_;
+}
+
 void Head::stop() {
     BASALT_ASSERT(is_started_ && !is_applying_ && !is_going_on_);
     apply({.kind = HeadEvent::Kind::kStop});
@@ -176,6 +189,11 @@ void Head::perform(const HeadAction& action) {
         case HeadAction::Kind::kMended:
             ++statistics_.repairs;
             findings_.mended(action.replica, action.range);
+            return;
+        case HeadAction::Kind::kLineDropped:
+            if (action.number == dropping_) {
+                dropped_.add(action.replica);
+            }
             return;
         case HeadAction::Kind::kResetLink: links_[action.replica]->reset(); return;
         case HeadAction::Kind::kSuperseded: ask_grant(Claim::kIfFree); return;

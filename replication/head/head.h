@@ -80,6 +80,11 @@ class Head final : private LinkUser, private MapUser {
 
     void submit(HeadRequest& request);
 
+    /// The snapshot of line `number` is not wanted any more: has all replicas that count delete it.
+    /// Gives those that have none by now: until it is all of them it is to be called again, some
+    /// times a second. One line at a time. From the poll loop, not from inside a completion.
+    [[nodiscard]] ReplicaSet drop_line(OpNumber number);
+
     [[nodiscard]] Reactor& reactor() { return here_; }
     [[nodiscard]] const Settings& settings() const { return settings_; }
     [[nodiscard]] HeadStatistics statistics() const;
@@ -223,6 +228,8 @@ class Head final : private LinkUser, private MapUser {
     Findings findings_;
     bool is_scrubbing_ = false;
     SuspectUser* suspect_user_ = nullptr;
+    OpNumber dropping_;   // The line that drop_line() was last called for,
+    ReplicaSet dropped_;  // and who has said that it has none.
 };
 
 }  // namespace basalt::replication

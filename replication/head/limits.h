@@ -28,6 +28,11 @@ inline constexpr uint32_t kSuspectsMax = 64;
 inline constexpr uint64_t kTickMinUs = 1'000;
 inline constexpr uint64_t kTickMaxUs = 50'000;
 
+/// How often replicas are asked to delete a snapshot until all have, and how often in a row before
+/// another one has its turn.
+inline constexpr uint64_t kLinePollNs = 100'000'000;
+inline constexpr uint32_t kLineAsks = 20;
+
 /// How long an authority waits until it tries again to lock the map file that another process has
 /// for a moment. A change takes two durable writes: a few milliseconds.
 inline constexpr uint64_t kMapRetryNs = 5'000'000;

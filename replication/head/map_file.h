@@ -1,13 +1,10 @@
 #pragma once
 
-#include <array>
 #include <optional>
 #include <string>
 
-#include "reactor/io/storage.h"
-#include "reactor/reactor.h"
-#include "reactor/task.h"
 #include "replication/head/map_record.h"
+#include "replication/head/slot_file.h"
 
 namespace basalt::replication {
 
@@ -21,9 +18,6 @@ class MapFile {
   public:
     /// `control` and `files` outlive it.
     MapFile(Reactor& control, FileSystem& files, std::string path);
-    MapFile(const MapFile&) = delete;
-    MapFile& operator=(const MapFile&) = delete;
-    ~MapFile();
 
     /// Waits until no other process has the file, makes it if it is missing, and gives the newest
     /// record; none if there never was one. Open only if it succeeds. Errors: those of
@@ -33,26 +27,14 @@ class MapFile {
     /// Until it is durable, in one slot and then in the other: nobody may be told otherwise, and
     /// what a failed write left is not known. False: give_up().
     [[nodiscard]] Task<bool> write(MapRecord record);
-    void unlock();
+    void unlock() { file_.unlock(); }
 
     /// Ends waiting.
-    void give_up() { is_given_up_ = true; }
-    [[nodiscard]] const std::string& path() const { return path_; }
+    void give_up() { file_.give_up(); }
+    [[nodiscard]] const std::string& path() const { return file_.path(); }
 
   private:
-    struct alignas(4096) Slot {
-        std::array<std::byte, kMapSlotBytes> bytes;
-    };
-
-    [[nodiscard]] Task<Status> open(uint64_t& size_bytes);
-    [[nodiscard]] Task<Result<std::optional<MapRecord>>> read(uint64_t size_bytes);
-
-    Reactor& control_;
-    FileSystem& files_;
-    const std::string path_;
-    FileHandle file_{};
-    Slot slot_{};
-    bool is_given_up_ = false;
+    SlotFile file_;
 };
 
 }  // namespace basalt::replication

@@ -27,6 +27,7 @@ Opcode opcode_of(const Message& message) {
         case MessageKind::kCopyRead: return Opcode::kCopyRead;
         case MessageKind::kCopy: return Opcode::kCopyRange;
         case MessageKind::kJoined: return Opcode::kJoined;
+        case MessageKind::kDropLine: return Opcode::kDropLine;
     }
     assertion_failed("a message is of one of these kinds", __FILE__, __LINE__);
 }
@@ -47,6 +48,7 @@ Result<Message> kind_of(Opcode opcode) {
         case Opcode::kCopyRead: return Message{.kind = MessageKind::kCopyRead};
         case Opcode::kCopyRange: return Message{.kind = MessageKind::kCopy};
         case Opcode::kJoined: return Message{.kind = MessageKind::kJoined};
+        case Opcode::kDropLine: return Message{.kind = MessageKind::kDropLine};
         case Opcode::kHello:
         case Opcode::kPing:
         case Opcode::kFlush:
@@ -140,7 +142,8 @@ Result<PayloadKind> payload_of(const wire::Header& header, const wire::RequestFi
         case Opcode::kGeneration:
         case Opcode::kScrubRange:
         case Opcode::kStatistics:
-        case Opcode::kCopyRead: break;
+        case Opcode::kCopyRead:
+        case Opcode::kDropLine: break;
     }
     if (!fits) {
         return Errc::kProtocol;

@@ -134,6 +134,9 @@ Task<Status> ReplicatedVolume::start(std::string& problem) {
     }
     Order order{.volume = *this};
     co_await visit_core(order, start_there);
+    lines_ = std::make_unique<VolumeLines>(
+        home_.control, home_.files, options_.map_path + ".lines", options_.uuid, *head_);
+    lines_->set_serving(serves_);
     co_return kOk;
 }
 
@@ -191,6 +194,11 @@ Task<void> ReplicatedVolume::give_up_there(Reactor&, Order& order) {
 
 Task<void> ReplicatedVolume::close() {
     Order order{.volume = *this};
+    lines_->begin_closing();
+    if (lines_->is_drawing()) {
+        co_await visit_core(order, give_up_there);
+    }
+    co_await lines_->close();
     co_await visit_core(order, stop_there);
     co_await authority_->close();
     co_await visit_core(order, end_there);
@@ -264,6 +272,9 @@ ReplicatedVolume::Role ReplicatedVolume::role() const {
 
 void ReplicatedVolume::serving_changed(bool serves) {
     serves_ = serves;
+    if (lines_ != nullptr) {
+        lines_->set_serving(serves);
+    }
     if (home_.watcher != nullptr) {
         home_.watcher->head_changed();
     }

@@ -12,6 +12,7 @@
 #include "replication/head/static_authority.h"
 #include "replication/link/store_connection.h"
 #include "replication/node/replica_host.h"
+#include "replication/node/volume_lines.h"
 
 namespace basalt::replication {
 
@@ -106,6 +107,7 @@ class ReplicatedVolume final : private ServingUser {
     /// Whether the replica is reached without a socket.
     [[nodiscard]] bool is_local(uint32_t index) const { return local_[index] != nullptr; }
     [[nodiscard]] Head& head() { return *head_; }
+    [[nodiscard]] VolumeLines& lines() { return *lines_; }
 
   private:
     struct Order;
@@ -141,6 +143,7 @@ class ReplicatedVolume final : private ServingUser {
     std::vector<ReplicaDirectory*> local_;  // Null: by a socket.
     std::unique_ptr<StaticAuthority> authority_;
     bool serves_ = false;
+    std::unique_ptr<VolumeLines> lines_;
     std::unique_ptr<HeadMemory> memory_;
     // On the head's core.
     std::vector<std::unique_ptr<StoreConnection>> connections_;  // Null: none is needed.

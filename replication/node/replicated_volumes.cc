@@ -1,6 +1,7 @@
 #include "replication/node/replicated_volumes.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "replication/head/replica_bdev.h"
@@ -159,6 +160,42 @@ Task<Result<ReplicaScrubReport>> ReplicatedVolumes::scrub_report(std::string nam
     }
     ReplicaScrubReport report = co_await volume->scrub_report();
     co_return Result<ReplicaScrubReport>(std::move(report));
+}
+
+/// A volume that is closed waits for what has been begun.
+template <typename Outcome>
+Task<Outcome> ReplicatedVolumes::on_lines(std::string name,
+                                          std::string snapshot,
+                                          Task<Outcome> (VolumeLines::*what)(std::string)) {
+    co_await changes_.acquire();
+    std::optional<AsyncMutex::Turn> turn(std::in_place, changes_);
+    ReplicatedVolume* volume = find_own(name);
+    if (volume == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    Task<Outcome> begun = (volume->lines().*what)(std::move(snapshot));
+    turn.reset();
+    Outcome outcome = co_await begun;
+    co_return outcome;
+}
+
+Task<Result<OpNumber>> ReplicatedVolumes::snapshot(std::string name, std::string snapshot) {
+    return on_lines(std::move(name), std::move(snapshot), &VolumeLines::draw);
+}
+
+Task<Status> ReplicatedVolumes::delete_snapshot(std::string name, std::string snapshot) {
+    return on_lines(std::move(name), std::move(snapshot), &VolumeLines::remove);
+}
+
+Task<Result<std::vector<LineRecord>>> ReplicatedVolumes::snapshots(std::string name) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    ReplicatedVolume* volume = find_own(name);
+    if (volume == nullptr) {
+        co_return Errc::kNotFound;
+    }
+    Result<std::vector<LineRecord>> found = co_await volume->lines().list();
+    co_return std::move(found);
 }
 
 Task<void> ReplicatedVolumes::give_up() {

@@ -57,6 +57,12 @@ class ReplicatedVolumes {
     /// Errors: kNotFound.
     [[nodiscard]] Task<Result<ReplicaScrubReport>> scrub_report(std::string name);
 
+    /// As VolumeLines has them. Errors: also kNotFound: there is no such volume. What waits for
+    /// replicas holds nothing else up.
+    [[nodiscard]] Task<Result<OpNumber>> snapshot(std::string name, std::string snapshot);
+    [[nodiscard]] Task<Status> delete_snapshot(std::string name, std::string snapshot);
+    [[nodiscard]] Task<Result<std::vector<LineRecord>>> snapshots(std::string name);
+
     /// Before the end of the process: hosts that wait for replicas have waited long enough.
     [[nodiscard]] Task<void> give_up();
     /// At the end of the process, when nobody uses a device any more.
@@ -72,6 +78,10 @@ class ReplicatedVolumes {
   private:
     /// As find(), to be changed, while it is this task's turn.
     [[nodiscard]] ReplicatedVolume* find_own(std::string_view name) const;
+    template <typename Outcome>
+    [[nodiscard]] Task<Outcome> on_lines(std::string name,
+                                         std::string snapshot,
+                                         Task<Outcome> (VolumeLines::*what)(std::string));
     [[nodiscard]] Task<void> close(std::unique_ptr<ReplicatedVolume> volume);
 
     ReplicatedHome home_;

@@ -144,6 +144,12 @@ Task<Status> PoolReplicaDrive::draw_line(uint64_t volume, OpNumber line) {
     co_return order.status;
 }
 
+Task<Status> PoolReplicaDrive::drop_line(uint64_t volume, OpNumber line) {
+    Order order{.drive = *this, .volume = volume, .line = line};
+    co_await visit_control(order, drop_there);
+    co_return order.status;
+}
+
 Task<void> PoolReplicaDrive::let_go(uint64_t volume) {
     Order order{.drive = *this, .volume = volume};
     co_await visit_control(order, let_go_there);
@@ -284,6 +290,15 @@ Task<void> PoolReplicaDrive::draw_there(Reactor&, Order& order) {
     std::vector<bdev::store::SnapshotOptions> one;
     one.push_back(options);
     order.status = co_await self.pool_.snapshot(one);
+}
+
+Task<void> PoolReplicaDrive::drop_there(Reactor&, Order& order) {
+    PoolReplicaDrive& self = order.drive;
+    const std::string name = line_name(order.volume, order.line);
+    order.status = kOk;
+    if (self.pool_.catalogue().find_snapshot(name) != nullptr) {
+        order.status = co_await self.pool_.delete_snapshot(name, bdev::store::WithClones::kRefuse);
+    }
 }
 
 }  // namespace basalt::replication

@@ -61,6 +61,7 @@ class PoolReplicaDrive final : public ReplicaDrive, private ReplicaVolumes {
     };
 
     [[nodiscard]] Task<Status> draw_line(uint64_t volume, OpNumber line) override;
+    [[nodiscard]] Task<Status> drop_line(uint64_t volume, OpNumber line) override;
     [[nodiscard]] Task<void> let_go(uint64_t volume) override;
 
     [[nodiscard]] Task<void> visit_control(Order& order, Task<void> (*run)(Reactor&, Order&));
@@ -74,6 +75,7 @@ class PoolReplicaDrive final : public ReplicaDrive, private ReplicaVolumes {
     static Task<void> remove_there(Reactor& control, Order& order);
     static Task<void> list_there(Reactor& control, Order& order);
     static Task<void> draw_there(Reactor& control, Order& order);
+    static Task<void> drop_there(Reactor& control, Order& order);
     static Task<void> let_go_there(Reactor& control, Order& order);
     [[nodiscard]] Task<Status> make_volume(std::string name, uint64_t blocks);
     [[nodiscard]] Task<Status> remove_data(uint64_t volume);

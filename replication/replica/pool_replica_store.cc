@@ -67,6 +67,8 @@ void PoolReplicaStore::start(const ReplicaState& state) {
 void PoolReplicaStore::store(StoreJob& job) {
     if (has_failed_) {
         end_later(job, Errc::kIo);
+    } else if (job.message->kind == MessageKind::kDropLine) {
+        drop(job).detach();
     } else if (job.change != nullptr || is_line(*job.message)) {
         change(job).detach();
     } else {
@@ -74,6 +76,12 @@ void PoolReplicaStore::store(StoreJob& job) {
         run_lines();
         consider_checkpoint();  // Should the last one have failed, and this wait for the next.
     }
+}
+
+/// Beside all else: the pool makes one change at a time.
+Task<void> PoolReplicaStore::drop(StoreJob& job) {
+    const Status dropped = co_await volumes_.drop_line(parts_.volume, job.message->number);
+    job.done(job, dropped ? Errc::kOk : dropped.error().code, job.context);
 }
 
 void PoolReplicaStore::load(StoreJob& job) {
@@ -94,8 +102,6 @@ PoolReplicaStore::Operation& PoolReplicaStore::take_operation(StoreJob& job) {
     Operation& operation = *free_;
     free_ = operation.next;
     operation.job = &job;
-    operation.memory = nullptr;
-    operation.sums = nullptr;
     operation.sequence = 0;
     operation.has_retried = false;
     return operation;
@@ -149,10 +155,9 @@ void PoolReplicaStore::begin_store(Operation& operation) {
         operation.count = static_cast<uint32_t>(std::bit_width(job.blocks)) - skipped;
     }
     if (static_cast<uint32_t>(std::popcount(job.blocks)) == operation.count) {
-        if (job.data.is_valid() && operation.count > 0) {
-            operation.memory = job.data.bytes().data() + size_t{skipped} * kBlockBytes;
-            operation.sums = job.data.sums().data() + skipped;
-        }
+        operation.memory = job.data.is_valid() && operation.count > 0
+                               ? job.data.bytes().data() + size_t{skipped} * kBlockBytes
+                               : nullptr;
         write(operation);
         return;
     }
@@ -233,7 +238,6 @@ void PoolReplicaStore::write(Operation& operation) {
     operation.piece = {operation.memory, size_t{operation.count} * kBlockBytes};
     request.pieces = request.kind == NoteKind::kWrite ? &operation.piece : nullptr;
     request.piece_count = request.kind == NoteKind::kWrite ? 1 : 0;
-    request.crcs = operation.sums;
     request.note = operation.note;
     request.key = operation.sequence;
     request.forget = notes_.forgettable();

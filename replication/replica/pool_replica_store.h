@@ -26,6 +26,8 @@ class ReplicaVolumes {
     /// Takes a snapshot of the data volume that is named after `line`, if there is none. Errors:
     /// those of Pool::snapshot().
     [[nodiscard]] virtual Task<Status> draw_line(uint64_t volume, OpNumber line) = 0;
+    /// Deletes that snapshot, if there is one. Errors: those of Pool::delete_snapshot().
+    [[nodiscard]] virtual Task<Status> drop_line(uint64_t volume, OpNumber line) = 0;
     /// The store's channels are closed: the volumes are nobody's.
     [[nodiscard]] virtual Task<void> let_go(uint64_t volume) = 0;
 };
@@ -107,7 +109,6 @@ class PoolReplicaStore final : public ReplicaStore {
         uint32_t count = 0;
         uint32_t done = 0;
         std::byte* memory = nullptr;  ///< For them.
-        uint32_t* sums = nullptr;     ///< Of what is written, as they came with it; or null.
         uint64_t sequence = 0;        ///< Of its note; 0: it has none.
         bool has_retried = false;
         BlockRef whole{};  ///< Where what stays and what is written are put together, or spare_.
@@ -140,6 +141,7 @@ class PoolReplicaStore final : public ReplicaStore {
     [[nodiscard]] Operation& take_operation(StoreJob& job);
 
     // State (pool_replica_state.cc).
+    [[nodiscard]] Task<void> drop(StoreJob& job);
     [[nodiscard]] Task<void> change(StoreJob& job);
     [[nodiscard]] Task<Status> store_change(StoreJob& job);
     void consider_checkpoint();

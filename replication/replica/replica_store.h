@@ -59,7 +59,7 @@ class ReplicaStore {
     /// it is done. What overlaps comes one after the other, and a control message or a barrier has
     /// the store to itself but for loads (ReplicaCore sees to that). A job that draws a line:
     /// what is stored now stays readable under the name of the message's number, and one that is
-    /// there already is left as it is.
+    /// there already is left as it is. kDropLine ends that; it is done when there is no such line.
     ///
     /// kOk; kNoSpace, kMediaError, kDataCorrupt, kNoMemory: nothing of it was stored; kIo: nobody
     /// knows whether it was, and the store takes nothing more until it has been opened again.

@@ -47,8 +47,9 @@ enum class Opcode : uint8_t {
     kScrubRange = 19,
     kStatistics = 20,
     kCopyRead = 21,
+    kDropLine = 22,
 };
-inline constexpr uint8_t kOpcodeLast = 21;
+inline constexpr uint8_t kOpcodeLast = 22;
 
 /// What every frame begins with.
 struct Header {

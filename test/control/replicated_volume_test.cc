@@ -65,7 +65,6 @@ class Load {
                                            "--verify",
                                            "--adaptive"};
         std::vector<char*> pointers;
-        pointers.reserve(arguments.size() + 1);
         for (std::string& argument : arguments) {
             pointers.push_back(argument.data());
         }

@@ -246,6 +246,41 @@ TEST_F(HeadCalls, AScrubComparesReplicasAndTellsWhatItFound) {
     }
 }
 
+TEST_F(HeadCalls, SnapshotsAreTakenListedAndDeleted) {
+    make_replica();
+    EXPECT_EQ(result("bdev_replicated_create", volume()), "vol1");
+    EXPECT_EQ(wait_until_open()["state"], "open");
+    const Json name{{"name", "vol1"}};
+    const Json monday{{"name", "vol1"}, {"snapshot_name", "monday"}};
+    EXPECT_EQ(result("bdev_replicated_get_snapshots", name), Json::array());
+    EXPECT_EQ(code("bdev_replicated_delete_snapshot", monday), -19);
+    const std::string line = result("bdev_replicated_snapshot", monday);
+    EXPECT_EQ(code("bdev_replicated_snapshot", monday), -17);
+    EXPECT_EQ(code("bdev_replicated_snapshot",
+                   {{"name", "vol1"}, {"snapshot_name", std::string(64, 'x')}}),
+              -32602);
+    EXPECT_EQ(result("bdev_replicated_get_snapshots", name),
+              Json::array({{{"name", "monday"}, {"line", line}, {"state", "there"}}}));
+    const Json device{{"name", "p/replica-0000000000000007@" + line}};
+    EXPECT_EQ(result("bdev_get_bdevs", device).size(), 1U);
+    // The list is there for the next head.
+    EXPECT_EQ(result("bdev_replicated_delete", name), true);
+    EXPECT_EQ(code("bdev_replicated_get_snapshots", name), -19);
+    EXPECT_EQ(code("bdev_replicated_snapshot", monday), -19);
+    EXPECT_EQ(result("bdev_replicated_create", volume()), "vol1");
+    EXPECT_EQ(wait_until_open()["state"], "open");
+    EXPECT_EQ(result("bdev_replicated_get_snapshots", name)[0]["line"], line);
+    EXPECT_EQ(result("bdev_replicated_delete_snapshot", monday), true);
+    Json now = result("bdev_replicated_get_snapshots", name);
+    for (int i = 0; i < 1000 && !now.empty(); ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        now = result("bdev_replicated_get_snapshots", name);
+    }
+    EXPECT_EQ(now, Json::array());
+    EXPECT_EQ(code("bdev_get_bdevs", device), -19);
+    EXPECT_EQ(result("bdev_replicated_delete", name), true);
+}
+
 TEST_F(HeadCalls, WhatIsOnAVolumeIsThereAfterARestartInAHigherEpoch) {
     make_replica();
     Json with_times = volume();

@@ -269,6 +269,28 @@ TEST_F(HeadCoreTest, AWriteThatComesMeanwhileIsNotUndoneByTheCopyOfABadBlock) {
     EXPECT_EQ(core_.watermark(), during_copy[0].message.number);
 }
 
+TEST_F(HeadCoreTest, DropsALineOnlyWhenItCanBeDrawnNoMore) {
+    give({.kind = HeadEvent::Kind::kSnapshot, .tag = 1});
+    const auto line = take(MessageKind::kWrite);
+    ASSERT_EQ(line.size(), 3U);
+    const OpNumber number = line[0].message.number;
+    answer(line[0]);
+    answer(line[1]);
+    give({.kind = HeadEvent::Kind::kDropLine, .number = number});
+    EXPECT_TRUE(take(MessageKind::kDropLine).empty()) << "the third one is about to draw it";
+    answer(line[2]);
+    write(2, {0, 1});  // Of a later generation.
+    give({.kind = HeadEvent::Kind::kDropLine, .number = number});
+    const auto drops = take(MessageKind::kDropLine);
+    ASSERT_EQ(drops.size(), 3U);
+    answer(drops[0], Errc::kIo);
+    EXPECT_EQ(count(HeadAction::Kind::kLineDropped), 0U);
+    answer(drops[1]);
+    const HeadAction told = only(HeadAction::Kind::kLineDropped);
+    EXPECT_EQ(told.replica, drops[1].replica);
+    EXPECT_EQ(told.number, number);
+}
+
 TEST_F(HeadCoreTest, AsksAnotherReplicaWhenOneIsTooSlow) {
     give({.kind = HeadEvent::Kind::kRead, .tag = 1, .range = {4, 2}});
     const auto first = take(MessageKind::kRead);

@@ -78,6 +78,7 @@ void World::perform(uint32_t index, const HeadAction& action) {
             requests_.push_back({index, head.incarnation, true, action.epoch, action.set});
             return;
         case HeadAction::Kind::kForgetWrite:
+        case HeadAction::Kind::kLineDropped:
         case HeadAction::Kind::kMended: return;
         case HeadAction::Kind::kForgetRead: head.data.erase(action.data); return;
         case HeadAction::Kind::kResetLink:

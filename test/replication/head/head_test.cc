@@ -276,6 +276,41 @@ TEST(Head, HasABlockMendedThatCanNotBeRead) {
     EXPECT_EQ(cluster.head().statistics().repairs, 1U);
 }
 
+TEST(Head, DropsALineAtAllReplicasWhenTheyCount) {
+    Cluster cluster(options());
+    cluster.start(0);
+    const auto draw = [&cluster] {
+        HostIo io;
+        io.prepare(HeadOp::kSnapshot, 0, 0);
+        EXPECT_EQ(cluster.run(io), kOk);
+        return io.request.generation;
+    };
+    const auto drop = [&cluster](OpNumber line, ReplicaSet who) {
+        return cluster.world.run_until([&] { return cluster.head().drop_line(line) == who; },
+                                       5 * kNsPerSecond);
+    };
+    ASSERT_EQ(cluster.write(0, 8, 9), kOk);
+    const OpNumber first = draw();
+    const OpNumber second = draw();
+    ASSERT_TRUE(cluster.has_settled());
+    cluster.crash(2);
+    ASSERT_EQ(cluster.write(0, 8, 10), kOk);
+    EXPECT_TRUE(drop(first, ReplicaSet(0b011)));
+    cluster.restart(2);
+    EXPECT_TRUE(drop(first, ReplicaSet::all(3)));
+    // Another head asks again, and one that is not there is not there.
+    cluster.start(1, Claim::kTakeOver);
+    ASSERT_TRUE(cluster.open(1));
+    EXPECT_TRUE(cluster.world.run_until(
+        [&] { return cluster.head(1).drop_line(first) == ReplicaSet::all(3); }, 5 * kNsPerSecond));
+    EXPECT_TRUE(cluster.head(0).drop_line(second).empty()) << "it is not the head any more";
+    EXPECT_TRUE(cluster.world.run_until_idle(10 * kNsPerSecond));
+    for (const auto& disk : cluster.disks) {
+        ASSERT_EQ(disk->snapshots.size(), 1U);
+        EXPECT_EQ(disk->snapshots.begin()->first, second);
+    }
+}
+
 TEST(Head, AnotherHeadTakesOverAndGivesBack) {
     Cluster cluster(options());
     cluster.start(0);

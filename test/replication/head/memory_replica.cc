@@ -177,6 +177,8 @@ void MemoryReplica::commit(const Message& message, uint64_t blocks, bool draws_l
     const bool is_write = message.kind == MessageKind::kWrite;
     if (draws_line) {
         disk_.snapshots[message.number] = disk_.bytes;
+    } else if (message.kind == MessageKind::kDropLine) {
+        disk_.snapshots.erase(message.number);
     }
     if (!is_write && message.kind != MessageKind::kCopy) {
         return;

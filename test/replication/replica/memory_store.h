@@ -102,6 +102,9 @@ class MemoryReplicaStore final : public ReplicaStore {
         }
         if (job.draws_line) {
             disk_.snapshots.emplace(message.number, disk_.bytes);
+        } else if (message.kind == MessageKind::kDropLine) {
+            disk_.snapshots.erase(message.number);
+            return Errc::kOk;
         }
         for (uint32_t i = 0; i < message.range.count; ++i) {
             if (((job.blocks >> i) & 1U) == 0) {

@@ -52,6 +52,7 @@ void ClusterRunResult::add(const ClusterRunResult& other) {
     drops += other.drops;
     returns += other.returns;
     lines += other.lines;
+    dropped_lines += other.dropped_lines;
     rotten += other.rotten;
     repairs += other.repairs;
     found += other.found;
@@ -77,6 +78,7 @@ ClusterRun::ClusterRun(const ClusterRunOptions& options)
       settings_(settings_of(options)),
       random_(options.seed * 77 + 5),
       scrub_random_(options.seed * 99 + 7),
+      line_random_(options.seed * 111 + 9),
       world_(options.seed, background(options.seed)),
       authority_(world_, options.replicas, kLeaseUs, 300 * kNsPerUs),
       hosts_(kHosts),
@@ -160,6 +162,14 @@ void ClusterRun::live() {
         if (options_.scrubs && scrub_random_.chance(1, 40)) {
             scrub();
         }
+        if (!lines_.empty() && line_random_.chance(1, 30)) {
+            // The newest, which may still be on its way to somebody, as often as any other.
+            const uint64_t line =
+                line_random_.chance(1, 2) ? lines_.size() - 1 : line_random_.below(lines_.size());
+            doomed_.push_back(lines_[line].number);
+            lines_.erase(lines_.begin() + static_cast<ptrdiff_t>(line));
+        }
+        drop_lines();
         go_on();
         world_.run_for(random_.below(4 * kNsPerMs));
     }
@@ -171,6 +181,20 @@ void ClusterRun::scrub() {
     if (head < heads_.size() && !heads_[head]->scrubber().state().is_running) {
         BASALT_ASSERT(heads_[head]->scrubber().start(1'000'000 + scrub_random_.below(20'000'000)));
     }
+}
+
+/// As whoever has the list of a volume's snapshots does. True: all that were to go are gone.
+bool ClusterRun::drop_lines() {
+    const uint32_t head = open_head();
+    while (!doomed_.empty() && head < heads_.size()) {
+        const OpNumber line = doomed_.front();
+        if (heads_[head]->head().drop_line(line) != ReplicaSet::all(settings_.replicas)) {
+            break;
+        }
+        dropped_.push_back(line);
+        doomed_.erase(doomed_.begin());
+    }
+    return doomed_.empty();
 }
 
 /// Machines that boot do their next step.
@@ -503,7 +527,7 @@ void ClusterRun::finish() {
         wait(&ClusterRun::are_all_serving, kLongestNs, "a store never comes back") &&
         wait(&ClusterRun::are_all_answered, kLongestNs, "a request waits for ever") &&
         wait(&ClusterRun::has_settled, kLongestNs, "one head with all replicas: never");
-    if (is_well) {
+    if (is_well && wait(&ClusterRun::drop_lines, kLongestNs, "a snapshot is never deleted")) {
         read_all();
     }
     if (result_.problem.empty()) {
@@ -672,6 +696,17 @@ void ClusterRun::look_at_lines() {
                                  line.number.count));
             }
             ++result_.lines;
+        }
+    }
+    for (const OpNumber line : dropped_) {
+        ++result_.dropped_lines;
+        for (const auto& store : stores_) {
+            if (store->contents(line)) {
+                fail(fmt::format("store {} has line {}.{}, which was deleted",
+                                 store->node.raw(),
+                                 line.epoch.raw(),
+                                 line.count));
+            }
         }
     }
 }

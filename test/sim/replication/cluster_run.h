@@ -57,7 +57,8 @@ struct ClusterRunResult {
     uint64_t openings = 0;  ///< Of heads that lived to the end; likewise drops and returns.
     uint64_t drops = 0;
     uint64_t returns = 0;
-    uint64_t lines = 0;    ///< Snapshots that were compared, of each store.
+    uint64_t lines = 0;  ///< Snapshots that were compared, of each store.
+    uint64_t dropped_lines = 0;
     uint64_t rotten = 0;   ///< Blocks in which a bit turned.
     uint64_t repairs = 0;  ///< Of heads that lived to the end.
     uint64_t found = 0;    ///< Blocks that could not be read, likewise.
@@ -101,6 +102,7 @@ class ClusterRun {
     void set_up();
     void live();
     void scrub();
+    bool drop_lines();
     void go_on();
     [[nodiscard]] bool wait(bool (ClusterRun::*is_so)(), uint64_t limit_ns, const char* why);
     void fail(const std::string& why);
@@ -146,6 +148,7 @@ class ClusterRun {
     const basalt::test::MayLeak may_leak_{};  // What is under way when power is lost never ends.
     Random random_;
     Random scrub_random_;
+    Random line_random_;
     sim::World world_;
     SimAuthority authority_;
     std::vector<std::unique_ptr<StoreMachine>> stores_;
@@ -156,7 +159,9 @@ class ClusterRun {
     bool has_rot_ = false;
     History history_;
     std::vector<Line> lines_;
-    std::vector<uint64_t> final_;  // What a host read in the end.
+    std::vector<OpNumber> doomed_;   // Lines that are to be deleted,
+    std::vector<OpNumber> dropped_;  // and that have been.
+    std::vector<uint64_t> final_;    // What a host read in the end.
     ClusterRunResult result_;
 };
 

@@ -27,6 +27,7 @@ void run_seeds(ClusterRunOptions options, uint64_t count) {
         EXPECT_GT(sum.drops, count / 4);
         EXPECT_GT(sum.returns, count / 4);
         EXPECT_GT(sum.lines, count / 4);
+        EXPECT_GT(sum.dropped_lines, count / 4);
         EXPECT_GT(sum.rotten, count / 4);
         EXPECT_GT(sum.found, count);
     }

@@ -74,6 +74,9 @@ TEST(ReplicationClusterFinds, ARangeThatIsMendedFromOneReplica) {
     EXPECT_TRUE(is_found(
         {.steps = 100, .faults = {Fault::kRot}, .mistakes = {.mends_without_asking = true}}));
 }
+TEST(ReplicationClusterFinds, ALineThatIsDroppedBeforeItIsDrawnEverywhere) {
+    EXPECT_TRUE(is_found({.faults = {Fault::kSlowDrive}, .mistakes = {.drops_lines_early = true}}));
+}
 TEST(ReplicationClusterFinds, AStoreThatAnswersBeforeItIsDurable) {
     EXPECT_TRUE(is_found({.store_mistakes = {.acks_before_durable = true}}));
 }
