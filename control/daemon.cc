@@ -83,6 +83,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(Config config, std::string& proble
                                      problem));
     std::unique_ptr<Daemon> daemon(
         new Daemon(std::move(config), *memory, std::move(services), std::move(threads)));
+    BASALT_CHECK(daemon->open_control_plane(problem));
     BASALT_CHECK(daemon->open_servers(problem));
     return daemon;
 }
@@ -142,7 +143,11 @@ Daemon::Daemon(Config config,
       bdev_replicated_handlers_(context_),
       bdev_replicated_care_handlers_(context_),
       bdev_replicated_snapshot_handlers_(context_),
-      config_handlers_(context_, table_) {
+      config_handlers_(context_, table_),
+      node_handlers_(context_, config_.uuid, config_.nvmf_listen),
+      cluster_handlers_(cluster_context_),
+      cluster_node_handlers_(cluster_context_),
+      cluster_volume_handlers_(cluster_context_) {
     replicated_.watch(ana_follower_);
     app_handlers_.add_to(table_);
     bdev_device_handlers_.add_to(table_);
@@ -165,7 +170,31 @@ Daemon::Daemon(Config config,
     bdev_replicated_care_handlers_.add_to(table_);
     bdev_replicated_snapshot_handlers_.add_to(table_);
     config_handlers_.add_to(table_);
+    node_handlers_.add_to(table_);
+    cluster_handlers_.add_to(table_);
+    cluster_node_handlers_.add_to(table_);
+    cluster_volume_handlers_.add_to(table_);
     target_.set_balancing(true);
+}
+
+Status Daemon::open_control_plane(std::string& problem) {
+    if (!config_.control_plane) {
+        return kOk;
+    }
+    UringDriver& driver = services_->driver(threads_->control_core());
+    BASALT_TRY(metadata_source_,
+               cluster::MetadataSource::make(
+                   threads_->control(), driver, config_.control_plane->metadata, problem));
+    nodes_ = std::make_unique<cluster::GrpcNodes>(table_);
+    cluster::ControlPlaneOptions options{.process = bdev::Uuid::make_random(),
+                                         .started_ns = wall_clock_ns()};
+    if (const Result<bdev::Uuid> uuid = bdev::Uuid::parse(config_.control_plane->cluster)) {
+        options.cluster = *uuid;
+    }
+    control_plane_ = std::make_unique<cluster::ControlPlane>(
+        threads_->control(), *metadata_source_, *nodes_, options);
+    cluster_context_.plane = control_plane_.get();
+    return kOk;
 }
 
 Status Daemon::open_servers(std::string& problem) {
@@ -197,7 +226,16 @@ Status Daemon::open_servers(std::string& problem) {
 }
 
 Status Daemon::open_grpc(std::string& problem) {
-    const std::string address = "127.0.0.1:" + std::to_string(*config_.grpc_port);
+    BASALT_TRY(const SocketAddress listen, parse_endpoint(config_.grpc_listen, config_.grpc_port));
+    const std::string address = listen.to_string();
+    if (!listen.is_loopback()) {
+        BASALT_LOG(
+            kWarn,
+            "control",
+            "gRPC listens on {}: whoever reaches it owns this daemon, for it asks nobody who "
+            "they are",
+            address);
+    }
     auto server = rpc::GrpcServer::start(table_, address);
     if (!server) {
         problem =
@@ -240,6 +278,10 @@ void Daemon::serve() {
     json_watcher_.emplace(driver, *json_server_);
     if (grpc_server_) {
         grpc_watcher_.emplace(driver, *grpc_server_);
+    }
+    if (control_plane_) {
+        nodes_watcher_.emplace(driver, *nodes_);
+        control_plane_->start();
     }
 }
 
@@ -305,6 +347,10 @@ Task<void> Daemon::end() {
     if (grpc_server_) {
         grpc_server_->stop_accepting();
     }
+    if (nodes_watcher_) {
+        control_plane_->begin_stop();
+        nodes_->cancel();
+    }
     // Hosts, and calls, may wait for a volume that has no quorum.
     heads_patience_.set(
         [](Timer&, void* self) { static_cast<Daemon*>(self)->replicated_.give_up().detach(); },
@@ -320,6 +366,11 @@ Task<void> Daemon::end() {
     grpc_server_.reset();
     auto draining_rest = drain_calls();
     co_await draining_rest;
+    if (nodes_watcher_) {
+        auto stopping_plane = control_plane_->stop();
+        co_await stopping_plane;
+        nodes_watcher_.reset();
+    }
     auto closing = target_.shut_down();
     co_await closing;
     // Nobody has a device open any more. Their limits have claims on the reactors.

@@ -23,15 +23,20 @@
 #include "control/handlers/bdev_store_care_handlers.h"
 #include "control/handlers/bdev_store_handlers.h"
 #include "control/handlers/bdev_store_transfer_handlers.h"
+#include "control/handlers/cluster_handlers.h"
 #include "control/handlers/config_handlers.h"
 #include "control/handlers/context.h"
 #include "control/handlers/keyring_handlers.h"
+#include "control/handlers/node_handlers.h"
 #include "control/handlers/nvmf_auth_handlers.h"
 #include "control/handlers/nvmf_info_handlers.h"
 #include "control/handlers/nvmf_path_handlers.h"
 #include "control/handlers/nvmf_qos_handlers.h"
 #include "control/handlers/nvmf_subsystem_handlers.h"
 #include "control/handlers/replication_handlers.h"
+#include "control/plane/control_plane.h"
+#include "control/plane/grpc_nodes.h"
+#include "control/plane/metadata_source.h"
 #include "control/signals.h"
 #include "nvmf/target/target.h"
 #include "reactor/io/posix_file_system.h"
@@ -103,6 +108,7 @@ class Daemon final : private Stopper {
 
     Status open_servers(std::string& problem);
     Status open_grpc(std::string& problem);
+    Status open_control_plane(std::string& problem);
     void serve();
     Task<void> drain_calls();
     void request_stop() override;
@@ -132,6 +138,7 @@ class Daemon final : private Stopper {
     replication::ReplicatedVolumes replicated_;
     Context context_;
     AnaFollower ana_follower_{context_};
+    ClusterContext cluster_context_{context_};
 
     rpc::MethodTable table_;
     rpc::Introspection introspection_;
@@ -156,6 +163,16 @@ class Daemon final : private Stopper {
     BdevReplicatedCareHandlers bdev_replicated_care_handlers_;
     BdevReplicatedSnapshotHandlers bdev_replicated_snapshot_handlers_;
     ConfigHandlers config_handlers_;
+    NodeHandlers node_handlers_;
+    ClusterHandlers cluster_handlers_;
+    ClusterNodeHandlers cluster_node_handlers_;
+    ClusterVolumeHandlers cluster_volume_handlers_;
+
+    // Null without the control role.
+    std::unique_ptr<cluster::MetadataSource> metadata_source_;
+    std::unique_ptr<cluster::GrpcNodes> nodes_;
+    std::unique_ptr<cluster::ControlPlane> control_plane_;
+    std::optional<ServerWatcher<cluster::GrpcNodes>> nodes_watcher_;
 
     std::unique_ptr<rpc::JsonRpcServer> json_server_;
     std::unique_ptr<rpc::GrpcServer> grpc_server_;  // Null without a port.

@@ -14,7 +14,8 @@ namespace {
 constexpr int kCutsMax = 10;  // Tries to read all at one revision.
 
 /// What has a map of its own; volumes before their chunks.
-constexpr std::string_view kPrefixes[] = {kNodes, kDrives, kVolumes, kHeads, kTasks, kChunks};
+constexpr std::string_view kPrefixes[] = {
+    kNodes, kDrives, kVolumes, kAttachments, kHeads, kTasks, kSettings, kChunks};
 
 /// The UUID that a key of this prefix begins with; nil if there is none.
 Uuid uuid_in(std::string_view key, std::string_view prefix) {
@@ -131,8 +132,14 @@ Status ClusterView::All::put(const metadata::KeyValue& entry) {
     if (entry.key.starts_with(kVolumes)) {
         return put_volume(entry);
     }
+    if (entry.key.starts_with(kAttachments)) {
+        return put_into(attachments, entry, kAttachments);
+    }
     if (entry.key.starts_with(kHeads)) {
         return put_into(heads, entry, kHeads);
+    }
+    if (entry.key.starts_with(kSettings)) {
+        return put_setting(entry);
     }
     if (entry.key.starts_with(kTasks)) {
         return put_into(tasks, entry, kTasks);
@@ -155,6 +162,12 @@ Status ClusterView::All::put_volume(const metadata::KeyValue& entry) {
     } else if (found->second.chunks() != count) {
         found->second = found->second.resized(count);
     }
+    return kOk;
+}
+
+Status ClusterView::All::put_setting(const metadata::KeyValue& entry) {
+    BASALT_TRY(Versioned<Setting> setting, to_record<Setting>(entry));
+    settings.insert_or_assign(entry.key.substr(kSettings.size()), std::move(setting.record));
     return kOk;
 }
 
@@ -182,6 +195,10 @@ void ClusterView::All::erase(std::string_view key) {
     } else if (key.starts_with(kVolumes)) {
         chunks.erase(uuid_in(key, kVolumes));
         volumes.erase(uuid_in(key, kVolumes));
+    } else if (key.starts_with(kAttachments)) {
+        attachments.erase(uuid_in(key, kAttachments));
+    } else if (key.starts_with(kSettings)) {
+        settings.erase(std::string(key.substr(kSettings.size())));
     } else if (key.starts_with(kHeads)) {
         heads.erase(uuid_in(key, kHeads));
     } else if (key.starts_with(kTasks)) {
@@ -203,7 +220,8 @@ Result<placement::Topology> ClusterView::topology() const {
             continue;  // Nobody could reach it.
         }
         const Node& on = node->second.record;
-        const bool is_usable = on.state() == Node::ACTIVE && drive.record.state() == Drive::ONLINE;
+        const bool is_usable = on.state() == Node::ACTIVE && on.health() == Node::UP &&
+                               drive.record.state() == Drive::ONLINE;
         drives.push_back({.drive = uuid,
                           .datacenter = on.datacenter(),
                           .rack = on.rack(),

@@ -43,8 +43,13 @@ class ClusterView final : private metadata::WatchUser {
     [[nodiscard]] const Records<Node>& nodes() const { return records_.nodes; }
     [[nodiscard]] const Records<Drive>& drives() const { return records_.drives; }
     [[nodiscard]] const Records<Volume>& volumes() const { return records_.volumes; }
+    [[nodiscard]] const Records<Attachment>& attachments() const { return records_.attachments; }
     [[nodiscard]] const Records<Head>& heads() const { return records_.heads; }
     [[nodiscard]] const Records<TaskRecord>& tasks() const { return records_.tasks; }
+    /// By name.
+    [[nodiscard]] const std::map<std::string, Setting>& settings() const {
+        return records_.settings;
+    }
     /// Null: no such volume. One that is being created may not have all of it.
     [[nodiscard]] const ChunkMap* chunks(const Uuid& volume) const;
 
@@ -56,12 +61,15 @@ class ClusterView final : private metadata::WatchUser {
         Records<Node> nodes;
         Records<Drive> drives;
         Records<Volume> volumes;
+        Records<Attachment> attachments;
         Records<Head> heads;
         Records<TaskRecord> tasks;
+        std::map<std::string, Setting> settings;
         std::map<Uuid, ChunkMap> chunks;
 
         [[nodiscard]] Status put(const metadata::KeyValue& entry);
         [[nodiscard]] Status put_volume(const metadata::KeyValue& entry);
+        [[nodiscard]] Status put_setting(const metadata::KeyValue& entry);
         [[nodiscard]] Status put_chunks(const metadata::KeyValue& entry);
         void erase(std::string_view key);
     };

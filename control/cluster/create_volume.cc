@@ -63,6 +63,9 @@ bool is_wanted(const Volume& volume, const VolumeWish& wish) {
     wanted->set_number(volume.number());
     wanted->set_state(volume.state());
     wanted->set_placement_version(volume.placement_version());
+    *wanted->mutable_replica_drives() = volume.replica_drives();
+    wanted->set_map_node(volume.map_node());
+    wanted->set_map_file(volume.map_file());
     return wanted->SerializeAsString() == volume.SerializeAsString();
 }
 

@@ -19,11 +19,13 @@ inline constexpr std::string_view kVolumeNames = "volume-name/";
 inline constexpr std::string_view kRequests = "request/";
 inline constexpr std::string_view kChunks = "chunks/";
 inline constexpr std::string_view kSnapshots = "snapshot/";
+inline constexpr std::string_view kAttachments = "attachment/";
 inline constexpr std::string_view kHeads = "head/";
 inline constexpr std::string_view kHeadLeases = "head-lease/";
 inline constexpr std::string_view kTasks = "task/";
 inline constexpr std::string_view kEvents = "event/";
 inline constexpr std::string_view kSettings = "setting/";
+inline constexpr std::string_view kLeader = "leader";
 inline constexpr std::string_view kNextDrive = "next/drive";
 inline constexpr std::string_view kNextVolume = "next/volume";
 

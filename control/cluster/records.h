@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "control/cluster/cluster.pb.h"
+#include "control/cluster/limits.h"
 #include "control/metadata/store.h"
 
 namespace basalt::cluster {
@@ -92,6 +94,44 @@ template <typename Record>
         co_return Errc::kCompareMismatch;
     }
     co_return outcome->revision;
+}
+
+/// Changes a record that is there, as it is when its turn comes; what it is then. `version`: only
+/// if it is still of that one (0: of any). Errors: the store's; kNotFound; kDataCorrupt;
+/// `change`'s; kCompareMismatch: it is of another version; kTryAgain: others were faster, too
+/// often.
+template <typename Record>
+[[nodiscard]] Task<Result<Versioned<Record>>> update_record(
+    MetadataStore& store,
+    std::string key,
+    Revision version,
+    std::function<Status(Record& record)> change) {
+    for (int i = 0; i < kTriesMax; ++i) {
+        Result<Versioned<Record>> known = co_await get_record<Record>(store, key);
+        if (!known) {
+            co_return known;
+        }
+        if (version != Revision() && known->version != version) {
+            co_return Errc::kCompareMismatch;
+        }
+        const std::string before = known->record.SerializeAsString();
+        const Status changed = change(known->record);
+        if (!changed) {
+            co_return changed.error();
+        }
+        if (known->record.SerializeAsString() == before) {
+            co_return known;
+        }
+        const Result<Revision> put = co_await put_record(store, key, known->record, known->version);
+        if (put) {
+            known->version = *put;
+            co_return known;
+        }
+        if (put.error().code != Errc::kCompareMismatch) {
+            co_return put.error();
+        }
+    }
+    co_return version == Revision() ? Errc::kTryAgain : Errc::kCompareMismatch;
 }
 
 }  // namespace basalt::cluster

@@ -1,8 +1,8 @@
 #include "control/config/load.h"
 
 #include <array>
-#include <cctype>
 
+#include "control/config/control_tables.h"
 #include "control/config/endpoint.h"
 #include "control/config/file.h"
 #include "control/config/table_reader.h"
@@ -20,22 +20,6 @@ constexpr uint64_t kHugePagesMax = 524'288;
 constexpr uint64_t kIdleBeforeSleepUsMax = 1'000'000;
 constexpr std::array<std::string_view, 6> kLogLevels{
     "trace", "debug", "info", "warn", "error", "off"};
-
-bool is_uuid(std::string_view text) {
-    constexpr std::string_view kForm = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-    if (text.size() != kForm.size()) {
-        return false;
-    }
-    for (size_t i = 0; i < text.size(); ++i) {
-        const bool is_right = kForm[i] == '-'
-                                  ? text[i] == '-'
-                                  : std::isxdigit(static_cast<unsigned char>(text[i])) != 0;
-        if (!is_right) {
-            return false;
-        }
-    }
-    return true;
-}
 
 void read_log(TableReader& top, LogConfig& log) {
     std::optional<TableReader> table = top.table("log");
@@ -77,13 +61,19 @@ void read_process(TableReader& top, Config& config) {
 // The keys about the ways in.
 void read_api(TableReader& top, Config& config) {
     if (auto uuid = top.text("uuid")) {
-        if (!is_uuid(*uuid)) {
+        if (!is_uuid_text(*uuid)) {
             top.fail("uuid", "'" + *uuid + "' is no UUID");
         }
         config.uuid = std::move(*uuid);
     }
     if (const auto port = top.number("grpc_port", 1, UINT16_MAX)) {
         config.grpc_port = static_cast<uint16_t>(*port);
+    }
+    if (auto address = top.text("grpc_listen")) {
+        if (!parse_endpoint(*address, 1)) {
+            top.fail("grpc_listen", "'" + *address + "' is no address; write it without a port");
+        }
+        config.grpc_listen = std::move(*address);
     }
     if (auto path = top.text("rpc_socket")) {
         if (path->empty()) {
@@ -101,19 +91,22 @@ void read_api(TableReader& top, Config& config) {
 }
 
 Config read_config(const toml::table& table, const std::string& name) {
-    constexpr std::string_view kLater =
-        "is for clusters, which this version does not support yet; remove it";
     TableReader top(table, name, "");
     Config config;
     read_process(top, config);
     read_api(top, config);
     read_log(top, config.log);
-    for (const char* key : {"storage", "control_plane", "raft", "metadata"}) {
-        top.refuse(key, kLater);
-    }
+    config.control_plane = read_control_plane(top, config.grpc_port);
+    top.refuse("storage",
+               "is not known here: a drive is [[bdev]], and [[pool]] with replicas = true");
+    top.refuse("raft",
+               "is not supported by this version yet: without it the metadata is in a file, or, by "
+               "[metadata] endpoints, in an etcd that runs already");
     const auto port = top.number("nvme_tcp_port", 1, UINT16_MAX);
     config.discovery_port = read_discovery_port(top);
-    config.calls = read_volume_tables(top, port ? static_cast<uint16_t>(*port) : kNvmeTcpPort);
+    const uint16_t nvme_port = port ? static_cast<uint16_t>(*port) : kNvmeTcpPort;
+    config.calls = read_volume_tables(top, nvme_port);
+    config.nvmf_listen = read_nvmf_listen(top, nvme_port);
     top.finish();
     return config;
 }

@@ -1,8 +1,8 @@
 #include "control/config/table_reader.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
+
+#include "control/config/size_text.h"
 
 namespace basalt::control {
 
@@ -40,23 +40,6 @@ size_t edit_distance(std::string_view a, std::string_view b) {
         }
     }
     return row[b.size()];
-}
-
-// The factor of "KiB", "M", "" ...; 0 for a unit that does not exist.
-double unit_factor(std::string_view unit) {
-    if (unit.ends_with("iB")) {
-        unit.remove_suffix(2);
-        if (unit.empty()) {
-            return 0;
-        }
-    }
-    if (unit.empty()) {
-        return 1;
-    }
-    constexpr std::string_view kPrefixes = "KMGT";
-    const size_t power = unit.size() == 1 ? kPrefixes.find(unit[0]) : std::string_view::npos;
-    return power == std::string_view::npos ? 0
-                                           : std::ldexp(1.0, 10 * (static_cast<int>(power) + 1));
 }
 
 }  // namespace
@@ -159,20 +142,14 @@ std::optional<uint64_t> TableReader::size_bytes(std::string_view key) {
         fail_type(key, *node, "a number of bytes or a size such as \"64MiB\"");
     }
     const std::string& written = node->as_string()->get();
-    double amount = 0;
-    const char* end = written.data() + written.size();
-    const auto parsed = std::from_chars(written.data(), end, amount, std::chars_format::fixed);
-    const double factor =
-        unit_factor(std::string_view(parsed.ptr, static_cast<size_t>(end - parsed.ptr)));
-    if (parsed.ec != std::errc() || factor == 0) {
+    const Result<uint64_t> bytes = parse_size(written);
+    if (!bytes && bytes.error().code == Errc::kInvalidArgument) {
         fail(key, "'" + written + "' is no size; write for example \"64MiB\" or \"1.5GiB\"");
     }
-    const double bytes = amount * factor;
-    // Above 2^53 a double has gaps, but no size that a person writes is in one.
-    if (bytes < 1 || bytes >= static_cast<double>(kSizeMax) || bytes != std::floor(bytes)) {
+    if (!bytes) {
         fail(key, "'" + written + "' is no whole number of bytes from 1 to 2^63 - 1");
     }
-    return static_cast<uint64_t>(bytes);
+    return *bytes;
 }
 
 std::optional<size_t> TableReader::choice(std::string_view key,

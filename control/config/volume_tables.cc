@@ -396,6 +396,10 @@ std::vector<StartupCall> read_volume_tables(TableReader& top, uint16_t nvme_tcp_
     return calls;
 }
 
+std::vector<SocketAddress> read_nvmf_listen(TableReader& top, uint16_t nvme_tcp_port) {
+    return read_transport(top, nvme_tcp_port).listen;
+}
+
 std::optional<uint16_t> read_discovery_port(TableReader& top) {
     if (std::optional<TableReader> table = top.table("nvmf")) {
         if (const auto port = table->number("discovery_port", 0, UINT16_MAX)) {

@@ -14,6 +14,9 @@ namespace basalt::control {
 /// addresses that name none. Throws ConfigError.
 [[nodiscard]] std::vector<StartupCall> read_volume_tables(TableReader& top, uint16_t nvme_tcp_port);
 
+/// The addresses at which subsystems that name none are served. Throws ConfigError.
+[[nodiscard]] std::vector<SocketAddress> read_nvmf_listen(TableReader& top, uint16_t nvme_tcp_port);
+
 /// [nvmf] discovery_port, if it is there. Throws ConfigError.
 [[nodiscard]] std::optional<uint16_t> read_discovery_port(TableReader& top);
 

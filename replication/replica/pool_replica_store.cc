@@ -102,6 +102,8 @@ PoolReplicaStore::Operation& PoolReplicaStore::take_operation(StoreJob& job) {
     Operation& operation = *free_;
     free_ = operation.next;
     operation.job = &job;
+    operation.memory = nullptr;
+    operation.sums = nullptr;
     operation.sequence = 0;
     operation.has_retried = false;
     return operation;
@@ -155,9 +157,10 @@ void PoolReplicaStore::begin_store(Operation& operation) {
         operation.count = static_cast<uint32_t>(std::bit_width(job.blocks)) - skipped;
     }
     if (static_cast<uint32_t>(std::popcount(job.blocks)) == operation.count) {
-        operation.memory = job.data.is_valid() && operation.count > 0
-                               ? job.data.bytes().data() + size_t{skipped} * kBlockBytes
-                               : nullptr;
+        if (job.data.is_valid() && operation.count > 0) {
+            operation.memory = job.data.bytes().data() + size_t{skipped} * kBlockBytes;
+            operation.sums = job.data.sums().data() + skipped;
+        }
         write(operation);
         return;
     }
@@ -238,6 +241,7 @@ void PoolReplicaStore::write(Operation& operation) {
     operation.piece = {operation.memory, size_t{operation.count} * kBlockBytes};
     request.pieces = request.kind == NoteKind::kWrite ? &operation.piece : nullptr;
     request.piece_count = request.kind == NoteKind::kWrite ? 1 : 0;
+    request.crcs = operation.sums;
     request.note = operation.note;
     request.key = operation.sequence;
     request.forget = notes_.forgettable();

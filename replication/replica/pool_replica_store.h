@@ -109,6 +109,7 @@ class PoolReplicaStore final : public ReplicaStore {
         uint32_t count = 0;
         uint32_t done = 0;
         std::byte* memory = nullptr;  ///< For them.
+        uint32_t* sums = nullptr;     ///< Of what is written, as they came with it; or null.
         uint64_t sequence = 0;        ///< Of its note; 0: it has none.
         bool has_retried = false;
         BlockRef whole{};  ///< Where what stays and what is written are put together, or spare_.

@@ -61,7 +61,7 @@ OrderedJson encode_single(const Message& message, const FieldDescriptor& field) 
         case FieldDescriptor::CPPTYPE_INT64: return reflection.GetInt64(message, &field);
         case FieldDescriptor::CPPTYPE_UINT32: return reflection.GetUInt32(message, &field);
         case FieldDescriptor::CPPTYPE_UINT64: return reflection.GetUInt64(message, &field);
-        case FieldDescriptor::CPPTYPE_DOUBLE:
+        case FieldDescriptor::CPPTYPE_DOUBLE: return reflection.GetDouble(message, &field);
         case FieldDescriptor::CPPTYPE_FLOAT: break;
     }
     BASALT_ASSERT(!"a response field of a type that the API does not use");

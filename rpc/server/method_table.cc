@@ -9,6 +9,7 @@
 #include "rpc/proto/bdev_lvol.pb.h"
 #include "rpc/proto/bdev_nvme.pb.h"
 #include "rpc/proto/bdev_store.pb.h"
+#include "rpc/proto/cluster.pb.h"
 #include "rpc/proto/keyring.pb.h"
 #include "rpc/proto/nvmf.pb.h"
 #include "rpc/proto/nvmf_paths.pb.h"
@@ -56,6 +57,7 @@ MethodTable::MethodTable() {
                               v1::BdevInfo::descriptor()->file(),
                               v1::LvolInfo::descriptor()->file(),
                               v1::StoreScrub::descriptor()->file(),
+                              v1::ClusterStatus::descriptor()->file(),
                               v1::NvmeTransportId::descriptor()->file(),
                               v1::KeyringKey::descriptor()->file(),
                               v1::ListenAddress::descriptor()->file(),

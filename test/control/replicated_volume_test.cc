@@ -65,6 +65,7 @@ class Load {
                                            "--verify",
                                            "--adaptive"};
         std::vector<char*> pointers;
+        pointers.reserve(arguments.size() + 1);
         for (std::string& argument : arguments) {
             pointers.push_back(argument.data());
         }

@@ -73,7 +73,7 @@ void go_on(StoreBench& bench) {
 
 /// A closed pool, one whose log is to be replayed, and one with a node that is to be swept.
 const std::vector<StoreImage>& images() {
-    static const std::vector<StoreImage> kImages = [] {
+    static const std::vector<StoreImage> made_once = [] {
         std::vector<StoreImage> made;
         StoreBench bench({});
         fill(bench);
@@ -85,7 +85,7 @@ const std::vector<StoreImage>& images() {
         bench.close();
         return made;
     }();
-    return kImages;
+    return made_once;
 }
 
 /// A little of everything, whatever comes of it.

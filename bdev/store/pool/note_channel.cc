@@ -27,8 +27,9 @@ bool is_sound(const NotedRequest& request) {
     }
     const uint64_t wanted =
         request.kind == NoteKind::kWrite ? uint64_t{request.count} * kBlockBytes : bytes;
-    return has_range && is_aligned && bytes == wanted && request.note.size() <= kNoteBytesMax &&
-           request.complete != nullptr;
+    return has_range && is_aligned && bytes == wanted &&
+           (request.crcs == nullptr || request.kind == NoteKind::kWrite) &&
+           request.note.size() <= kNoteBytesMax && request.complete != nullptr;
 }
 
 }  // namespace
@@ -128,6 +129,7 @@ void NoteChannel::arrive(NotedRequest& request, Reactor& there) {
     io.count = request.count;
     io.pieces = request.pieces;
     io.piece_count = request.piece_count;
+    io.crcs = request.crcs;
     volume_.pool_seat(request.partition_).partition->submit(io);
 }
 

@@ -47,6 +47,9 @@ class NotedRequest {
     /// them.
     const iovec* pieces = nullptr;
     uint32_t piece_count = 0;
+    /// Of a write: if not null, the CRC32C of each block, by whoever saw the data right last; what
+    /// became other data since is then found when it is read. Null: they are computed here.
+    uint32_t* crcs = nullptr;
 
     std::span<const std::byte> note;  ///< At most kNoteBytesMax (64).
     uint64_t key = 0;                 ///< By which the note is forgotten. Need not be unique.

@@ -534,14 +534,75 @@ TEST(LoadConfig, ReplicationThatCanNotBeIsRefused) {
               std::string::npos);
 }
 
-TEST(LoadConfig, TablesOfALaterVersionAreRefusedByName) {
-    for (const char* key : {"[[storage]]", "[control_plane]", "[raft]"}) {
-        EXPECT_NE(refusal(std::string("\n") + key + "\n").find("does not support yet"),
-                  std::string::npos);
-    }
+TEST(LoadConfig, TablesOfOthersAreRefusedByName) {
     EXPECT_EQ(refusal("\n[[storage]]\nid = \"x\""),
-              "b.toml:2: storage: is for clusters, which this version does not support yet; "
-              "remove it");
+              "b.toml:2: storage: is not known here: a drive is [[bdev]], and [[pool]] with "
+              "replicas = true");
+    EXPECT_NE(refusal("\n[raft]\nnode_id = 1").find("b.toml:2: raft: is not supported"),
+              std::string::npos);
+}
+
+TEST(LoadConfig, TheControlRoleIsATable) {
+    EXPECT_FALSE(parse("").control_plane);
+    const Config plain = parse("[control_plane]");
+    ASSERT_TRUE(plain.control_plane);
+    EXPECT_EQ(plain.control_plane->cluster, "");
+    EXPECT_EQ(plain.control_plane->metadata.path, "/var/lib/basalt/cluster.db");
+    EXPECT_TRUE(plain.control_plane->metadata.endpoints.empty());
+    const Config file = parse(R"(
+        grpc_listen = "::1"
+        [control_plane]
+        grpc_port = 9001
+        cluster = "0b5f8c3e-6f0a-4d59-9d1b-54d1f7c1a2aa"
+        [metadata]
+        path = "/srv/cluster.db"
+    )");
+    EXPECT_EQ(file.grpc_port, 9001);
+    EXPECT_EQ(file.grpc_listen, "::1");
+    EXPECT_EQ(file.control_plane->cluster, "0b5f8c3e-6f0a-4d59-9d1b-54d1f7c1a2aa");
+    EXPECT_EQ(file.control_plane->metadata.path, "/srv/cluster.db");
+    const Config etcd = parse(R"(
+        [control_plane]
+        [metadata]
+        endpoints = ["etcd1:2379", "[::1]:2379"]
+        root = "here/"
+        tls = true
+        ca_file = "/ca"
+        cert_file = "/cert"
+        key_file = "/key"
+    )");
+    const MetadataConfig& metadata = etcd.control_plane->metadata;
+    EXPECT_EQ(metadata.endpoints, (std::vector<std::string>{"etcd1:2379", "[::1]:2379"}));
+    EXPECT_EQ(metadata.root, "here/");
+    EXPECT_TRUE(metadata.has_tls);
+    EXPECT_EQ(metadata.ca_file + metadata.cert_file + metadata.key_file, "/ca/cert/key");
+}
+
+TEST(LoadConfig, RefusesWhatIsWrongWithTheControlRole) {
+    const auto control = [](const std::string& rest) {
+        return refusal("[control_plane]\n" + rest);
+    };
+    const auto metadata = [](const std::string& rest) {
+        return refusal("[control_plane]\n[metadata]\n" + rest);
+    };
+    EXPECT_NE(refusal("[metadata]\npath = \"/p\"").find("add [control_plane]"), std::string::npos);
+    EXPECT_NE(control("clutser = \"x\"").find("clutser"), std::string::npos);
+    EXPECT_NE(control("cluster = \"x\"").find("'x' is no UUID"), std::string::npos);
+    EXPECT_NE(refusal("grpc_port = 1\n[control_plane]\ngrpc_port = 2").find("another one"),
+              std::string::npos);
+    EXPECT_NE(metadata("path = \"\"").find("path of a file"), std::string::npos);
+    EXPECT_NE(metadata("paht = \"/p\"").find("paht"), std::string::npos);
+    EXPECT_NE(metadata("path = \"/p\"\nendpoints = [\"a:1\"]").find("one of the two"),
+              std::string::npos);
+    EXPECT_NE(metadata("endpoints = [\"etcd1\"]").find("is no HOST:PORT"), std::string::npos);
+    EXPECT_NE(metadata("endpoints = [\"http://a:1\"]").find("is no HOST:PORT"), std::string::npos);
+    EXPECT_NE(metadata("tls = true").find("is of an etcd"), std::string::npos);
+    EXPECT_NE(metadata("endpoints = [\"a:1\"]\nca_file = \"/c\"").find("set tls = true"),
+              std::string::npos);
+    EXPECT_NE(metadata("endpoints = [\"a:1\"]\ntls = true\ncert_file = \"/c\"")
+                  .find("key_file: is missing"),
+              std::string::npos);
+    EXPECT_NE(refusal("grpc_listen = \"node1\"").find("grpc_listen"), std::string::npos);
 }
 
 TEST(LoadConfig, WhatIsNoTomlIsAnErrorWithItsLine) {

@@ -416,6 +416,34 @@ TEST_F(PoolReplicaTest, KeepsCopiesOfABeginningInTheWindow) {
     EXPECT_EQ(replica_.value_of(6), 77U);
 }
 
+TEST_F(PoolReplicaTest, KeepsTheSumsThatCameWithTheData) {
+    const Message whole = replica_.prepare_write({0, 4});
+    BlockRef data = replica_.filled(4, replica_.writes.at(whole.number).value);
+    // After its sums were seen right: the memory that it lies in loses a bit.
+    data.bytes()[2 * kBlockBytes + 9] ^= std::byte{1};
+    EXPECT_EQ(replica_.answer(whole, std::move(data)), Errc::kOk);
+    Message read = replica_.message(MessageKind::kRead);
+    for (uint64_t block = 0; block < 4; ++block) {
+        read.range = {block, 1};
+        EXPECT_EQ(replica_.answer(read), block == 2 ? Errc::kMediaError : Errc::kOk) << block;
+    }
+    // Part of a write, its sums likewise.
+    const Message late = replica_.prepare_write({8, 4});
+    write(8);
+    data = replica_.filled(4, replica_.writes.at(late.number).value);
+    for (uint32_t i = 0; i < 4; ++i) {
+        const auto block = data.bytes().subspan(size_t{i} * kBlockBytes, kBlockBytes);
+        block[9] = static_cast<std::byte>(i);
+        data.sums()[i] = bdev::store::crc32c(block);
+    }
+    data.bytes()[3 * kBlockBytes] ^= std::byte{1};
+    EXPECT_EQ(replica_.answer(late, std::move(data)), Errc::kOk);
+    for (uint64_t block = 8; block < 12; ++block) {
+        read.range = {block, 1};
+        EXPECT_EQ(replica_.answer(read), block == 11 ? Errc::kMediaError : Errc::kOk) << block;
+    }
+}
+
 TEST_F(PoolReplicaTest, PutsTogetherWhatALaterWriteLeftOpen) {
     const Message first = replica_.prepare_write({0, 8});
     const Message second = replica_.prepare_write({3, 2});

@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include "bdev/store/checksum.h"
 #include "test/bdev/store/pool/pool_node.h"
 
 namespace basalt::bdev::store {
@@ -99,6 +100,12 @@ class Notes {
         io.request.forget = forget;
         return run(io);
     }
+    Errc read(const std::string& name, uint64_t first, uint32_t count) {
+        const auto device = node.open_channel(name, on_core_);
+        bdev::TestIo io;
+        io.prepare(bdev::IoOp::kRead, first, count, kBlockBytes);
+        return node.run(*device, io);
+    }
     std::vector<StoredNote> notes() {
         Task<std::vector<StoredNote>> asked = channel->notes();
         EXPECT_TRUE(node.world.run_until([&asked] { return asked.is_done(); }, kWaitNs));
@@ -161,6 +168,22 @@ TEST(NoteChannel, KeepsNotesWithWhatTheyCameWithOnEitherCore) {
             notes.cut_power();
         }
     }
+}
+
+TEST(NoteChannel, BelievesTheSumsThatCameWithTheData) {
+    Notes notes;
+    NotedIo io(NoteKind::kWrite, 5, 2, 1, 0x33);
+    std::array<uint32_t, 2> crcs{};
+    crcs.fill(crc32c({static_cast<const std::byte*>(io.request.pieces->iov_base), kBlockBytes}));
+    io.request.crcs = crcs.data();
+    EXPECT_EQ(notes.run(io), Errc::kOk);
+    EXPECT_TRUE(notes.node.holds("v", 5, 2, 0x33));
+    // What became other data between the sum and the write is found by the first read.
+    NotedIo spoiled(NoteKind::kWrite, 6, 1, 2, 0x44);
+    spoiled.request.crcs = crcs.data();
+    EXPECT_EQ(notes.run(spoiled), Errc::kOk);
+    EXPECT_TRUE(notes.node.holds("v", 5, 1, 0x33));
+    EXPECT_EQ(notes.read("v", 6, 1), Errc::kMediaError);
 }
 
 TEST(NoteChannel, ForgetsWhatItIsTold) {
