@@ -13,10 +13,23 @@ namespace {
 
 constexpr uint64_t kPoolBlockBytes = 4096;
 
-const char* word_of(replication::ReplicatedVolume::Role role) {
+/// A subsystem that listens has it as a namespace.
+bool is_offered(const Context& context, const std::string& device) {
+    for (const nvmf::SubsystemConfig* subsystem : context.target.subsystems()) {
+        for (const nvmf::NamespaceConfig& each : subsystem->namespaces) {
+            if (each.bdev->info().name == device && !subsystem->listeners.empty()) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+const char* word_of(replication::ReplicatedVolume::Role role, bool is_offered_to_hosts) {
     switch (role) {
         case replication::ReplicatedVolume::Role::kBegins: return "begins";
-        case replication::ReplicatedVolume::Role::kServes: return "serves";
+        case replication::ReplicatedVolume::Role::kServes:
+            return is_offered_to_hosts ? "serves" : "begins";
         case replication::ReplicatedVolume::Role::kStandby: return "standby";
     }
     return "";
@@ -69,7 +82,7 @@ Task<void> NodeHandlers::answer(rpc::Reply<v1::NodeGetInfoResponse> reply) {
         v1::NodeVolumeInfo& info = *out.add_volumes();
         info.set_name(volume->options().name);
         info.set_uuid(volume->options().uuid.to_string());
-        info.set_role(word_of(volume->role()));
+        info.set_role(word_of(volume->role(), is_offered(context_, info.name())));
     }
     reply.send();
 }

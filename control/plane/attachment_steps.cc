@@ -4,6 +4,7 @@
 
 #include "control/plane/attachments.h"
 #include "control/plane/limits.h"
+#include "replication/limits.h"
 #include "rpc/proto/nvmf.pb.h"
 #include "rpc/proto/replication.pb.h"
 
@@ -45,6 +46,33 @@ v1::ListenAddress listen_address(const std::string& text) {
 }
 
 }  // namespace
+
+/// Numbers are never given twice: a copy that is there was made by a call that was broken off, and
+/// no head ever had it. Unless the metadata was lost, and the cluster begun anew: what such a copy
+/// has must not become a new volume's.
+Task<Failure> Attachments::check_copy(std::string address, Uuid drive, Volume volume) {
+    v1::ReplicationGetReplicasRequest request;
+    request.set_uuid(drive.to_string());
+    v1::ReplicationGetReplicasResponse response;
+    Failure failure = co_await parts_.api.call(
+        address, "replication_get_replicas", request, response, kChangeTimeoutNs);
+    if (failure) {
+        co_return failure;
+    }
+    for (const v1::ReplicationReplica& one : response.replicas()) {
+        const bool is_fresh = one.open() && one.fence_epoch() == 0 && one.agreed_epoch() == 0 &&
+                              one.num_blocks() == volume.size_bytes() / replication::kBlockBytes;
+        if (one.volume() == volume.number() && is_fresh) {
+            co_return std::nullopt;
+        }
+    }
+    co_return RpcError(-EEXIST,
+                       "drive " + drive.to_string() + " has a copy of a volume " +
+                           std::to_string(volume.number()) + " already, which is not " +
+                           words_of(volume) +
+                           ": was the metadata of the cluster lost? If nobody needs that copy, "
+                           "delete it there (replication_delete_replica)");
+}
 
 /// The head and its device, at the node.
 Task<Failure> Attachments::make_head(Volume volume, Attachment attachment) {

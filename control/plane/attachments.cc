@@ -23,10 +23,6 @@ bool is_definite(const RpcError& error) {
     return error.code != -EHOSTUNREACH && error.code != -ETIMEDOUT && error.code != -ECANCELED;
 }
 
-bool is_there_already(const Failure& failure) {
-    return failure && failure->code == -EEXIST;
-}
-
 }  // namespace
 
 std::string words_of(const Volume& volume) {
@@ -120,10 +116,23 @@ Task<Failure> Attachments::attach(AttachWish wish) {
         co_return Turn::refusal();
     }
     const Uuid node = wish.node;
+    const Uuid volume = wish.volume;
     Task<Failure> attaching = attach_now(std::move(wish));
     Failure failure = co_await attaching;
-    co_await parts_.watch.ask(node);  // So that its state is as it is now.
+    // So that its state is as it is now, and hosts may come if all is well.
+    co_await parts_.watch.ask(node);
+    const uint64_t end_ns = parts_.here.clock().now_ns() + kServesWaitNs;
+    while (!failure && is_beginning(volume) && parts_.here.clock().now_ns() < end_ns) {
+        co_await sleep_for(parts_.here, kServesPollNs);
+        co_await parts_.watch.ask(node);
+    }
     co_return failure;
+}
+
+bool Attachments::is_beginning(const Uuid& volume) const {
+    const auto attached = parts_.view.attachments().find(volume);
+    return attached != parts_.view.attachments().end() &&
+           state(volume, attached->second.record) == "begins";
 }
 
 Task<Failure> Attachments::attach_now(AttachWish wish) {
@@ -218,9 +227,13 @@ Task<Failure> Attachments::provision(Versioned<Volume>& volume) {
         v1::Done done;
         const Failure failure = co_await parts_.api.call(
             address, "replication_create_replica", request, done, kChangeTimeoutNs);
-        // Numbers are never given twice: one that is there was made by a call that was broken off.
-        if (failure && !is_there_already(failure)) {
+        if (failure && failure->code != -EEXIST) {
             co_return failure;
+        }
+        if (failure) {
+            if (Failure used = co_await check_copy(address, drive, volume.record)) {
+                co_return used;
+            }
         }
     }
     for (const auto& [drive, address] : drives) {

@@ -73,6 +73,8 @@ class Attachments {
     [[nodiscard]] Task<Failure> detach_now(Uuid volume);
     [[nodiscard]] Task<Failure> remove_now(Uuid volume, bool force, Revision version);
     [[nodiscard]] Task<Failure> provision(Versioned<Volume>& volume);
+    [[nodiscard]] Task<Failure> check_copy(std::string address, Uuid drive, Volume volume);
+    [[nodiscard]] bool is_beginning(const Uuid& volume) const;
     [[nodiscard]] Task<Failure> record(const AttachWish& wish,
                                        Versioned<Volume>& volume,
                                        Versioned<Attachment>& attachment);

@@ -16,7 +16,7 @@ constexpr uint64_t kTickMinNs = 10 * kNsPerMs;
 /// Often enough for what is set.
 uint64_t tick_of(const health::HealthSettings& settings) {
     const uint64_t shortest =
-        std::min(settings.heartbeat_interval_ns, settings.scan_interval_ns) / 2;
+        std::min(settings.heartbeat_interval_ns, settings.scan_interval_ns) / 4;
     return std::clamp(shortest, kTickMinNs, kTickNs);
 }
 

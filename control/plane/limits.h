@@ -23,6 +23,10 @@ inline constexpr uint64_t kSeenPollNs = kNsPerMs;
 inline constexpr uint64_t kInfoTimeoutNs = 3'000 * kNsPerMs;
 inline constexpr uint64_t kChangeTimeoutNs = 20'000 * kNsPerMs;
 
+/// How long an attachment waits for the head, which asks all copies first, to serve.
+inline constexpr uint64_t kServesWaitNs = 3'000 * kNsPerMs;
+inline constexpr uint64_t kServesPollNs = 50 * kNsPerMs;
+
 /// Connections to daemons that are kept. Beyond that, those that nobody uses are closed.
 inline constexpr uint32_t kChannelsMax = 4096;
 

@@ -92,6 +92,7 @@ class FakeDaemons final : public NodeApi {
     std::map<std::string, std::string> heads;     ///< UUID by device name.
     std::map<std::string, v1::BdevReplicatedCreateRequest> head_requests;
     std::map<std::string, std::set<std::string>> subsystems;  ///< What was done to each.
+    uint64_t fence_epoch = 0;                                 ///< Of all replicas.
     bool had_head = false;  ///< From then on a replica that is made loses data.
     uint32_t calls = 0;
     uint32_t questions = 0;
@@ -123,6 +124,17 @@ class FakeDaemons final : public NodeApi {
             EXPECT_EQ(wanted.uuid(), drive_uuid(number).to_string());
             EXPECT_FALSE(wanted.replacement());
             return replicas[drive_uuid(number)].insert(wanted.volume()).second ? 0 : -EEXIST;
+        }
+        if (method == "replication_get_replicas") {
+            for (const uint64_t volume : replicas[drive_uuid(number)]) {
+                v1::ReplicationReplica& one =
+                    *as<v1::ReplicationGetReplicasResponse>(response).add_replicas();
+                one.set_volume(volume);
+                one.set_open(true);
+                one.set_num_blocks(kGib / 4096);
+                one.set_fence_epoch(fence_epoch);
+            }
+            return 0;
         }
         if (method == "replication_delete_replica") {
             const auto& wanted = as<v1::ReplicationDeleteReplicaRequest>(request);
@@ -430,6 +442,19 @@ TEST_F(PlaneTest, AVolumeOnMoreDrivesThanCopiesIsRefusedBeforeAnythingIsMade) {
     ASSERT_TRUE(failure);
     EXPECT_EQ(failure->code, -EOPNOTSUPP);
     EXPECT_EQ(copies(), 0U);
+}
+
+// As when the metadata was lost, and numbers are given anew.
+TEST_F(PlaneTest, ACopyThatAHeadHadDoesNotBecomeANewVolumes) {
+    fill_cluster();
+    daemons_->replicas[drive_uuid(2)].insert(1);
+    daemons_->fence_epoch = 5;
+    EXPECT_EQ(attach(), -EEXIST);
+    EXPECT_TRUE(daemons_->heads.empty());
+    EXPECT_TRUE(view().attachments().empty());
+    daemons_->fence_epoch = 0;
+    EXPECT_EQ(attach(), 0) << "it was made by a call that was broken off";
+    expect_served();
 }
 
 // Whatever is lost on the way: nothing is made twice, no copy is made after a head, and calling
