@@ -1,5 +1,6 @@
 #include "control/plane/node_watch.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "control/plane/limits.h"
@@ -55,6 +56,11 @@ void NodeWatch::tick(const ClusterView& view, const health::HealthSettings& sett
     if (settings != settings_) {
         settings_ = settings;
         health_.set(settings);
+        // From now on, and not only after what was waited for has come.
+        scan_ns_ = std::min(scan_ns_, now_ns + settings_.scan_interval_ns);
+        for (auto& [uuid, watched] : nodes_) {
+            watched.ask_ns = std::min(watched.ask_ns, now_ns + settings_.heartbeat_interval_ns);
+        }
     }
     for (const auto& [uuid, record] : view.nodes()) {
         describe(uuid, record);

@@ -392,6 +392,27 @@ TEST_F(PlaneTest, ANodeThatIsSilentIsDownForAllAndUpWhenItSpeaks) {
     EXPECT_TRUE(run_until([&] { return health(1) == Node::UP; }, 12 * kNsPerSecond));
 }
 
+TEST_F(PlaneTest, SettingsCountAtOnce) {
+    fill_cluster();
+    const auto put = [this](const char* name, const char* value) {
+        Setting setting;
+        setting.set_name(name);
+        setting.set_value(value);
+        EXPECT_TRUE(wait(put_record(*stores_[0], key_of(kSettings, name), setting, Revision())));
+    };
+    put("heartbeat_interval_ms", "100");
+    put("scan_interval_ms", "100");
+    put("down_after_ms", "300");
+    world_.run_for(kNsPerSecond);
+    const uint32_t before = daemons_->questions;
+    world_.run_for(kNsPerSecond);
+    EXPECT_GT(daemons_->questions, before + 20) << "of four nodes";
+    daemons_->dead.insert("10.0.0.2");
+    EXPECT_TRUE(
+        run_until([this] { return view().nodes().at(node_uuid(2)).record.health() == Node::DOWN; },
+                  kNsPerSecond));
+}
+
 TEST_F(PlaneTest, AVolumeIsAttachedDetachedAndDeleted) {
     fill_cluster();
     EXPECT_EQ(attach(), 0);
