@@ -213,6 +213,7 @@ TEST_P(MetadataStoreConformance, AWatchGoesOnFromAnyRevisionThatIsRemembered) {
     std::vector<Revision> revisions;
     for (int round = 0; round < 20; ++round) {
         std::vector<Change> changes;
+        changes.reserve(100);
         for (int i = 0; i < 100; ++i) {
             changes.push_back(put_of("k" + std::to_string(i), std::to_string(round)));
         }

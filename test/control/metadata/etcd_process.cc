@@ -100,6 +100,7 @@ std::vector<std::string> EtcdCluster::arguments(size_t member) const {
 void EtcdCluster::start(size_t member) {
     std::vector<std::string> texts = arguments(member);
     std::vector<char*> pointers;
+    pointers.reserve(texts.size() + 1);
     for (std::string& one : texts) {
         pointers.push_back(one.data());
     }

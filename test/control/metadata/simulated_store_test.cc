@@ -163,6 +163,7 @@ void run_processes(uint64_t seed, Tally& tally) {
     SCOPED_TRACE(seed);
     sim::World world(seed, sim::calm());
     std::vector<Reactor*> reactors;
+    reactors.reserve(3);
     for (int i = 0; i < 3; ++i) {
         reactors.push_back(&world.add_reactor(world.add_node()));
     }
@@ -175,6 +176,7 @@ void run_processes(uint64_t seed, Tally& tally) {
                        .watch_lost_ppm = 20'000,
                        .forget_ppm = 50'000};
     std::vector<std::unique_ptr<Process>> processes;
+    processes.reserve(reactors.size());
     for (Reactor* one : reactors) {
         processes.push_back(std::make_unique<Process>(*one, metadata));
     }

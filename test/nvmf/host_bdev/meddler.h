@@ -32,7 +32,7 @@ class Meddler final : private ListenHandler {
           listener_(reactor_.network().listen(address_, *this).value()) {}
     Meddler(const Meddler&) = delete;
     Meddler& operator=(const Meddler&) = delete;
-    ~Meddler() { world_.crash_node(node_, sim::Crash::kProcess); }
+    ~Meddler() override { world_.crash_node(node_, sim::Crash::kProcess); }
 
     [[nodiscard]] const SocketAddress& address() const { return address_; }
     /// Connections that somebody still has.

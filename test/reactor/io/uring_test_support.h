@@ -128,9 +128,9 @@ class Peer : public SocketHandler {
     void on_sent() override {
         ++sends_done;
         is_sending = false;
-        sending.clear();
-        if (!waiting.empty()) {
-            sending.swap(waiting);
+        sending_.clear();
+        if (!waiting_.empty()) {
+            sending_.swap(waiting_);
             start_send();
         }
     }
@@ -149,7 +149,7 @@ class Peer : public SocketHandler {
 
     /// Sends `count` bytes of the stream.
     void send_stream(size_t count) {
-        sending = stream_bytes(sent, count);
+        sending_ = stream_bytes(sent, count);
         sent += count;
         start_send();
     }
@@ -169,20 +169,20 @@ class Peer : public SocketHandler {
   private:
     void start_send() {
         is_sending = true;
-        piece = {.iov_base = sending.data(), .iov_len = sending.size()};
+        piece = {.iov_base = sending_.data(), .iov_len = sending_.size()};
         socket->send({&piece, 1});
     }
 
     void echo(std::span<const std::byte> data) {
-        waiting.insert(waiting.end(), data.begin(), data.end());
-        if (!is_sending && !waiting.empty()) {
-            sending.swap(waiting);
+        waiting_.insert(waiting_.end(), data.begin(), data.end());
+        if (!is_sending && !waiting_.empty()) {
+            sending_.swap(waiting_);
             start_send();
         }
     }
 
-    std::vector<std::byte> sending;
-    std::vector<std::byte> waiting;
+    std::vector<std::byte> sending_;
+    std::vector<std::byte> waiting_;
     iovec piece{};
 };
 
