@@ -11,8 +11,7 @@
 #include "nvmf/wire/command.h"
 
 // Get and Set Features, NVMe Base Specification, "Get Features command" and "Set Features command":
-// which features there are, and what holds for all of them. Interrupt Coalescing and Interrupt
-// Vector Configuration are missing on purpose: NVMe over Fabrics knows no interrupts.
+// which features there are, and what holds for all of them.
 
 namespace basalt::nvmf {
 
@@ -54,6 +53,9 @@ constexpr std::array kFeatures{
             &set_volatile_write_cache,
             true},
     Feature{NVME_FEAT_FID_NUM_QUEUES, true, false, false, 0, &get_queue_count, &set_queue_count},
+    // NVMe over Fabrics knows no interrupts: they are for suites that ask every controller.
+    Feature{NVME_FEAT_FID_IRQ_COALESCE, true, false, false, 0, &get_interrupt_coalescing, nullptr},
+    Feature{NVME_FEAT_FID_IRQ_CONFIG, true, false, false, 0, &get_interrupt_vector, nullptr},
     Feature{NVME_FEAT_FID_WRITE_ATOMIC,
             true,
             false,
@@ -79,7 +81,15 @@ constexpr std::array kFeatures{
             &get_write_protection,
             &set_write_protection},
     // On a fabric the host identifier comes with Connect and does not change.
-    Feature{NVME_FEAT_FID_HOST_ID, true, true, false, kHostIdBytes, &get_host_id, nullptr},
+    Feature{NVME_FEAT_FID_HOST_ID,
+            true,
+            true,
+            false,
+            kHostIdBytes,
+            &get_host_id,
+            nullptr,
+            false,
+            status::kCommandSequenceError},  // NVMe over Fabrics, "Set Features command".
     Feature{NVME_FEAT_FID_RESV_MASK,
             true,
             false,
@@ -154,9 +164,7 @@ NvmeStatus set_feature(Request& request, const Feature* feature) {
         return status::kFeatureNotPerNamespace.with_dnr();
     }
     if (feature->set == nullptr) {
-        // So it is called for the one feature that is here for reading alone: the host identifier
-        // (NVMe over Fabrics, "Set Features command").
-        return status::kCommandSequenceError.with_dnr();
+        return feature->set_refusal.with_dnr();
     }
     return feature->set(request);
 }

@@ -44,6 +44,7 @@ struct Feature {
     FeatureGetter get = nullptr;
     FeatureSetter set = nullptr;  ///< Null: not changeable.
     bool is_for_queues = false;   ///< All queues must hear of it: see QueueSettings.
+    NvmeStatus set_refusal = status::kFeatureNotChangeable;  ///< Of Set where that is null.
 };
 
 /// All features, for whoever tells which there are.
@@ -63,6 +64,8 @@ struct Feature {
 [[nodiscard]] NvmeStatus set_volatile_write_cache(Request& request);
 [[nodiscard]] NvmeStatus get_queue_count(Request& request, bool wants_default);
 [[nodiscard]] NvmeStatus set_queue_count(Request& request);
+[[nodiscard]] NvmeStatus get_interrupt_coalescing(Request& request, bool wants_default);
+[[nodiscard]] NvmeStatus get_interrupt_vector(Request& request, bool wants_default);
 [[nodiscard]] NvmeStatus get_write_atomicity(Request& request, bool wants_default);
 [[nodiscard]] NvmeStatus set_write_atomicity(Request& request);
 [[nodiscard]] NvmeStatus get_async_events(Request& request, bool wants_default);

@@ -166,6 +166,23 @@ NvmeStatus set_queue_count(Request& request) {
     return status::kSuccess;
 }
 
+NvmeStatus get_interrupt_coalescing(Request& request, bool /*wants_default*/) {
+    request.cqe.dw0.set(0);
+    return status::kSuccess;
+}
+
+NvmeStatus get_interrupt_vector(Request& request, bool /*wants_default*/) {
+    // One for each completion queue that there may be, the admin queue's, 0, included.
+    constexpr uint32_t kVectorMask = 0xffff;
+    constexpr uint32_t kCoalescingDisabled = 1U << 16U;
+    const uint32_t vector = value_of(request) & kVectorMask;
+    if (vector > request.connection().link.controller->io_queues_allowed()) {
+        return status::kInvalidField.with_dnr();
+    }
+    request.cqe.dw0.set(vector | kCoalescingDisabled);
+    return status::kSuccess;
+}
+
 NvmeStatus get_async_events(Request& request, bool wants_default) {
     return give(request, wants_default, &FeatureValues::async_event_configuration);
 }

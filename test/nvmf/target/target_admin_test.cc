@@ -382,5 +382,112 @@ TEST_F(TargetAdmin, SetsFeaturesAndSaysWhatItHas) {
     EXPECT_EQ(admin.command(get).dw0.get(), 0x00030003U);
 }
 
+TEST_F(TargetAdmin, TellsOfActiveNamespacesInEveryStructure) {
+    AdminHost admin(world);
+    const std::array<uint8_t, 4096> zeroes{};
+    EXPECT_EQ((admin.identify<std::array<uint8_t, 4096>>(NVME_IDENTIFY_CNS_CSI_NS, 1)), zeroes)
+        << "protection information, which there is none of";
+    const auto independent =
+        admin.identify<nvme_id_independent_id_ns>(NVME_IDENTIFY_CNS_CSI_INDEPENDENT_ID_NS, 1);
+    EXPECT_EQ(independent.nstat, 1) << "ready";
+    EXPECT_EQ(independent.nmic, 1) << "shared";
+    const auto ids = [&](uint8_t cns, uint8_t csi) {
+        Sqe sqe = make_identify(admin.next_cid(), cns, Nsid(0));
+        sqe.cdw11.set(uint32_t{csi} << 24U);
+        Bytes data;
+        const NvmeStatus outcome = admin.command(sqe, {}, &data).status();
+        return std::pair(outcome, data);
+    };
+    const auto [listed, list] = ids(NVME_IDENTIFY_CNS_CSI_NS_ACTIVE_LIST, NVME_CSI_NVM);
+    ASSERT_TRUE(listed.ok());
+    const auto active = ScriptedHost::as<std::array<uint32_t, 1024>>(list);
+    EXPECT_EQ(active[0], 1U);
+    EXPECT_EQ(active[1], 2U);
+    EXPECT_EQ(active[2], 0U);
+    EXPECT_FALSE(ids(NVME_IDENTIFY_CNS_CSI_NS_ACTIVE_LIST, NVME_CSI_ZNS).first.ok());
+    const auto [known, sets] = ids(NVME_IDENTIFY_CNS_COMMAND_SET_STRUCTURE, 0);
+    ASSERT_TRUE(known.ok());
+    const auto combinations = ScriptedHost::as<std::array<uint64_t, 512>>(sets);
+    EXPECT_EQ(combinations[0], 1U) << "the NVM command set";
+    EXPECT_EQ(combinations[1], 0U);
+}
+
+TEST_F(TargetAdmin, TellsHowLongItTakesToBecomeReady) {
+    constexpr uint32_t kCrto = 0x68;
+    AdminHost admin(world);
+    const Cqe crto = admin.command(make_property_get(admin.next_cid(), kCrto, false));
+    ASSERT_TRUE(crto.status().ok());
+    const Cqe cap = admin.command(make_property_get(admin.next_cid(), NVME_REG_CAP, true));
+    EXPECT_EQ(crto.result64() & 0xffffU, (cap.result64() >> 24U) & 0xffU) << "CRWMT is CAP.TO";
+    EXPECT_NE(crto.result64(), 0U);
+}
+
+TEST_F(TargetAdmin, HasNoManagementInterfaceAndOneSlotOfFirmware) {
+    AdminHost admin(world);
+    const auto commands =
+        admin.log<std::array<uint8_t, 4096>>(NVME_LOG_LID_MI_CMD_SUPPORTED_EFFECTS);
+    EXPECT_EQ(commands, (std::array<uint8_t, 4096>{}));
+    const auto slots = admin.log<nvme_firmware_slot>(NVME_LOG_LID_FW_SLOT);
+    EXPECT_EQ(slots.afi, 1) << "the first slot is active, and none is next";
+    const auto id = admin.identify<nvme_id_ctrl>(NVME_IDENTIFY_CNS_CTRL);
+    EXPECT_EQ(std::memcmp(slots.frs[0], id.fr, sizeof(id.fr)), 0);
+    for (size_t slot = 1; slot < std::size(slots.frs); ++slot) {
+        EXPECT_EQ(std::string(slots.frs[slot], sizeof(slots.frs[slot])),
+                  std::string(sizeof(slots.frs[slot]), '\0'));
+    }
+    EXPECT_EQ(id.frmw, 0x03) << "one slot, which is read-only";
+}
+
+TEST_F(TargetAdmin, TellsTheHintsOfTheDevice) {
+    /// Memory whose hints a test says.
+    class HintedBdev final : public bdev::Bdev {
+      public:
+        HintedBdev(std::unique_ptr<bdev::Bdev> inner, const bdev::IoHints& hints)
+            : inner_(std::move(inner)), info_(inner_->info()) {
+            info_.hints = hints;
+        }
+        const bdev::BdevInfo& info() const override { return info_; }
+        Result<std::unique_ptr<bdev::BdevChannel>> open_channel(Reactor& here) override {
+            return inner_->open_channel(here);
+        }
+
+      private:
+        std::unique_ptr<bdev::Bdev> inner_;
+        bdev::BdevInfo info_;
+    };
+    bdev::MallocOptions options;
+    options.name = "Hinted";
+    options.uuid = bdev::Uuid::from_name("target-admin", options.name);
+    options.block_count = BlockCount(1024);
+    options.block_size_bytes = 512;
+    const bdev::IoHints hints{.write_granularity = BlockCount(8),
+                              .write_alignment = BlockCount(16),
+                              .unmap_granularity = BlockCount(32),
+                              .unmap_alignment = BlockCount(64),
+                              .optimal_write = BlockCount(128),
+                              .io_boundary = BlockCount(256)};
+    auto made =
+        std::make_unique<HintedBdev>(bdev::MallocBdev::make(options, world.memory).value(), hints);
+    ASSERT_TRUE(world.registry->add(std::move(made)));
+    const Nsid nsid = world.add_namespace(options.name);
+    AdminHost admin(world);
+    const auto data = admin.identify<nvme_id_ns>(NVME_IDENTIFY_CNS_NS, nsid.raw());
+    EXPECT_EQ(data.npwg, 7);
+    EXPECT_EQ(data.npwa, 15);
+    EXPECT_EQ(data.npdg, 31);
+    EXPECT_EQ(data.npda, 63);
+    EXPECT_EQ(data.nows, 127);
+    EXPECT_EQ(data.noiob, 256) << "the one that does not count from 0";
+    EXPECT_NE(data.nsfeat & 1U << 4U, 0U) << "OPTPERF: they count";
+}
+
+TEST_F(TargetAdmin, TellsWhatACopyMayTake) {
+    AdminHost admin(world);
+    const auto data = admin.identify<nvme_id_ns>(NVME_IDENTIFY_CNS_NS, 1);
+    EXPECT_EQ(data.mcl, (256U << 20U) / TargetWorld::kBlockBytes);
+    EXPECT_EQ(data.mssrl, 0xffff) << "a range's field says no more";
+    EXPECT_EQ(data.msrc, 127) << "128 ranges";
+}
+
 }  // namespace
 }  // namespace basalt::nvmf

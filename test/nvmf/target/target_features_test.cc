@@ -32,11 +32,8 @@ TEST_F(TargetFeatures, RefusesToSaveAndWhatThereIsNot) {
     Sqe save = make_set_features(CommandId(20), NVME_FEAT_FID_ARBITRATION, 0);
     save.cdw10.set(NVME_FEAT_FID_ARBITRATION | (1U << 31U));
     EXPECT_TRUE(admin.command(save).status().is(status::kFeatureNotSaveable));
-    // Fabrics know no interrupts.
-    for (const uint8_t fid : {NVME_FEAT_FID_IRQ_COALESCE, NVME_FEAT_FID_IRQ_CONFIG}) {
-        EXPECT_TRUE(admin.set_feature(fid, 0).is(status::kInvalidField));
-        EXPECT_TRUE(admin.get_feature(fid).status().is(status::kInvalidField));
-    }
+    EXPECT_TRUE(admin.set_feature(NVME_FEAT_FID_TIMESTAMP, 0).is(status::kInvalidField));
+    EXPECT_TRUE(admin.get_feature(NVME_FEAT_FID_TIMESTAMP).status().is(status::kInvalidField));
     EXPECT_TRUE(admin.get_feature(NVME_FEAT_FID_ARBITRATION, static_cast<Select>(5))
                     .status()
                     .is(status::kInvalidField));
@@ -112,6 +109,28 @@ TEST_F(TargetFeatures, RefusesReservedValuesOfHostBehavior) {
             admin.set_feature_data(NVME_FEAT_FID_HOST_BEHAVIOR, behavior).is(status::kInvalidField))
             << field;
     }
+}
+
+TEST_F(TargetFeatures, CoalescesNoInterruptsAsThereAreNone) {
+    constexpr uint32_t kCoalescingDisabled = 1U << 16U;
+    const auto effects =
+        admin.log<nvme_fid_supported_effects_log>(NVME_LOG_LID_FID_SUPPORTED_EFFECTS);
+    for (const uint8_t fid : {NVME_FEAT_FID_IRQ_COALESCE, NVME_FEAT_FID_IRQ_CONFIG}) {
+        EXPECT_TRUE(admin.get_feature(fid).status().ok());
+        EXPECT_TRUE(admin.set_feature(fid, 0).is(status::kFeatureNotChangeable));
+        EXPECT_EQ(admin.get_feature(fid, Select::kCapabilities).dw0.get(), 0U);
+        EXPECT_EQ(effects.fid_support[fid],
+                  NVME_FID_SUPPORTED_EFFECTS_FSUPP | NVME_FID_SUPPORTED_EFFECTS_SCOPE_CTRL
+                                                         << NVME_FID_SUPPORTED_EFFECTS_SCOPE_SHIFT);
+    }
+    EXPECT_EQ(admin.get_feature(NVME_FEAT_FID_IRQ_COALESCE).dw0.get(), 0U);
+    ASSERT_TRUE(admin.set_feature(NVME_FEAT_FID_NUM_QUEUES, 0x00030003).ok());
+    const auto vector = [&](uint32_t number) {
+        return admin.get_feature(NVME_FEAT_FID_IRQ_CONFIG, Select::kCurrent, number);
+    };
+    EXPECT_EQ(vector(0).dw0.get(), kCoalescingDisabled);
+    EXPECT_EQ(vector(4).dw0.get(), kCoalescingDisabled | 4U);
+    EXPECT_TRUE(vector(5).status().is(status::kInvalidField)) << "4 I/O queues and the admin queue";
 }
 
 }  // namespace
