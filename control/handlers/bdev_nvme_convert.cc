@@ -104,6 +104,15 @@ void add_keys(const nvmf::ControllerSession& session, Json& params) {
     }
 }
 
+// True if a device that the service has found is in use: calls that come after need it.
+bool is_needed(const nvmf::RemoteDevices& devices, const std::string& service) {
+    return std::any_of(
+        devices.subsystems().begin(), devices.subsystems().end(), [&](const auto& subsystem) {
+            return subsystem->settings().discovered_by == service &&
+                   !subsystem->user_of_devices().empty();
+        });
+}
+
 void add_subsystem(const nvmf::RemoteSubsystem& subsystem, std::vector<SavedCall>& calls) {
     for (const auto& session : subsystem.sessions()) {
         if (session == nullptr) {
@@ -249,14 +258,15 @@ std::vector<SavedCall> remote_calls(const nvmf::RemoteDevices& devices) {
         calls.push_back(options_call(devices.defaults()));
     }
     for (const auto& subsystem : devices.subsystems()) {
-        if (!subsystem->settings().is_discovered) {
+        if (!devices.is_discovered(*subsystem)) {
             add_subsystem(*subsystem, calls);
         }
     }
     for (const auto& service : devices.discoveries()) {
         Json params = transport_json(service->options().host);
         params["name"] = service->name();
-        params["wait_for_attach"] = service->waits_for_attach();
+        params["wait_for_attach"] =
+            service->waits_for_attach() || is_needed(devices, service->name());
         add_reconnect(service->options().reconnect, params);
         calls.push_back({.method = "bdev_nvme_start_discovery", .params = std::move(params)});
     }

@@ -93,6 +93,18 @@ Task<void> detach_now(Context& context,
     reply.send();
 }
 
+Task<void> stop_discovery_now(Context& context, std::string name, rpc::Reply<v1::Done> reply) {
+    const RunningCall running(context);
+    std::string problem;
+    auto stopping = context.remote.stop_discovery(std::move(name), problem);
+    const Status stopped = co_await stopping;
+    if (!stopped) {
+        reply.fail(stopped.error(), problem);
+        co_return;
+    }
+    reply.send();
+}
+
 /// Answers with the outcome of a sequence about `what`.
 Task<void> answer(Context& context,
                   Task<Status> sequence,
@@ -443,11 +455,7 @@ void BdevNvmeHandlers::start_discovery(const v1::BdevNvmeStartDiscoveryRequest& 
 
 void BdevNvmeHandlers::stop_discovery(const v1::BdevNvmeStopDiscoveryRequest& request,
                                       Reply<v1::Done> reply) {
-    answer(context_,
-           context_.remote.stop_discovery(request.name()),
-           "discovery service '" + request.name() + "'",
-           std::move(reply))
-        .detach();
+    stop_discovery_now(context_, request.name(), std::move(reply)).detach();
 }
 
 void BdevNvmeHandlers::get_discovery_info(const v1::BdevNvmeGetDiscoveryInfoRequest& /*request*/,

@@ -60,7 +60,7 @@ class DiscoveryService final : private HostControllerUser {
     /// Begins. With `attach_timeout_ns` it returns when the first log has been read and its
     /// subsystems have been tried, or after that time; else at once. Errors: kTimedOut.
     [[nodiscard]] Task<Status> start(uint64_t attach_timeout_ns);
-    /// Ends the connection. What it has attached stays.
+    /// Ends the connection. What it has attached is its owner's to detach.
     [[nodiscard]] Task<void> stop();
 
     [[nodiscard]] const std::string& name() const { return name_; }

@@ -91,7 +91,7 @@ Task<Result<std::vector<std::string>>> RemoteDevices::attach(AttachOptions optio
     } else {
         const RemoteSubsystem::Settings settings{.rules = options.rules,
                                                  .retries_max = defaults_.retries_max,
-                                                 .is_discovered = options.is_discovered};
+                                                 .discovered_by = options.discovered_by};
         RemoteSubsystemUser& hearer = *this;  // The base is private, so only we can name it.
         subsystems_.push_back(std::make_unique<RemoteSubsystem>(
             context_, options.name, options.host.subsystem_nqn, settings, hearer));
@@ -262,24 +262,66 @@ Task<Status> RemoteDevices::start_discovery(std::string name,
     co_return started;
 }
 
-Task<Status> RemoteDevices::stop_discovery(std::string name) {
-    for (size_t i = 0; i < discoveries_.size(); ++i) {
-        if (discoveries_[i]->name() == name) {
-            const std::unique_ptr<DiscoveryService> service = std::move(discoveries_[i]);
-            discoveries_.erase(discoveries_.begin() + static_cast<ptrdiff_t>(i));
-            co_await service->stop();
-            co_return kOk;
+Task<void> RemoteDevices::end_discovery(size_t index) {
+    const std::unique_ptr<DiscoveryService> service = std::move(discoveries_[index]);
+    discoveries_.erase(discoveries_.begin() + static_cast<ptrdiff_t>(index));
+    co_await service->stop();
+}
+
+// tidy: allow(coroutine): the caller awaits it, and keeps what it refers to
+Task<Status> RemoteDevices::detach_all_of(const std::string& service, std::string& problem) {
+    co_await changes_.acquire();
+    const AsyncMutex::Turn turn(changes_);
+    Status outcome;
+    for (const auto& subsystem : subsystems_) {
+        if (subsystem->settings().discovered_by != service) {
+            continue;
+        }
+        for (uint32_t path = 0; path < kPathsMax; ++path) {
+            const Status detached = co_await subsystem->detach(path);
+            if (!detached && detached.error().code == Errc::kBusy) {
+                problem = subsystem->user_of_devices();
+                outcome = detached;
+            }
         }
     }
-    co_return Errc::kNotFound;
+    co_await forget_pathless();
+    co_return outcome;
+}
+
+// tidy: allow(coroutine): `problem` outlives the call, as its comment says
+Task<Status> RemoteDevices::stop_discovery(std::string name, std::string& problem) {
+    const auto found = std::find_if(
+        discoveries_.begin(), discoveries_.end(), [&](auto& one) { return one->name() == name; });
+    if (found == discoveries_.end()) {
+        problem = "discovery service '" + name + "'";
+        co_return Errc::kNotFound;
+    }
+    for (const auto& subsystem : subsystems_) {
+        if (subsystem->settings().discovered_by == name) {
+            problem = subsystem->user_of_devices();
+            if (!problem.empty()) {
+                co_return Errc::kBusy;
+            }
+        }
+    }
+    // The service first: it would attach again what is detached.
+    co_await end_discovery(static_cast<size_t>(found - discoveries_.begin()));
+    co_return co_await detach_all_of(name, problem);
+}
+
+bool RemoteDevices::is_discovered(const RemoteSubsystem& subsystem) const {
+    const std::string& service = subsystem.settings().discovered_by;
+    return !service.empty() && std::any_of(discoveries_.begin(),
+                                           discoveries_.end(),
+                                           [&](const auto& one) { return one->name() == service; });
 }
 
 /// SPDK's: the service's name and a number, the same for all paths of a subsystem.
 std::string RemoteDevices::discovered_name(const std::string& service,
                                            const std::string& nqn) const {
     for (const auto& subsystem : subsystems_) {
-        if (subsystem->nqn() == nqn && subsystem->settings().is_discovered &&
-            subsystem->name().starts_with(service)) {
+        if (subsystem->nqn() == nqn && subsystem->settings().discovered_by == service) {
             return subsystem->name();
         }
     }
@@ -305,7 +347,7 @@ Task<Status> RemoteDevices::attach_discovered(const std::string& service,
                           .host = (*found)->options().host,
                           .reconnect = (*found)->options().reconnect,
                           .rules = defaults_.rules,
-                          .is_discovered = true};
+                          .discovered_by = service};
     options.host.address = *address;
     options.host.subsystem_nqn = path.nqn;
     std::string problem;
@@ -369,8 +411,7 @@ Task<void> RemoteDevices::shut_down() {
     is_ending_ = true;
     context_.control.stop_timer(sweep_timer_);
     while (!discoveries_.empty()) {
-        const std::string name = discoveries_.back()->name();
-        static_cast<void>(co_await stop_discovery(name));
+        co_await end_discovery(discoveries_.size() - 1);
     }
     while (running_ > 0) {
         co_await sleep_for(context_.control, kEndPollNs);

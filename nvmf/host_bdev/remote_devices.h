@@ -38,8 +38,8 @@ struct AttachOptions {
     ReconnectOptions reconnect{};
     PathRules rules{};
     uint32_t queue_entries = kRemoteQueueEntries;
-    bool is_discovered = false;
-    std::string psk_name{};  ///< Of host.tls.
+    std::string discovered_by{};  ///< The discovery service's name, if one attaches it.
+    std::string psk_name{};       ///< Of host.tls.
 };
 
 /// Which paths of a subsystem are meant; what is not set fits all.
@@ -101,8 +101,10 @@ class RemoteDevices final : private RemoteSubsystemUser, private DiscoveryUser {
     [[nodiscard]] Task<Status> start_discovery(std::string name,
                                                SessionOptions options,
                                                uint64_t attach_timeout_ns);
-    /// Errors: kNotFound.
-    [[nodiscard]] Task<Status> stop_discovery(std::string name);
+    /// Ends the service and detaches what it has attached. Errors, explained in `problem`:
+    /// kNotFound; kBusy (somebody uses a device of that, and the service goes on, unless that began
+    /// while it ended).
+    [[nodiscard]] Task<Status> stop_discovery(std::string name, std::string& problem);
 
     /// Ends everything. No device is open.
     [[nodiscard]] Task<void> shut_down();
@@ -118,6 +120,8 @@ class RemoteDevices final : private RemoteSubsystemUser, private DiscoveryUser {
     [[nodiscard]] std::span<const std::unique_ptr<DiscoveryService>> discoveries() const {
         return discoveries_;
     }
+    /// True while a discovery service looks after it; else it is the operator's.
+    [[nodiscard]] bool is_discovered(const RemoteSubsystem& subsystem) const;
     /// Null if there is none.
     [[nodiscard]] RemoteSubsystem* find(const std::string& name) const;
     /// The subsystem and namespace behind a device; null if it is not one of ours.
@@ -140,6 +144,8 @@ class RemoteDevices final : private RemoteSubsystemUser, private DiscoveryUser {
     [[nodiscard]] Status may_add(const RemoteSubsystem& subsystem,
                                  const AttachOptions& options,
                                  std::string& problem) const;
+    [[nodiscard]] Task<void> end_discovery(size_t index);
+    [[nodiscard]] Task<Status> detach_all_of(const std::string& service, std::string& problem);
     [[nodiscard]] Task<void> sweep();
     [[nodiscard]] Task<void> forget_pathless();
     [[nodiscard]] std::string discovered_name(const std::string& service,

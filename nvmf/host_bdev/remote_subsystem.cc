@@ -192,29 +192,49 @@ bdev::Uuid RemoteSubsystem::uuid_of(const bdev::NvmeIdentity& identity) const {
     return bdev::Uuid::from_name(nqn_, std::to_string(identity.nsid));
 }
 
+std::string RemoteSubsystem::why_no_device(const Namespace& space, Error error) const {
+    if (error.code == Errc::kExists) {
+        const std::string uuid = uuid_of(space.identity).to_string();
+        const bdev::Device* other = context_.devices.find(space.device);
+        if (other != nullptr) {
+            return "there is a device of that name";
+        }
+        other = context_.devices.find(uuid);
+        return "its UUID, " + uuid + ", is that of " +
+               (other != nullptr ? "'" + other->info().name + "'" : "a device to come");
+    }
+    if (error.code == Errc::kNotSupported) {
+        return "blocks of " + std::to_string(space.identity.block_bytes) + " bytes with " +
+               std::to_string(space.identity.metadata_bytes) + " of metadata are not supported";
+    }
+    return std::string(describe(error.code));
+}
+
 bool RemoteSubsystem::add_device(Namespace& space) {
     space.device = name_ + "n" + std::to_string(space.identity.nsid);
     auto made =
         RemoteBdev::make(space.device, uuid_of(space.identity), space.identity, core_paths_);
-    if (!made) {
-        BASALT_LOG(kWarn,
+    Status outcome = made ? kOk : Status(made.error());
+    if (made) {
+        RemoteBdev* bdev = made->get();
+        bdev->set_table(table_of(space));
+        const Result<bdev::Device*> added = context_.devices.add(std::move(*made));
+        if (added) {
+            space.bdev = bdev;
+            refused_.erase(space.identity.nsid);
+            return true;
+        }
+        outcome = added.error();
+    }
+    // Once, not again with each path and each change.
+    if (refused_.insert(space.identity.nsid).second) {
+        BASALT_LOG(kError,
                    "nvmf",
-                   "{}: blocks of {} bytes with {} of metadata are not supported",
+                   "{} can't be a device: {}",
                    space.device,
-                   space.identity.block_bytes,
-                   space.identity.metadata_bytes);
-        return false;
+                   why_no_device(space, outcome.error()));
     }
-    RemoteBdev* bdev = made->get();
-    bdev->set_table(table_of(space));
-    const Result<bdev::Device*> added = context_.devices.add(std::move(*made));
-    if (!added) {
-        BASALT_LOG(
-            kError, "nvmf", "{} can't be a device: {}", space.device, describe(added.error().code));
-        return false;
-    }
-    space.bdev = bdev;
-    return true;
+    return false;
 }
 
 void RemoteSubsystem::merge_path(const ControllerSession& session) {

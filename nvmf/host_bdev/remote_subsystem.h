@@ -3,6 +3,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,7 +48,7 @@ class RemoteSubsystem final : private SessionUser, private CorePathsUser {
     struct Settings {
         PathRules rules;
         int32_t retries_max = kRetriesDefault;
-        bool is_discovered = false;  ///< By a discovery service; not the operator's to save.
+        std::string discovered_by{};  ///< The discovery service's name, if one has attached it.
     };
 
     RemoteSubsystem(RemoteContext& context,
@@ -122,6 +123,7 @@ class RemoteSubsystem final : private SessionUser, private CorePathsUser {
     void merge();
     void merge_path(const ControllerSession& session);
     [[nodiscard]] bool add_device(Namespace& space);
+    [[nodiscard]] std::string why_no_device(const Namespace& space, Error error) const;
     [[nodiscard]] bdev::Uuid uuid_of(const bdev::NvmeIdentity& identity) const;
     [[nodiscard]] NamespaceTable table_of(const Namespace& space) const;
     void publish_later();
@@ -137,6 +139,7 @@ class RemoteSubsystem final : private SessionUser, private CorePathsUser {
     std::array<std::unique_ptr<ControllerSession>, kPathsMax> sessions_;
     std::array<uint32_t, kPathsMax> epochs_{};  // Of the last association of each path.
     std::map<uint32_t, Namespace> namespaces_;
+    std::set<uint32_t> refused_;  // Namespaces that can't be devices, as the log has been told.
     bdev::PerCore<std::unique_ptr<CorePaths>> core_paths_;
     AsyncMutex publishing_{context_.control};  // And removing devices.
     uint32_t running_ = 0;                     // Sequences that nobody awaits.

@@ -211,7 +211,35 @@ TEST_F(BdevNvmeTest, DiscoveryAttachesAndIsSaved) {
     EXPECT_EQ(calls[0]["method"], "bdev_nvme_start_discovery");
     EXPECT_EQ(client_.result("bdev_nvme_stop_discovery", {{"name", "Disc"}}), true);
     EXPECT_EQ(code("bdev_nvme_stop_discovery", {{"name", "Disc"}}), -19);
-    EXPECT_EQ(client_.result("bdev_nvme_detach_controller", {{"name", "Disc0"}}), true);
+    EXPECT_EQ(code("bdev_nvme_detach_controller", {{"name", "Disc0"}}), -19);
+}
+
+TEST_F(BdevNvmeTest, WhatStandsOnADiscoveredDeviceIsMadeAgain) {
+    Json params{{"name", "Disc"},
+                {"trtype", "tcp"},
+                {"traddr", "127.0.0.1"},
+                {"trsvcid", ports_[0]},
+                {"attach_timeout_ms", 10000}};
+    EXPECT_EQ(client_.result("bdev_nvme_start_discovery", params), true);
+    const Json layer{{"name", "p"}, {"base_bdev_name", "Disc0n1"}};
+    EXPECT_EQ(client_.result("bdev_passthru_create", layer), "p");
+    EXPECT_NE(client_.error("bdev_nvme_stop_discovery", {{"name", "Disc"}})
+                  .find("'Disc0n1', used by device p"),
+              std::string::npos);
+    const auto starts_from = [](const Json& saved) {
+        DaemonProcess other;
+        other.start({"--json", other.write_file("saved.json", saved.dump())});
+        EXPECT_TRUE(other.wait_until_ready()) << other.output();
+        EXPECT_EQ(other.result("save_config"), saved);
+    };
+    // The device is waited for, whether or not the operator did.
+    const Json used = client_.result("save_config");
+    starts_from(used);
+    EXPECT_EQ(client_.result("bdev_passthru_delete", {{"name", "p"}}), true);
+    EXPECT_EQ(client_.result("bdev_nvme_stop_discovery", {{"name", "Disc"}}), true);
+    EXPECT_EQ(client_.result("bdev_get_bdevs"), Json::array());
+    EXPECT_EQ(code("bdev_passthru_create", layer), -19);
+    starts_from(client_.result("save_config"));
 }
 
 TEST_F(BdevNvmeTest, KeysProveBothSidesAndAreSavedByName) {

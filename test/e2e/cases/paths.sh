@@ -186,9 +186,10 @@ block-journal check "$disk" /tmp/journal
 block-journal check "$drive" /tmp/journal
 
 step "discovery ends; the same with digests"
-rpc bdev_nvme_stop_discovery '"name":"Disc"'
+refuses rpc bdev_nvme_stop_discovery '"name":"Disc"'
 rpc nvmf_subsystem_remove_ns "\"nqn\":\"$NQN\",\"nsid\":1"
-rpc bdev_nvme_detach_controller '"name":"Disc1"'
+rpc bdev_nvme_stop_discovery '"name":"Disc"'
+refuses has_device "$device"
 rpc bdev_nvme_attach_controller "\"name\":\"Dig\",\"trtype\":\"tcp\",\"adrfam\":\"ipv4\",
     \"traddr\":\"127.0.0.1\",\"trsvcid\":\"4431\",\"subnqn\":\"$NQN_BEHIND\",
     \"hdgst\":true,\"ddgst\":true"

@@ -12,6 +12,7 @@
 #include "test/bdev/support/test_io.h"
 #include "test/nvmf/host_bdev/remote_world.h"
 #include "test/nvmf/target/late_bdev.h"
+#include "test/reactor/log_capture.h"
 
 namespace basalt::nvmf {
 namespace {
@@ -34,6 +35,12 @@ class RemoteDevicesTest : public ::testing::Test {
         TestIo io;
         io.prepare(IoOp::kRead, first, 1, channel.info().block_size_bytes);
         return execute(at, channel, io);
+    }
+    static void start_discovery(RemoteWorld& at) {
+        SessionOptions options;
+        options.host = at.options_for(sim::World::address(at.server, kDiscoveryPort)).host;
+        options.host.subsystem_nqn = std::string(kDiscoveryNqn);
+        ASSERT_TRUE(at.run(at.remote->start_discovery("Disc", options, 10 * kNsPerSecond)));
     }
     static bool wait(RemoteWorld& at, const std::function<bool()>& condition, uint64_t seconds) {
         return at.world.run_until(condition, seconds * kNsPerSecond);
@@ -389,8 +396,63 @@ TEST_F(RemoteDevicesTest, DiscoveryAttachesWhatItFindsAndFollows) {
     EXPECT_TRUE(wait(
         at, [&] { return subsystem.sessions()[1] == nullptr; }, 10));
     EXPECT_EQ(at.run(at.remote->start_discovery("Disc", options, 0)).error().code, Errc::kExists);
-    EXPECT_TRUE(at.run(at.remote->stop_discovery("Disc")));
-    EXPECT_NE(at.local->find("Disc0n1"), nullptr);
+}
+
+TEST_F(RemoteDevicesTest, TheEndOfDiscoveryDetachesWhatItFoundUnlessThatIsInUse) {
+    RemoteWorld at(23);
+    start_discovery(at);
+    {
+        const auto used = at.local->claim(*at.local->find("Disc0n1"), "a test");
+        ASSERT_TRUE(used);
+        EXPECT_EQ(at.run(at.remote->stop_discovery("Disc", at.problem)).error().code, Errc::kBusy);
+        EXPECT_EQ(at.problem, "'Disc0n1', used by a test");
+        EXPECT_EQ(at.remote->discoveries().size(), 1U);
+        EXPECT_TRUE(at.remote->is_discovered(*at.remote->find("Disc0")));
+    }
+    EXPECT_TRUE(at.run(at.remote->stop_discovery("Disc", at.problem)));
+    EXPECT_EQ(at.remote->find("Disc0"), nullptr);
+    EXPECT_TRUE(at.local->devices().empty());
+    EXPECT_EQ(at.run(at.remote->stop_discovery("Disc", at.problem)).error().code, Errc::kNotFound);
+    EXPECT_EQ(at.problem, "discovery service 'Disc'");
+}
+
+TEST_F(RemoteDevicesTest, WhatIsTakenIntoUseWhileItsDiscoveryEndsIsTheOperators) {
+    RemoteWorld at(24);
+    start_discovery(at);
+    auto stopping = at.remote->stop_discovery("Disc", at.problem);
+    ASSERT_FALSE(stopping.is_done());
+    auto used = at.local->claim(*at.local->find("Disc0n1"), "a test");
+    ASSERT_TRUE(used);
+    EXPECT_EQ(at.run(std::move(stopping)).error().code, Errc::kBusy);
+    EXPECT_EQ(at.problem, "'Disc0n1', used by a test");
+    ASSERT_NE(at.remote->find("Disc0"), nullptr);
+    EXPECT_FALSE(at.remote->is_discovered(*at.remote->find("Disc0")));
+    used->release();
+    EXPECT_TRUE(at.run(at.remote->detach("Disc0", {}, at.problem)));
+}
+
+TEST_F(RemoteDevicesTest, ANamespaceWhoseUuidIsTakenIsNoDeviceAndToldOnce) {
+    RemoteWorld at(25);
+    bdev::MallocOptions options;
+    options.name = "Mine";
+    options.uuid = at.registry->find("Malloc0")->info().uuid;
+    options.block_size_bytes = 512;
+    options.block_count = BlockCount(8);
+    ASSERT_TRUE(at.local->add(bdev::MallocBdev::make(options, at.memory).value()));
+    const LogCapture log;
+    EXPECT_EQ(at.attach(), Names{"Nvme0n2"});
+    ASSERT_TRUE(at.attach(at.options_for(at.add_address(4421))));
+    EXPECT_EQ(log.count(LogLevel::kError,
+                        "nvmf",
+                        {"Nvme0n1 can't be a device: its UUID, ",
+                         options.uuid.to_string() + ", is that of 'Mine'"}),
+              1U)
+        << log;
+    EXPECT_EQ(log.count(LogLevel::kError, "nvmf", {"can't be a device"}), 1U) << log;
+    // It is one as soon as it can, and the news if it can't again.
+    ASSERT_TRUE(at.local->remove("Mine"));
+    EXPECT_TRUE(at.run(at.remote->reset("Nvme0", std::nullopt)));
+    EXPECT_NE(at.local->find("Nvme0n1"), nullptr);
 }
 
 /// A second target, on the machine of the first, that the first one's discovery refers to.
@@ -438,12 +500,7 @@ class ReferredTarget {
 
 class RemoteReferralTest : public RemoteDevicesTest {
   protected:
-    void start() {
-        SessionOptions options;
-        options.host = at.options_for(sim::World::address(at.server, kDiscoveryPort)).host;
-        options.host.subsystem_nqn = std::string(kDiscoveryNqn);
-        ASSERT_TRUE(at.run(at.remote->start_discovery("Disc", options, 10 * kNsPerSecond)));
-    }
+    void start() { start_discovery(at); }
     [[nodiscard]] size_t found() const { return at.remote->discoveries()[0]->subsystems().size(); }
 
     RemoteWorld at{22};
