@@ -85,6 +85,7 @@ Result<Config> make_config(const Arguments& arguments, std::string& problem) {
     }
     if (arguments.cores) {
         BASALT_TRY(config.cores, parse_core_list(*arguments.cores, problem));
+        config.cores_origin.clear();
     }
     if (arguments.rpc_tcp) {
         problem = check_rpc_tcp(*arguments.rpc_tcp);
@@ -98,7 +99,10 @@ Result<Config> make_config(const Arguments& arguments, std::string& problem) {
         BASALT_TRY(config.log.level, parse_log_level(*arguments.log_level));
     }
     config.rpc_socket = arguments.rpc_socket.value_or(config.rpc_socket);
-    config.hugepages = arguments.hugepages.value_or(config.hugepages);
+    if (arguments.hugepages) {
+        config.hugepages = *arguments.hugepages;
+        config.hugepages_origin.clear();
+    }
     config.log.is_json = config.log.is_json || arguments.is_log_json;
     if (arguments.grpc_port) {
         config.grpc_port = arguments.grpc_port;

@@ -51,12 +51,24 @@ std::string node_of(const Config& config) {
     return name.data();
 }
 
+// The key of the file that asked for what can't be had, in front of what is wrong.
+Error blame(const std::string& origin, Error error, std::string& problem) {
+    if (!origin.empty()) {
+        problem.insert(0, origin + ": ");
+    }
+    return error;
+}
+
 Result<std::vector<Processor>> choose_processors(const Config& config, std::string& problem) {
     BASALT_TRY(const Topology topology, Topology::load(problem));
     if (config.cores.empty()) {
         return std::vector<Processor>{topology.processors().front()};
     }
-    return topology.select(config.cores, problem);
+    auto selected = topology.select(config.cores, problem);
+    if (!selected) {
+        return blame(config.cores_origin, selected.error(), problem);
+    }
+    return selected;
 }
 
 }  // namespace
@@ -68,21 +80,23 @@ Result<std::span<std::byte>> PooledBuffers::allocate(CoreId core, size_t bytes) 
 
 Result<std::unique_ptr<Daemon>> Daemon::start(Config config, std::string& problem) {
     BASALT_TRY(const std::vector<Processor> processors, choose_processors(config, problem));
-    BASALT_TRY(HugeMemory * memory,
-               HugeMemory::init({.hugepages = config.hugepages,
-                                 .ordinary_bytes = kOrdinaryBytesBase +
-                                                   processors.size() * kOrdinaryBytesPerReactor},
-                                problem));
+    const Result<HugeMemory*> memory = HugeMemory::init(
+        {.hugepages = config.hugepages,
+         .ordinary_bytes = kOrdinaryBytesBase + processors.size() * kOrdinaryBytesPerReactor},
+        problem);
+    if (!memory) {
+        return blame(config.hugepages_origin, memory.error(), problem);
+    }
     auto services = std::make_unique<UringServices>(UringOptions{});
     BASALT_TRY(std::unique_ptr<ReactorThreads> threads,
                ReactorThreads::start({.processors = processors,
                                       .mode = config.poll,
                                       .idle_before_sleep_ns = config.idle_before_sleep_ns},
-                                     *memory,
+                                     **memory,
                                      *services,
                                      problem));
     std::unique_ptr<Daemon> daemon(
-        new Daemon(std::move(config), *memory, std::move(services), std::move(threads)));
+        new Daemon(std::move(config), **memory, std::move(services), std::move(threads)));
     BASALT_CHECK(daemon->open_control_plane(problem));
     BASALT_CHECK(daemon->open_servers(problem));
     return daemon;

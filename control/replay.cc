@@ -8,6 +8,17 @@
 
 namespace basalt::control {
 
+namespace {
+
+// Where the trouble comes from: the key with the path, if that is what the message speaks of.
+const std::string& origin_of(const StartupCall& call, const std::string& message) {
+    const bool is_about_file =
+        call.file && message.find("'" + call.file->path + "'") != std::string::npos;
+    return is_about_file ? call.file->origin : call.origin;
+}
+
+}  // namespace
+
 bool ApiCall::await_ready() {
     // Refused here, or answered later, which may be before invoke() returns.
     if (std::optional<rpc::RpcError> refused = rpc::invoke(table_, method_, params_, *this, 0)) {
@@ -40,13 +51,15 @@ Task<std::optional<ReplayError>> replay(const rpc::MethodTable& table,
             const Status made =
                 make_sparse_file(call.new_file->path, call.new_file->size_bytes, problem);
             if (!made) {
-                co_return ReplayError{.text = call.origin + ": " + problem};
+                const std::string& origin = call.file ? call.file->origin : call.origin;
+                co_return ReplayError{.text = origin + ": " + problem};
             }
         }
         ApiCall making(table, call.method, call.params);
         const std::optional<rpc::RpcError> error = co_await making;
         if (error && !(call.may_exist && error->code == -EEXIST)) {
-            co_return ReplayError{.text = call.origin + ": " + call.method + ": " + error->message,
+            co_return ReplayError{.text = origin_of(call, error->message) + ": " + call.method +
+                                          ": " + error->message,
                                   .code = error->code};
         }
     }

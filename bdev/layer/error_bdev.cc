@@ -70,7 +70,7 @@ class ErrorChannel final : public BdevChannel {
             return;
         }
         const bool is_failure = rule.error == InjectedError::kFailure;
-        complete_later(here_, request, is_failure ? Errc::kIo : Errc::kNoMemory);
+        complete_later(here_, request, is_failure ? rule.failure : Error(Errc::kNoMemory));
     }
 
     static void on_complete(IoRequest& request, void* context) {

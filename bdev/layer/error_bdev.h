@@ -16,7 +16,7 @@ namespace basalt::bdev {
 
 /// What an injected error does.
 enum class InjectedError : uint8_t {
-    kFailure,      ///< Completes with kIo; the base never sees the request.
+    kFailure,      ///< Completes with an error; the base never sees the request.
     kPending,      ///< Never completes, until the injection is cleared (then kIo).
     kCorruptData,  ///< Passes on, with one byte of the data changed on its way.
     kNoMemory,     ///< Completes with kNoMemory: the host is to try again.
@@ -26,6 +26,7 @@ enum class InjectedError : uint8_t {
 struct ErrorInjection {
     std::optional<IoOp> op;  ///< Nothing: every operation, each with a count of its own.
     InjectedError error = InjectedError::kFailure;
+    Error failure{Errc::kIo};  ///< What kFailure completes with.
     uint32_t count = 1;
     uint32_t queue_depth = 0;     ///< Only while so many requests are under way in the channel.
     uint64_t corrupt_offset = 0;  ///< The byte of the request's data to change, where it has one.

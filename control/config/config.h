@@ -20,6 +20,12 @@ struct NewFile {
     uint64_t size_bytes = 0;
 };
 
+/// A path that the TOML file names. A message about it tells where.
+struct NamedFile {
+    std::string path;
+    std::string origin;  ///< "basalt.toml:14: bdev.path".
+};
+
 /// One call of the API that start-up makes, from a table of the TOML file or from a saved
 /// configuration. Both go through the same methods as a call of rpc.py.
 struct StartupCall {
@@ -27,7 +33,8 @@ struct StartupCall {
     nlohmann::json params;
     std::string origin;  ///< For messages: "basalt.toml:12: bdev".
     std::optional<NewFile> new_file;
-    bool may_exist = false;  ///< What it makes may be there already, from an earlier life.
+    std::optional<NamedFile> file{};  ///< That the call opens, if it does.
+    bool may_exist = false;           ///< What it makes may be there already, from an earlier life.
 };
 
 /// How messages are logged.
@@ -63,6 +70,8 @@ struct Config {
     std::string grpc_listen = "127.0.0.1";  ///< Address of the gRPC API.
     std::vector<uint32_t> cores;            ///< Empty: the first processor that we may use.
     uint32_t hugepages = 0;                 ///< Of 2 MiB.
+    std::string cores_origin{};             ///< "basalt.toml:2: cores"; empty: not from the file.
+    std::string hugepages_origin{};         ///< As cores_origin.
     PollMode poll = PollMode::kAdaptive;
     uint64_t idle_before_sleep_ns = kIdleBeforeSleepNs;
     LogConfig log;

@@ -45,9 +45,11 @@ void read_process(TableReader& top, Config& config) {
             top.fail("cores", "at most " + std::to_string(kReactorsMax - 1) + " reactors can run");
         }
         config.cores = std::move(*parsed);
+        config.cores_origin = top.origin("cores");
     }
     if (const auto count = top.number("hugepages", 0, kHugePagesMax)) {
         config.hugepages = static_cast<uint32_t>(*count);
+        config.hugepages_origin = top.origin("hugepages");
     }
     constexpr std::array<std::string_view, 2> kModes{"adaptive", "busy"};
     if (const auto mode = top.choice("poll", kModes)) {

@@ -81,10 +81,13 @@ std::string TableReader::origin() const {
     return place_of(*table_) + (path_.empty() ? "" : ": " + path_);
 }
 
-void TableReader::fail(std::string_view key, std::string_view problem) const {
+std::string TableReader::origin(std::string_view key) const {
     const toml::node* node = table_->get(key);
-    throw ConfigError(place_of(node == nullptr ? *table_ : *node) + ": " + full_name(key) + ": " +
-                      std::string(problem));
+    return place_of(node == nullptr ? *table_ : *node) + ": " + full_name(key);
+}
+
+void TableReader::fail(std::string_view key, std::string_view problem) const {
+    throw ConfigError(origin(key) + ": " + std::string(problem));
 }
 
 void TableReader::fail_type(std::string_view key,

@@ -61,6 +61,8 @@ class TableReader {
 
     /// "basalt.toml:12: bdev", for messages about the table as a whole.
     [[nodiscard]] std::string origin() const;
+    /// "basalt.toml:14: bdev.path", for messages about a key, which exists or is missing.
+    [[nodiscard]] std::string origin(std::string_view key) const;
 
   private:
     [[nodiscard]] const toml::node* find(std::string_view key);

@@ -16,7 +16,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr uint64_t kBlockBytesMax = 65536;
+constexpr uint64_t kBlockBytesMax = 4096;
 constexpr uint16_t kDiscoveryPort = 8009;  // Of referrals that name no port.
 
 uint64_t block_bytes_of(TableReader& table) {
@@ -38,6 +38,7 @@ void read_memory_bdev(TableReader& table, StartupCall& call) {
 void read_file_bdev(TableReader& table, StartupCall& call) {
     const std::string path = required_text(table, "path");
     call.params["filename"] = path;
+    call.file = NamedFile{.path = path, .origin = table.origin("path")};
     if (table.has("block_size")) {
         call.params["block_size"] = block_bytes_of(table);
     }
@@ -54,6 +55,9 @@ void read_nvme_bdev(TableReader& table, StartupCall& call) {
         const std::optional<std::string> value = table.text(key);
         named += value ? 1U : 0U;
         put(call.params, key, value);
+    }
+    if (const auto path = table.text("path")) {
+        call.file = NamedFile{.path = *path, .origin = table.origin("path")};
     }
     if (named != 1) {
         table.fail("nguid", "exactly one of nguid, eui64, uuid and path must say which drive");
@@ -357,10 +361,9 @@ std::vector<StartupCall> read_volume_tables(TableReader& top, uint16_t nvme_tcp_
     std::vector<StartupCall> calls;
     for (TableReader& each : top.tables("key")) {
         const std::string name = required_text(each, "name");
-        add_call(calls,
-                 each.origin(),
-                 "keyring_file_add_key",
-                 {{"name", name}, {"path", required_text(each, "path")}});
+        const std::string path = required_text(each, "path");
+        add_call(calls, each.origin(), "keyring_file_add_key", {{"name", name}, {"path", path}});
+        calls.back().file = NamedFile{.path = path, .origin = each.origin("path")};
         each.finish();
     }
     for (TableReader& each : top.tables("qos_group")) {

@@ -97,6 +97,7 @@ void AppHandlers::add_to(rpc::MethodTable& table) {
     table.add("thread_get_stats", *this, &AppHandlers::get_thread_stats);
     table.add("framework_set_scheduler", *this, &AppHandlers::set_scheduler);
     table.add("framework_get_scheduler", *this, &AppHandlers::get_scheduler);
+    table.add("framework_wait_init", *this, &AppHandlers::wait_init);
     table.add("log_set_level", *this, &AppHandlers::set_log_level);
     table.add("log_get_level", *this, &AppHandlers::get_log_level);
 }
@@ -213,6 +214,11 @@ Task<void> AppHandlers::read_threads(Reply<v1::ThreadGetStatsResponse> reply) {
         out.set_idle(facts.counters.idle_ns + facts.counters.sleep_ns);
     }
     reply.send();
+}
+
+void AppHandlers::wait_init(const v1::FrameworkWaitInitRequest& /*request*/,
+                            Reply<v1::Done> reply) {
+    reply.send();  // The API is served when all that the configuration says is there.
 }
 
 void AppHandlers::set_log_level(const v1::LogSetLevelRequest& request, Reply<v1::Done> reply) {

@@ -38,6 +38,7 @@ class AppHandlers {
     void set_scheduler(const v1::FrameworkSetSchedulerRequest& request, rpc::Reply<v1::Done> reply);
     void get_scheduler(const v1::FrameworkGetSchedulerRequest& request,
                        rpc::Reply<v1::FrameworkGetSchedulerResponse> reply);
+    void wait_init(const v1::FrameworkWaitInitRequest& request, rpc::Reply<v1::Done> reply);
     void set_log_level(const v1::LogSetLevelRequest& request, rpc::Reply<v1::Done> reply);
     void get_log_level(const v1::LogGetLevelRequest& request,
                        rpc::Reply<v1::LogGetLevelResponse> reply);

@@ -2,14 +2,19 @@
 
 #include <array>
 #include <optional>
+#include <string>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "bdev/layer/delay_bdev.h"
 #include "bdev/layer/error_bdev.h"
 #include "bdev/layer/passthrough_bdev.h"
+#include "bdev/leaf/block_sizes.h"
 #include "bdev/leaf/malloc_bdev.h"
 #include "bdev/leaf/null_bdev.h"
 #include "control/handlers/device_calls.h"
+#include "nvmf/wire/status.h"
 
 namespace basalt::control {
 
@@ -26,6 +31,36 @@ std::string free_malloc_name(bdev::BdevRegistry& devices) {
             return name;
         }
     }
+}
+
+// Which parameter can't be, for a device of null or malloc; empty if all can.
+std::string problem_of_blocks(uint32_t block_bytes, uint64_t blocks) {
+    if (!bdev::are_block_sizes(block_bytes, 0)) {
+        return fmt::format("block_size: must be a power of two from {} to {}, not {}",
+                           bdev::kBlockBytesMin,
+                           bdev::kBlockBytesMax,
+                           block_bytes);
+    }
+    const uint64_t blocks_max = UINT64_MAX / block_bytes;
+    return blocks >= 1 && blocks <= blocks_max
+               ? ""
+               : fmt::format("num_blocks: must be from 1 to {}, not {}", blocks_max, blocks);
+}
+
+// The same for the latencies of a delay, whose bounds the rules of the request have checked.
+std::string problem_of_latencies(const bdev::DelayLatencies& latencies) {
+    const auto problem_of = [](const char* kind, uint64_t average, uint64_t p99) -> std::string {
+        return average <= p99
+                   ? ""
+                   : fmt::format(
+                         "avg_{0}_latency: must be at most p99_{0}_latency, {1} us, not {2}",
+                         kind,
+                         p99,
+                         average);
+    };
+    const std::string of_reads = problem_of("read", latencies.avg_read_us, latencies.p99_read_us);
+    return !of_reads.empty() ? of_reads
+                             : problem_of("write", latencies.avg_write_us, latencies.p99_write_us);
 }
 
 // The device that a layer is to stand on; answers and returns null if there is none.
@@ -70,6 +105,11 @@ bdev::ErrorInjection to_injection(const v1::BdevErrorInjectErrorRequest& request
     bdev::ErrorInjection injection;
     injection.op = operation_of(request);
     injection.error = error_of(request);
+    if (request.error_type() == v1::BdevErrorInjectErrorRequest::ERROR_TYPE_NVME_FAILURE) {
+        injection.failure =
+            nvmf::to_error(nvmf::NvmeStatus{.sct = static_cast<uint8_t>(request.nvme_sct()),
+                                            .sc = static_cast<uint8_t>(request.nvme_sc())});
+    }
     injection.count = request.has_num() ? request.num() : 1;
     injection.queue_depth = static_cast<uint32_t>(request.queue_depth());
     injection.corrupt_offset = request.corrupt_offset();
@@ -110,6 +150,11 @@ void BdevDeviceHandlers::add_to(rpc::MethodTable& table) {
 
 void BdevDeviceHandlers::null_create(const v1::BdevNullCreateRequest& request,
                                      Reply<v1::BdevNullCreateResponse> reply) {
+    const std::string problem = problem_of_blocks(request.block_size(), request.num_blocks());
+    if (!problem.empty()) {
+        reply.fail(RpcError(RpcCode::kInvalidParams, problem));
+        return;
+    }
     finish_create(context_,
                   bdev::NullBdev::make({.name = request.name(),
                                         .uuid = uuid_of(request),
@@ -138,6 +183,11 @@ void BdevDeviceHandlers::null_delete(const v1::BdevNullDeleteRequest& request,
 
 void BdevDeviceHandlers::malloc_create(const v1::BdevMallocCreateRequest& request,
                                        Reply<v1::BdevMallocCreateResponse> reply) {
+    const std::string problem = problem_of_blocks(request.block_size(), request.num_blocks());
+    if (!problem.empty()) {
+        reply.fail(RpcError(RpcCode::kInvalidParams, problem));
+        return;
+    }
     const std::string name = request.has_name() && !request.name().empty()
                                  ? request.name()
                                  : free_malloc_name(context_.devices);
@@ -178,16 +228,19 @@ void BdevDeviceHandlers::delay_create(const v1::BdevDelayCreateRequest& request,
     if (base == nullptr) {
         return;
     }
+    const bdev::DelayLatencies latencies{.avg_read_us = request.avg_read_latency(),
+                                         .p99_read_us = request.p99_read_latency(),
+                                         .avg_write_us = request.avg_write_latency(),
+                                         .p99_write_us = request.p99_write_latency()};
+    const std::string problem = problem_of_latencies(latencies);
+    if (!problem.empty()) {
+        reply.fail(RpcError(RpcCode::kInvalidParams, problem));
+        return;
+    }
     finish_create(
         context_,
-
-        bdev::DelayBdev::make({.name = request.name(),
-                               .uuid = uuid_of(request),
-                               .latencies = {.avg_read_us = request.avg_read_latency(),
-                                             .p99_read_us = request.p99_read_latency(),
-                                             .avg_write_us = request.avg_write_latency(),
-                                             .p99_write_us = request.p99_write_latency()}},
-                              *base),
+        bdev::DelayBdev::make(
+            {.name = request.name(), .uuid = uuid_of(request), .latencies = latencies}, *base),
         request.name(),
         reply);
 }
@@ -215,6 +268,12 @@ Task<void> BdevDeviceHandlers::update_latency(const v1::BdevDelayUpdateLatencyRe
     auto& delay = static_cast<bdev::DelayBdev&>(device->inner());
     bdev::DelayLatencies latencies = delay.latencies();
     latency_in(latencies, request.latency_type()) = request.latency_us();
+    const std::string problem = problem_of_latencies(latencies);
+    if (!problem.empty()) {
+        reply.fail(RpcError(RpcCode::kInvalidParams,
+                            bdev_words(request.delay_bdev_name()) + ": " + problem));
+        co_return;
+    }
     auto update = delay.update(context_.control(), context_.devices.cores(), latencies);
     const Status updated = co_await update;
     if (!updated) {
@@ -243,9 +302,10 @@ void BdevDeviceHandlers::error_delete(const v1::BdevErrorDeleteRequest& request,
 
 void BdevDeviceHandlers::error_inject_error(const v1::BdevErrorInjectErrorRequest& request,
                                             Reply<v1::Done> reply) {
-    if (request.error_type() == v1::BdevErrorInjectErrorRequest::ERROR_TYPE_NVME_FAILURE) {
+    if (request.error_type() == v1::BdevErrorInjectErrorRequest::ERROR_TYPE_NVME_FAILURE &&
+        request.nvme_sct() == 0 && request.nvme_sc() == 0) {
         reply.fail(RpcError(RpcCode::kInvalidParams,
-                            "error_type: nvme_failure is not possible here; take failure"));
+                            "nvme_sc: must not be 0 where nvme_sct is, for that is success"));
         return;
     }
     inject(request, std::move(reply)).detach();

@@ -126,7 +126,9 @@ void BdevDriveHandlers::nvme_attach(const v1::BdevNvmeAttachPassthroughRequest& 
     }
     const Result<bdev::NvmeId> id = id_of(request);
     if (!id) {
-        reply.fail(id.error(), bdev_words(request.name()) + ": the namespace's id");
+        reply.fail(id.error(),
+                   bdev_words(request.name()) + ": the namespace's id" +
+                       (request.has_path() ? ", from '" + request.path() + "'" : ""));
         return;
     }
     auto opened = bdev::NvmeBdev::open(

@@ -204,6 +204,14 @@ Task<void> examine(Context& context, const v1::BdevExamineRequest& request, Repl
     }
 }
 
+/// Its turn comes when all devices that were made before have been looked at.
+Task<void> wait_for_examine(Context& /*context*/,
+                            const v1::BdevWaitForExamineRequest& /*request*/,
+                            Reply<v1::Done> reply) {
+    reply.send();
+    co_return;
+}
+
 Task<void> check(Context& context,
                  const v1::BdevStoreCheckRequest& request,
                  Reply<v1::BdevStoreCheckResponse> reply) {
@@ -285,6 +293,7 @@ void BdevStoreHandlers::add_to(rpc::MethodTable& table) {
     add_change<&close_lvstore>(table, "bdev_store_close", &close_lvstore);
     add_change<&get_lvstores>(table, "bdev_lvol_get_lvstores", &get_lvstores);
     add_change<&examine>(table, "bdev_examine", &examine);
+    add_change<&wait_for_examine>(table, "bdev_wait_for_examine", &wait_for_examine);
     add<&check>(table, "bdev_store_check", &check);
     add<&get_stats>(table, "bdev_store_get_stats", &get_stats);
 }

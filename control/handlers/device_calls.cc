@@ -8,6 +8,12 @@ std::string bdev_words(std::string_view name) {
     return "bdev '" + std::string(name) + "'";
 }
 
+std::string used_words(Context& context, std::string_view name) {
+    const bdev::Device* device = context.devices.find(name);
+    const std::string user = device != nullptr ? device->user() : "";
+    return bdev_words(name) + (user.empty() ? "" : ", used by " + user);
+}
+
 Task<void> open_pool_on(Context& context, bdev::Device& device) {
     std::string problem;
     const auto found = co_await context.pools.examine(device, problem);
@@ -51,14 +57,13 @@ Task<void> remove_device(Context& context,
     if (device == nullptr) {
         co_return;
     }
-    const std::string user = device->user();
-    if (user.empty() && device->open_channels() == 0) {
+    if (device->user().empty() && device->open_channels() == 0) {
         auto clearing = device->limits().clear(context.control());
         co_await clearing;
     }
     const Status removed = context.devices.remove(name);
     if (!removed) {
-        reply.fail(removed.error(), bdev_words(name) + (user.empty() ? "" : ", used by " + user));
+        reply.fail(removed.error(), used_words(context, name));
         co_return;
     }
     reply.send();

@@ -16,6 +16,9 @@ namespace basalt::control {
 /// "bdev 'Malloc0'", for messages.
 [[nodiscard]] std::string bdev_words(std::string_view name);
 
+/// "bdev 'Malloc0', used by a namespace", if somebody uses it.
+[[nodiscard]] std::string used_words(Context& context, std::string_view name);
+
 /// Opens the pool that may be on `device`; the log tells why it can't be opened.
 Task<void> open_pool_on(Context& context, bdev::Device& device);
 
@@ -52,9 +55,13 @@ void finish_create(Context& context,
         reply.fail(made.error(), bdev_words(name));
         return;
     }
+    const bdev::Bdev* base = (*made)->base();
     const Result<bdev::Device*> added = context.devices.add(std::move(*made));
     if (!added) {
-        reply.fail(added.error(), bdev_words(name));
+        // What is in use is not the device that is to be made.
+        const bool is_base_busy = base != nullptr && added.error().code == Errc::kBusy;
+        reply.fail(added.error(),
+                   is_base_busy ? used_words(context, base->info().name) : bdev_words(name));
         return;
     }
     if constexpr (!std::is_same_v<Response, v1::Done>) {

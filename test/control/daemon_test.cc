@@ -173,6 +173,46 @@ TEST(Basaltd, RefusesWhatTheMachineLacksInOneLine) {
         EXPECT_NE(daemon.output().find("are missing. Get them with"), std::string::npos);
         EXPECT_EQ(message_of(daemon.output()).size() + 1, daemon.output().size());
     }
+    const auto refusal = [](const std::string& toml, const std::vector<std::string>& more = {}) {
+        DaemonProcess daemon;
+        const std::string file = daemon.write_file("b.toml", toml);
+        std::vector<std::string> arguments{"-c", file};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        EXPECT_EQ(daemon.run(arguments), 1);
+        std::string text = daemon.output();
+        for (size_t at = text.find(file); at != std::string::npos; at = text.find(file)) {
+            text.replace(at, file.size(), "FILE");
+        }
+        return text;
+    };
+    EXPECT_EQ(refusal("poll = \"busy\"\ncores = \"999\"\n")
+                  .find("basaltd: FILE:2: cores: processor 999 is not there"),
+              0U);
+    EXPECT_EQ(refusal("cores = \"999\"\n", {"--cores", "998"})
+                  .find("basaltd: processor 998 is not there"),
+              0U);
+    const std::string pages = refusal("hugepages = 500000\n");
+    EXPECT_EQ(pages.find("basaltd: FILE:1: hugepages: "), 0U) << pages;
+    EXPECT_NE(pages.find("are missing. Get them with"), std::string::npos);
+    EXPECT_EQ(refusal("hugepages = 500000\n", {"--hugepages", "400000"}).find("FILE"),
+              std::string::npos);
+    const std::string bdev = "[[bdev]]\nname = \"f\"\ntype = \"file\"\n";
+    for (const char* more : {"", "size = \"1MiB\"\n"}) {
+        const std::string path = refusal(bdev + "path = \"/nonexistent/y\"\n" + more);
+        EXPECT_NE(path.find("FILE:4: bdev.path: "), std::string::npos) << path;
+        EXPECT_NE(path.find("/nonexistent/y"), std::string::npos) << path;
+    }
+    const std::string drive =
+        refusal("[[bdev]]\nname = \"d\"\ntype = \"nvme\"\npath = \"/dev/nonexistent\"\n");
+    EXPECT_NE(drive.find("FILE:4: bdev.path: "), std::string::npos) << drive;
+    const std::string key = refusal("[[key]]\nname = \"k\"\npath = \"/nonexistent/k\"\n");
+    EXPECT_NE(key.find("FILE:3: key.path: "), std::string::npos) << key;
+    // Not what the path has no part in.
+    DaemonProcess files;
+    const std::string twice =
+        refusal("[[bdev]]\nname = \"f\"\ntype = \"null\"\nsize = \"1MiB\"\n" + bdev + "path = \"" +
+                files.write_file("f.img", std::string(4096, 'x')) + "\"\n");
+    EXPECT_NE(twice.find("FILE:5: bdev: bdev_aio_create: bdev 'f'"), std::string::npos) << twice;
     {
         DaemonProcess daemon;
         EXPECT_EQ(daemon.run({"--frobnicate"}), 1);

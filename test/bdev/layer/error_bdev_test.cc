@@ -62,6 +62,17 @@ TEST_F(ErrorTest, FailsExactlySoManyRequestsOnAllCoresTogether) {
     EXPECT_EQ(above.of(IoOp::kWrite).errors, 3U);
 }
 
+TEST_F(ErrorTest, FailsWithTheErrorThatItIsGiven) {
+    const Error reservation_conflict(Errc::kPermissionDenied, 0x83);
+    ASSERT_TRUE(inject({.op = IoOp::kRead, .failure = reservation_conflict}));
+    TestIo io;
+    io.prepare(IoOp::kRead, 0, 1, 512);
+    io.submit(*channels[1]);
+    world.settle();
+    EXPECT_EQ(io.request.status.error(), reservation_conflict);
+    EXPECT_EQ(run(IoOp::kRead), Errc::kOk);
+}
+
 TEST_F(ErrorTest, AllMeansEachOperation) {
     ASSERT_TRUE(inject({.op = {}, .error = InjectedError::kNoMemory, .count = 1}));
     for (uint32_t op = 0; op < kIoOpCount; ++op) {

@@ -298,6 +298,10 @@ nguid = "0123456789ABCDEF0123456789ABCDEF"
     ASSERT_TRUE(config.calls[1].new_file);
     EXPECT_EQ(config.calls[1].new_file->path, "/srv/f.img");
     EXPECT_EQ(config.calls[1].new_file->size_bytes, 1'610'612'736U);
+    ASSERT_TRUE(config.calls[1].file);
+    EXPECT_EQ(config.calls[1].file->path, "/srv/f.img");
+    EXPECT_EQ(config.calls[1].file->origin.substr(config.calls[1].file->origin.find(": ")),
+              ": bdev.path");
     EXPECT_EQ(config.calls[2].method, "bdev_nvme_attach_passthrough");
     EXPECT_EQ(config.calls[2].params["nguid"], "0123456789ABCDEF0123456789ABCDEF");
 }

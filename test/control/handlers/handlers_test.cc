@@ -1,5 +1,7 @@
+#include <array>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -200,6 +202,74 @@ TEST_F(HandlersTest, WaitForADeviceToAppear) {
     EXPECT_EQ(code("bdev_get_bdevs", {{"name", "late"}, {"timeout", 50}}), -19);
     make_disk("m");
     EXPECT_EQ(result("bdev_get_bdevs", {{"name", "m"}, {"timeout", 50}}).size(), 1U);
+}
+
+TEST_F(HandlersTest, SayWhichParameterCanNotBe) {
+    const auto text = [&](const std::string& method, const Json& params) {
+        return error(method, params);
+    };
+    EXPECT_NE(text("bdev_null_create", {{"name", "n"}, {"num_blocks", 10}, {"block_size", 4000}})
+                  .find("block_size: must be a power of two from 512 to 4096, not 4000"),
+              std::string::npos);
+    EXPECT_NE(text("bdev_malloc_create", {{"num_blocks", 1ULL << 62U}, {"block_size", 512}})
+                  .find("num_blocks: must be from 1 to 36028797018963967, not 4611686018427387904"),
+              std::string::npos);
+    make_disk("m");
+    Json delay{{"name", "d"},
+               {"base_bdev_name", "m"},
+               {"avg_read_latency", 100},
+               {"p99_read_latency", 200},
+               {"avg_write_latency", 500},
+               {"p99_write_latency", 400}};
+    EXPECT_NE(text("bdev_delay_create", delay)
+                  .find("avg_write_latency: must be at most p99_write_latency, 400 us, not 500"),
+              std::string::npos);
+    delay["p99_write_latency"] = 500;
+    EXPECT_EQ(result("bdev_delay_create", delay), "d");
+    EXPECT_NE(text("bdev_delay_update_latency",
+                   {{"delay_bdev_name", "d"}, {"latency_type", "avg_read"}, {"latency_us", 300}})
+                  .find("bdev 'd': avg_read_latency: must be at most p99_read_latency, 200 us, "
+                        "not 300"),
+              std::string::npos);
+}
+
+TEST_F(HandlersTest, NameTheDeviceBelowIfThatIsInUse) {
+    make_disk("m");
+    EXPECT_EQ(result("bdev_passthru_create", {{"name", "p"}, {"base_bdev_name", "m"}}), "p");
+    const Json delay{{"name", "d"},
+                     {"base_bdev_name", "m"},
+                     {"avg_read_latency", 1},
+                     {"p99_read_latency", 1},
+                     {"avg_write_latency", 1},
+                     {"p99_write_latency", 1}};
+    const std::array<std::pair<const char*, Json>, 3> layers{
+        {{"bdev_error_create", {{"base_name", "m"}}},
+         {"bdev_passthru_create", {{"name", "q"}, {"base_bdev_name", "m"}}},
+         {"bdev_delay_create", delay}}};
+    for (const auto& [method, params] : layers) {
+        EXPECT_NE(error(method, params).find("bdev 'm', used by device p: in use"),
+                  std::string::npos)
+            << error(method, params);
+    }
+}
+
+TEST_F(HandlersTest, InjectTheNvmeStatusThatIsAskedFor) {
+    make_disk("m");
+    EXPECT_EQ(result("bdev_error_create", {{"base_name", "m"}}), true);
+    Json failure{
+        {"name", "EE_m"}, {"io_type", "read"}, {"error_type", "nvme_failure"}, {"num", 1000}};
+    EXPECT_NE(error("bdev_error_inject_error", failure).find("nvme_sc: must not be 0"),
+              std::string::npos);
+    failure["nvme_sct"] = 2;
+    failure["nvme_sc"] = 0x81;  // Unrecovered Read Error.
+    EXPECT_EQ(result("bdev_error_inject_error", failure), true);
+    EXPECT_NE(error("bdev_examine", {{"name", "EE_m"}}).find("media error"), std::string::npos)
+        << error("bdev_examine", {{"name", "EE_m"}});
+}
+
+TEST_F(HandlersTest, HaveNothingToWaitForOnceTheyAnswer) {
+    EXPECT_EQ(result("framework_wait_init"), true);
+    EXPECT_EQ(result("bdev_wait_for_examine"), true);
 }
 
 }  // namespace
