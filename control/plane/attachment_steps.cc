@@ -1,4 +1,5 @@
 // What attachments are made of at nodes. Each step may be made twice.
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -47,24 +48,33 @@ v1::ListenAddress listen_address(const std::string& text) {
 
 }  // namespace
 
-/// Numbers are never given twice: a copy that is there was made by a call that was broken off, and
-/// no head ever had it. Unless the metadata was lost, and the cluster begun anew: what such a copy
-/// has must not become a new volume's.
-Task<Failure> Attachments::check_copy(std::string address, Uuid drive, Volume volume) {
+/// Whether the drive has a copy of that number that no head ever had. Numbers are never given
+/// twice: such a one was made by a call that was broken off. Unless the metadata was lost, and the
+/// cluster begun anew: then what others have written may have this volume's number.
+Task<Failure> Attachments::look_for_fresh_copy(std::string address,
+                                               Uuid drive,
+                                               Volume volume,
+                                               bool& is_there) {
+    is_there = false;
     v1::ReplicationGetReplicasRequest request;
     request.set_uuid(drive.to_string());
     v1::ReplicationGetReplicasResponse response;
     Failure failure = co_await parts_.api.call(
         address, "replication_get_replicas", request, response, kChangeTimeoutNs);
-    if (failure) {
-        co_return failure;
-    }
     for (const v1::ReplicationReplica& one : response.replicas()) {
         const bool is_fresh = one.open() && one.fence_epoch() == 0 && one.agreed_epoch() == 0 &&
                               one.num_blocks() == volume.size_bytes() / replication::kBlockBytes;
-        if (one.volume() == volume.number() && is_fresh) {
-            co_return std::nullopt;
-        }
+        is_there = is_there || (one.volume() == volume.number() && is_fresh);
+    }
+    co_return failure;
+}
+
+/// A copy that is there already becomes the volume's only if it is fresh.
+Task<Failure> Attachments::check_copy(std::string address, Uuid drive, Volume volume) {
+    bool is_fresh = false;
+    Failure failure = co_await look_for_fresh_copy(address, drive, volume, is_fresh);
+    if (failure || is_fresh) {
+        co_return failure;
     }
     co_return RpcError(-EEXIST,
                        "drive " + drive.to_string() + " has a copy of a volume " +
@@ -207,15 +217,25 @@ Task<Failure> Attachments::unserve(Uuid volume, Attachment attachment) {
     co_return std::nullopt;
 }
 
-Task<Failure> Attachments::delete_copy(uint64_t volume, Uuid drive) {
+/// Without copies on record there may be some all the same, of an attachment that was broken off;
+/// but what a head had is somebody else's then, and stays.
+Task<Failure> Attachments::delete_copy(Volume volume, Uuid drive) {
     const auto known = parts_.view.drives().find(drive);
     const std::string address =
         known == parts_.view.drives().end() ? "" : address_of(to_uuid(known->second.record.node()));
     if (address.empty()) {
         co_return std::nullopt;
     }
+    const auto& recorded = volume.replica_drives();
+    if (std::ranges::find(recorded, to_field(drive)) == recorded.end()) {
+        bool is_fresh = false;
+        Failure failure = co_await look_for_fresh_copy(address, drive, volume, is_fresh);
+        if (failure || !is_fresh) {
+            co_return failure;
+        }
+    }
     v1::ReplicationDeleteReplicaRequest request;
-    request.set_volume(volume);
+    request.set_volume(volume.number());
     request.set_uuid(drive.to_string());
     v1::Done done;
     Failure failure = co_await parts_.api.call(

@@ -379,8 +379,6 @@ Task<Failure> Attachments::remove_now(Uuid volume, bool force, Revision version)
                                  ? "the volume, which is attached (detach it first)"
                                  : "the volume");
     }
-    // Without copies on record there may be some all the same, of an attachment that was broken
-    // off.
     if (numbers.size() <= begun->record.replicas()) {
         for (const uint32_t number : numbers) {
             const Drive* drive = drive_of(number);
@@ -388,7 +386,7 @@ Task<Failure> Attachments::remove_now(Uuid volume, bool force, Revision version)
                 continue;
             }
             const Uuid uuid = to_uuid(drive->uuid());
-            Failure failure = co_await delete_copy(begun->record.number(), uuid);
+            Failure failure = co_await delete_copy(begun->record, uuid);
             if (failure && !(force && !is_definite(*failure))) {
                 failure->message += "; call again, or with force to leave the copy there";
                 co_return failure;

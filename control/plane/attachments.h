@@ -73,6 +73,10 @@ class Attachments {
     [[nodiscard]] Task<Failure> detach_now(Uuid volume);
     [[nodiscard]] Task<Failure> remove_now(Uuid volume, bool force, Revision version);
     [[nodiscard]] Task<Failure> provision(Versioned<Volume>& volume);
+    [[nodiscard]] Task<Failure> look_for_fresh_copy(std::string address,
+                                                    Uuid drive,
+                                                    Volume volume,
+                                                    bool& is_there);
     [[nodiscard]] Task<Failure> check_copy(std::string address, Uuid drive, Volume volume);
     [[nodiscard]] bool is_beginning(const Uuid& volume) const;
     [[nodiscard]] Task<Failure> record(const AttachWish& wish,
@@ -83,7 +87,7 @@ class Attachments {
     [[nodiscard]] Task<Failure> serve(Volume volume, Attachment attachment);
     [[nodiscard]] Task<Failure> make_subsystem(Volume record, Attachment attachment);
     [[nodiscard]] Task<Failure> unserve(Uuid volume, Attachment attachment);
-    [[nodiscard]] Task<Failure> delete_copy(uint64_t volume, Uuid drive);
+    [[nodiscard]] Task<Failure> delete_copy(Volume volume, Uuid drive);
     [[nodiscard]] std::string address_of(const Uuid& node) const;
     [[nodiscard]] const Drive* drive_of(uint32_t number) const;
 

@@ -478,6 +478,30 @@ TEST_F(PlaneTest, ACopyThatAHeadHadDoesNotBecomeANewVolumes) {
     expect_served();
 }
 
+// The same: what has the number of a volume that never had copies is not deleted with it.
+TEST_F(PlaneTest, ACopyThatAHeadHadIsNotDeletedWithANewVolume) {
+    fill_cluster();
+    daemons_->replicas[drive_uuid(2)].insert(1);
+    daemons_->fence_epoch = 5;
+    EXPECT_EQ(attach(), -EEXIST);
+    daemons_->dead.insert("10.0.0.2");
+    EXPECT_EQ(remove(), -EHOSTUNREACH) << "it may be this volume's";
+    daemons_->dead.clear();
+    EXPECT_EQ(remove(), 0);
+    EXPECT_TRUE(view().volumes().empty());
+    EXPECT_TRUE(daemons_->replicas[drive_uuid(2)].contains(1));
+}
+
+TEST_F(PlaneTest, WhatABrokenOffAttachmentMadeIsDeletedWithTheVolume) {
+    using Fate = FakeDaemons::Fate;
+    fill_cluster();
+    daemons_->fail(3, Fate::kNotAsked);
+    EXPECT_EQ(attach(), -EHOSTUNREACH);
+    EXPECT_EQ(copies(), 2U);
+    EXPECT_EQ(remove(), 0);
+    EXPECT_EQ(copies(), 0U);
+}
+
 // Whatever is lost on the way: nothing is made twice, no copy is made after a head, and calling
 // again ends it.
 TEST_F(PlaneTest, WhatWasBrokenOffIsBroughtToItsEndByCallingAgain) {
