@@ -8,7 +8,6 @@ namespace {
 
 using metadata::Change;
 using metadata::KeyValue;
-using metadata::Outcome;
 using metadata::Transaction;
 
 Change put_change(std::string key, const Volume& volume) {
@@ -17,18 +16,6 @@ Change put_change(std::string key, const Volume& volume) {
 
 Change erase_change(std::string key) {
     return {.key = std::move(key), .value = std::nullopt, .lease = {}};
-}
-
-/// The revision of a transaction that was made. Errors: the store's; kCompareMismatch.
-Task<Result<Revision>> commit_all(MetadataStore& store, Transaction transaction) {
-    const Result<Outcome> outcome = co_await store.commit(std::move(transaction));
-    if (!outcome) {
-        co_return outcome.error();
-    }
-    if (!outcome->is_applied) {
-        co_return Errc::kCompareMismatch;
-    }
-    co_return outcome->revision;
 }
 
 /// The revision of a key; 0: it is not there.

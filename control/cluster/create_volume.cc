@@ -8,7 +8,6 @@ namespace basalt::cluster {
 namespace {
 
 using metadata::KeyValue;
-using metadata::Outcome;
 using metadata::Transaction;
 
 // Room that a transaction's first part needs besides chunk groups: records, names, counters.
@@ -69,18 +68,6 @@ bool is_wanted(const Volume& volume, const VolumeWish& wish) {
     return wanted->SerializeAsString() == volume.SerializeAsString();
 }
 
-/// One transaction of a creation. Errors: the store's; kCompareMismatch.
-Task<Result<Revision>> commit_part(MetadataStore& store, Transaction transaction) {
-    const Result<Outcome> outcome = co_await store.commit(std::move(transaction));
-    if (!outcome) {
-        co_return outcome.error();
-    }
-    if (!outcome->is_applied) {
-        co_return Errc::kCompareMismatch;
-    }
-    co_return outcome->revision;
-}
-
 /// Puts the groups from `group` on there, and the volume, ready then. Its record is written with
 /// each part: whoever goes on with a creation that he takes for broken off ends the other's.
 Task<Result<Versioned<Volume>>> complete(MetadataStore& store,
@@ -93,7 +80,7 @@ Task<Result<Versioned<Volume>>> complete(MetadataStore& store,
         group = add_groups(part, plan, group);
         plan.volume.set_state(group == plan.chunks.groups() ? Volume::READY : Volume::CREATING);
         part.changes.push_back(put_volume(plan.volume));
-        const Result<Revision> done = co_await commit_part(store, std::move(part));
+        const Result<Revision> done = co_await commit_all(store, std::move(part));
         if (!done) {
             co_return done.error();
         }
@@ -131,7 +118,7 @@ Task<Result<Versioned<Volume>>> begin(MetadataStore& store, VolumePlan plan) {
         first.conditions.push_back({key, Revision()});
         first.changes.push_back({.key = key, .value = uuid, .lease = {}});
     }
-    const Result<Revision> begun = co_await commit_part(store, std::move(first));
+    const Result<Revision> begun = co_await commit_all(store, std::move(first));
     if (!begun) {
         co_return begun.error();
     }

@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "control/cluster/cluster.pb.h"
@@ -75,6 +76,20 @@ template <typename Record>
     co_return records;
 }
 
+/// Makes all of a transaction, or nothing; its revision. Errors: the store's; kCompareMismatch: one
+/// of its conditions does not hold.
+[[nodiscard]] inline Task<Result<Revision>> commit_all(MetadataStore& store,
+                                                       metadata::Transaction transaction) {
+    const Result<metadata::Outcome> outcome = co_await store.commit(std::move(transaction));
+    if (!outcome) {
+        co_return outcome.error();
+    }
+    if (!outcome->is_applied) {
+        co_return Errc::kCompareMismatch;
+    }
+    co_return outcome->revision;
+}
+
 /// Puts a record there if it is still of `version` (0: not there yet); its new version.
 /// Errors: the store's; kCompareMismatch: it is of another version, nothing was done.
 template <typename Record>
@@ -86,14 +101,7 @@ template <typename Record>
     transaction.conditions.push_back({key, version});
     transaction.changes.push_back(
         {.key = std::move(key), .value = record.SerializeAsString(), .lease = {}});
-    const Result<metadata::Outcome> outcome = co_await store.commit(std::move(transaction));
-    if (!outcome) {
-        co_return outcome.error();
-    }
-    if (!outcome->is_applied) {
-        co_return Errc::kCompareMismatch;
-    }
-    co_return outcome->revision;
+    co_return co_await commit_all(store, std::move(transaction));
 }
 
 /// Changes a record that is there, as it is when its turn comes; what it is then. `version`: only

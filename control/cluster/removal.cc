@@ -7,24 +7,11 @@
 namespace basalt::cluster {
 namespace {
 
-using metadata::Outcome;
 using metadata::Transaction;
 
 void erase(Transaction& transaction, std::string key, Revision version) {
     transaction.conditions.push_back({key, version});
     transaction.changes.push_back({.key = std::move(key), .value = std::nullopt, .lease = {}});
-}
-
-/// All of a removal or nothing; its revision. Errors: the store's; kCompareMismatch.
-Task<Result<Revision>> commit_all(MetadataStore& store, Transaction transaction) {
-    const Result<Outcome> outcome = co_await store.commit(std::move(transaction));
-    if (!outcome) {
-        co_return outcome.error();
-    }
-    if (!outcome->is_applied) {
-        co_return Errc::kCompareMismatch;
-    }
-    co_return outcome->revision;
 }
 
 }  // namespace
